@@ -1,0 +1,319 @@
+"""What lies on disk: every stage's record, the jobs trainers take, and the run's own header. Plain pydantic, imports nothing of ours.
+
+Whoever reads a run directory needs this module alone. One record is one file, written whole or not at all (`run.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+STAGES = ("designer", "critic", "check", "screening", "training", "evaluation", "analyzer")
+Stage = Literal["designer", "critic", "check", "screening", "training", "evaluation", "analyzer"]
+Purpose = Literal["training", "evaluation", "confirmation", "probe"]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def stream_seed(purpose: Purpose, seed: int, index: int = 0) -> int:
+    """The seed of one environment's random stream, < 2**31. Streams of different purposes never meet: the purpose is the top two bits.
+
+    `seed` < 2**17 is the run's or training's seed, `index` < 2**12 the environment's place in its vector.
+    """
+    if not (0 <= seed < 2**17 and 0 <= index < 2**12):
+        raise ValueError(f"seed must be in [0, {2**17}), index in [0, {2**12}); got {seed}, {index}")
+    return ("training", "evaluation", "confirmation", "probe").index(purpose) << 29 | seed << 12 | index
+
+
+class Verdict(Record):
+    """One finding about a program: a refusal, or a warning that goes along. Classes are listed in docs/verdicts.md."""
+
+    kind: str
+    severity: Literal["refuse", "warn"] = "refuse"
+    stage: Stage = "check"
+    line: int | None = None
+    message: str
+    hint: str = ""
+
+
+class Refused(Record):
+    """tries/N-designer.json: a draft that did not pass, and why (beside tries/N-designer.py)."""
+
+    stage: Stage
+    verdicts: tuple[Verdict, ...]
+
+
+class Review(Record):
+    """2-critic.json. `by` says who read it: "lint", or "lint + MODEL"."""
+
+    ok: bool
+    verdicts: tuple[Verdict, ...] = ()
+    by: str = "lint"
+    opinion: str = ""
+
+
+class TermProbe(Record):
+    """What one term (or shaped potential) did on the probe transitions."""
+
+    name: str
+    kind: Literal["dense", "sparse", "potential"] = "dense"
+    mean: float
+    std: float
+    low: float
+    high: float
+    nonzero: float
+    share: float
+
+
+class Check(Record):
+    """3-check.json."""
+
+    ok: bool
+    verdicts: tuple[Verdict, ...] = ()
+    terms: tuple[TermProbe, ...] = ()
+    memory: bool = False
+    probes: int = 0
+    sandbox: str = ""
+
+
+class Screening(Record):
+    """4-screening.json."""
+
+    verdict: Literal["passed", "refused", "skipped"] = "skipped"
+    why: str = ""
+
+
+class TermCurve(Record):
+    """How one term behaved over a training: means over the episodes that ended in the last window."""
+
+    name: str
+    episode_sum: float
+    share: float
+    first_window_sum: float = 0.0
+
+
+class TrainingDone(Record):
+    """5-training/seed-S/done.json: written last, so its presence says that the folder is whole."""
+
+    seed: int
+    stopped: Literal["solved", "hopeless", "budget", "refused"]
+    steps: int
+    budget: int
+    episodes: int = 0
+    success: float | None = None
+    steps_to_80: int | None = None
+    refusal: Verdict | None = None
+    terms: tuple[TermCurve, ...] = ()
+    device: str = "cpu"
+    threads: int = 1
+    versions: dict[str, str] = {}
+
+
+class Score(Record):
+    """One trained policy on fresh seeds. Metrics are means over episodes, by name."""
+
+    seed: int
+    episodes: int
+    successes: int | None = None
+    metrics: dict[str, float] = {}
+    mean_length: float = 0.0
+    terminated_failures: int = 0
+    truncations: int = 0
+
+
+class Evaluation(Record):
+    """6-evaluation.json, and each arm of final.json: pooled over training seeds, with an interval over seeds."""
+
+    ok: bool = True
+    scores: tuple[Score, ...] = ()
+    success: float | None = None
+    low: float | None = None
+    high: float | None = None
+    metric: float | None = None
+    steps_to_80: tuple[int | None, ...] = ()
+    steps: tuple[int, ...] = ()
+    constraints_kept: bool = True
+    why: str = ""
+
+
+class Citation(Record):
+    """Evidence: an episode of the recorded trajectories, a step, and a field or term, as claimed; `checked` by code."""
+
+    episode: int
+    step: int | None = None
+    field: str = ""
+    claim: str = ""
+    checked: bool | None = None
+
+
+class Diagnostic(Record):
+    """A typed finding about a trained agent. Kinds are listed in docs/diagnostics.md."""
+
+    kind: str
+    term: str | None = None
+    fields: tuple[str, ...] = ()
+    severity: float = 0.0
+    words: str
+    evidence: tuple[Citation, ...] = ()
+    from_hints: bool = False
+
+
+class Part(Record):
+    """Statistics of one group of episodes (successes, or failures)."""
+
+    episodes: int
+    mean_length: float
+    term_sums: dict[str, float] = {}
+    fields: dict[str, dict[str, float]] = {}
+    flags: dict[str, dict[str, float]] = {}
+
+
+class Analysis(Record):
+    """7-analyzer.json."""
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    endings: dict[str, float] = {}
+    successes: Part | None = None
+    failures: Part | None = None
+    summary: str = ""
+    causes: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    by: str = "code"
+
+
+class Outcome(Record):
+    """What became of one candidate, as the next iteration's Designer reads it."""
+
+    iteration: int
+    candidate: str
+    program: str
+    status: Literal["evaluated", "rejected", "failed"]
+    verdicts: tuple[Verdict, ...] = ()
+    evaluation: Evaluation | None = None
+    curve: tuple[tuple[int, float, float], ...] = ()
+    terms: tuple[TermCurve, ...] = ()
+    analysis: Analysis | None = None
+
+
+class Feedback(Record):
+    """iteration-I/feedback.json: all outcomes so far, best first; the order is the ranking."""
+
+    iteration: int
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def best(self) -> Outcome | None:
+        return next((o for o in self.outcomes if o.status == "evaluated"), None)
+
+
+class Usage(Record):
+    """What was spent on a model. `cost` is None where no price is known: unknown, never 0."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = 0.0
+
+
+class Limits(Record):
+    """Bounds checked before each call; None = no bound. `time` in seconds, for the whole run."""
+
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    max_calls: int | None = None
+    max_time: float | None = None
+
+
+class RunHeader(Record):
+    """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run."""
+
+    format: Literal[1] = 1
+    task: str
+    card: dict[str, Any]
+    card_path: str
+    card_digest: str
+    method: str = "auto-mc-reward"
+    model: str = "offline/search"
+    hints_used: bool = False
+    iterations: int = 2
+    candidates: int = 3
+    steps: int | None = None
+    seed: int = 0
+    final_seeds: int = 3
+    jobs: int = 1
+    device: str = "auto"
+    threads: int = 1
+    sandbox: str = "default"
+    trainer_python: str | None = None
+    prompts: str | None = None
+    limits: Limits = Limits()
+    settings: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    created: str = ""
+
+
+class Final(Record):
+    """final.json: the winner, confirmed on new seeds, beside its controls."""
+
+    winner: str | None
+    program: str = ""
+    arms: dict[str, Evaluation] = {}
+    hints_used: bool = False
+    why: str = ""
+
+
+class Event(Record):
+    """One line of events.jsonl."""
+
+    time: str
+    stage: str
+    what: str
+    iteration: int | None = None
+    candidate: str | None = None
+    data: dict[str, Any] = {}
+
+
+class TrainJob(Record):
+    """Asks a trainer for one agent. `program` None = the sparse task reward alone. Leaves `out`/{curve.npz,policy.safetensors,done.json}."""
+
+    kind: Literal["train"] = "train"
+    card: str
+    program: str | None
+    seed: int
+    out: str
+    steps: int | None = None
+    weights: dict[str, float] = {}
+    device: str = "auto"
+    threads: int = 1
+    sandbox: str = "default"
+    tensorboard: bool = False
+    record_rewards: int = 0
+
+
+class EvaluateJob(Record):
+    """Asks for scores of trained policies: no program anywhere near. One `Score` per policy at its `out` path (JSON)."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    card: str
+    policies: tuple[str, ...]
+    outs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    purpose: Purpose = "evaluation"
+    episodes: int | None = None
+    record: int = 0
+    device: str = "cpu"
+    threads: int = 1
+
+
+class ProbeJob(Record):
+    """Asks for recorded transitions (random and repeated actions) and what the environment really is, for `check` and `envs check`."""
+
+    kind: Literal["probe"] = "probe"
+    card: str
+    seed: int
+    out: str
+    transitions: int = 1000

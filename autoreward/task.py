@@ -1,0 +1,469 @@
+"""Task cards: what a task is, as data, and where cards are found.
+
+A card is `envs/<family>/<task>.yaml`, with an optional trusted Python file beside it (`code:`), which only trainers import.
+Nothing in the YAML is evaluated as an expression. Cards are looked for in `./envs`, then in installed packages (entry points
+of the group `autoreward.envs`, each naming a package that holds cards), then among the shipped ones; the first name wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field as _, ValidationError, model_validator
+
+from autoreward.errors import MISSING, REFUSED, UserError
+from autoreward.resources import shipped
+
+if TYPE_CHECKING:
+    from autoreward.state import Array, Layout, State
+
+Ref = Annotated[str, _(pattern=r"^[A-Za-z_]\w*(\[\d+\])*$")]
+Name = Annotated[str, _(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class Part(BaseModel):
+    """Base of every part of a card: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Condition(Part):
+    """A comparison of named fields, true or false for each state.
+
+    `within` holds where the Euclidean distance of `field` to `other` (or to `value_at`, or to 0) is at most `value`.
+    A comparison of a vector field holds where it holds for every component.
+    """
+
+    field: Ref
+    op: Literal[">=", "<=", ">", "<", "==", "!=", "within"]
+    value: float | None = None
+    other: Ref | None = None
+    at: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _sides(self) -> Condition:
+        if self.op == "within":
+            if self.value is None or (self.other is not None and self.at is not None):
+                raise ValueError("`within` needs `value` (the distance) and at most one of `other` (a field) and `at` (numbers)")
+        elif (self.value is None) == (self.other is None) or self.at is not None:
+            raise ValueError(f"`{self.op}` needs exactly one of `value` (a number) and `other` (a field)")
+        return self
+
+    def holds(self, state: State) -> Array:
+        """(n,) of bool."""
+        import numpy as np
+
+        from autoreward.state import resolve
+
+        left = resolve(state, self.field)
+        if self.op == "within":
+            right = resolve(state, self.other) if self.other else np.asarray(self.at if self.at is not None else 0.0)
+            gap = (left - right).reshape(len(left), -1)
+            return np.asarray(np.sqrt((gap * gap).sum(-1)) <= self.value)
+        right = resolve(state, self.other) if self.other else np.asarray(self.value)
+        compare = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less, "==": np.equal, "!=": np.not_equal}
+        return np.asarray(compare[self.op](left, right).reshape(len(left), -1).all(-1))
+
+    def words(self) -> str:
+        """For people and prompts: `has_key == 1`."""
+        if self.op == "within":
+            return f"distance of {self.field} to {self.other or list(self.at or [0.0])} <= {self.value:g}"
+        return f"{self.field} {self.op} {self.other if self.other else format(self.value, 'g')}"
+
+
+def all_hold(conditions: tuple[Condition, ...], state: State) -> Array:
+    """(n,) of bool: every condition holds."""
+    import numpy as np
+
+    held = np.ones(len(state), bool)
+    for condition in conditions:
+        held &= condition.holds(state)
+    return held
+
+
+class Environment(Part):
+    """How to make the environment: a gymnasium id (`Hopper-v5`, `module:Id`), or a factory `pkg.mod:make` (`here:make` = the card's `code`)."""
+
+    id: str | None = None
+    factory: str | None = None
+    kwargs: dict[str, Any] = {}
+    limit: int = _(gt=0, description="episode limit in steps; reaching it is a truncation")
+    extra: str | None = _(None, description="the extra of this distribution that brings the simulator, e.g. minigrid")
+    needs: tuple[str, ...] = _((), description="modules that must be importable")
+
+    @model_validator(mode="after")
+    def _one(self) -> Environment:
+        if (self.id is None) == (self.factory is None):
+            raise ValueError("give exactly one of `id` and `factory`")
+        return self
+
+
+class Action(Part):
+    """What the agent does: `type` and `shape` as the environment has them, and the meaning in words."""
+
+    type: Literal["discrete", "box", "multidiscrete", "multibinary"]
+    n: int | None = _(None, description="discrete: number of actions")
+    nvec: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = _((), description="box, multibinary: shape of one action")
+    low: float = -1.0
+    high: float = 1.0
+    meaning: str
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """Shape of one action as programs get it: () for discrete."""
+        return () if self.type == "discrete" else (len(self.nvec or ()),) if self.type == "multidiscrete" else self.shape
+
+    @property
+    def integer(self) -> bool:
+        return self.type != "box"
+
+
+class Field(Part):
+    """One named quantity. `source` says where it comes from:
+
+    `"0:3"` or `"7"` columns of the (flattened) observation vector; `"obs.KEY"` a key of a Dict observation (`obs.a.b` nested);
+    `"info.KEY"` a key of `info`; `"state.FUNCTION"` a function `f(env) -> number or array` of the card's `code`.
+    """
+
+    name: Name
+    source: str = _(pattern=r"^(\d+(:\d+)?|obs\.[\w.\-]+|info\.[\w.\-]+|state\.\w+)$")
+    shape: tuple[int, ...] = ()
+    unit: str = "-"
+    range: str = ""
+    meaning: str = ""
+    policy: bool = _(True, description="seen by the policy")
+    reward: bool = _(True, description="offered to reward programs")
+
+
+class Policy(Part):
+    """What the policy sees: the observation, the card's fields, or a trusted function `features(state) -> (n, k)` of `code`."""
+
+    input: str = "observation"
+    normalize: bool = False
+
+
+class Success(Part):
+    """What counts: conditions on fields, an `info` key, or a trusted predicate `f(state) -> (n,) bool` of `code`."""
+
+    when: tuple[Condition, ...] = ()
+    info: str | None = None
+    predicate: Name | None = None
+    ends_episode: bool = True
+    latches: bool = _(True, description="once reached it counts for the episode; else only if it holds at the end")
+    means: str = _("", description="in words")
+
+    @model_validator(mode="after")
+    def _one(self) -> Success:
+        if sum((bool(self.when), self.info is not None, self.predicate is not None)) != 1:
+            raise ValueError("give exactly one of `when`, `info` and `predicate`")
+        return self
+
+
+class Metric(Part):
+    """A number of an episode, from the environment's own return, an `info` key or a field, over the episode's steps."""
+
+    name: Name
+    of: str = _(pattern=r"^(return|info\.[\w.\-]+|field\.[A-Za-z_]\w*(\[\d+\])*)$")
+    reduce: Literal["sum", "mean", "max", "min", "last"] = "sum"
+    range: tuple[float, float]
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Constraint(Part):
+    """A bound on a metric's mean over episodes; a candidate that breaks it ranks below every one that keeps it."""
+
+    metric: Metric
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Constraint:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give exactly one of `at_most` and `at_least`")
+        return self
+
+
+class EvaluationMode(Part):
+    mode: Literal["stochastic", "deterministic"] = "stochastic"
+    episodes: int = _(100, gt=0)
+    envs: int = _(25, gt=0)
+
+
+class Budget(Part):
+    """How an agent is trained: the algorithm, its tuned hyperparameters (SB3's own names), and the steps."""
+
+    algorithm: str = _("PPO", description="PPO, A2C, SAC, TD3, DQN, or one of sb3-contrib by name")
+    steps: int = _(gt=0)
+    n_envs: int = _(32, gt=0)
+    gamma: float = _(0.99, gt=0, le=1)
+    net: tuple[int, ...] = (64, 64)
+    hyperparameters: dict[str, Any] = {}
+    solved: float = _(0.95, description="stop early when this success rate of training episodes is held")
+
+
+class Near(Part):
+    """Bring `a` to `b` (a field, or numbers). `axis_aligned` = moves go along axes, so the Manhattan distance is the way."""
+
+    a: Ref
+    b: Ref | tuple[float, ...] | float
+    axis_aligned: bool = False
+
+
+class Subgoal(Part):
+    """An ordered stage: reached when `when` holds; on the way to it `near`, where there is one, should shrink."""
+
+    name: Name
+    when: tuple[Condition, ...] = _(min_length=1)
+    near: Near | None = None
+
+
+class Hold(Part):
+    """Keep the conditions true for `steps` steps in a row; `count` names a field that counts them, where there is one."""
+
+    when: tuple[Condition, ...] = _(min_length=1)
+    steps: int = _(gt=0)
+    count: Ref | None = None
+
+
+class Waypoints(Part):
+    """Places that `field` passes in order, before the last `to` (a field), where there is one."""
+
+    field: Ref
+    points: tuple[tuple[float, ...], ...] = _(min_length=1)
+    to: Ref | None = None
+
+
+class Hint(Part):
+    """What a person knew beforehand, one of five kinds; data, no code, no coefficients."""
+
+    near: Near | None = None
+    increase: Ref | None = _(None, alias="raise")
+    decrease: Ref | None = _(None, alias="lower")
+    hold: Hold | None = None
+    subgoals: tuple[Subgoal, ...] | None = None
+    waypoints: Waypoints | None = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    def kind(self) -> str:
+        return next(k for k in ("near", "increase", "decrease", "hold", "subgoals", "waypoints") if getattr(self, k) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> Hint:
+        given = [k for k in type(self).model_fields if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError("a hint is exactly one of near, raise, lower, hold, subgoals, waypoints")
+        return self
+
+
+class TaskCard(Part):
+    """Everything the loop knows of a task. See envs/README.md for a commented example."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, _(pattern=r"^[A-Za-z0-9][\w.\-]*$")]
+    title: str
+    description: str
+    code: str | None = _(None, description="trusted Python file beside the card; imported by trainers only")
+    environment: Environment
+    action: Action
+    fields: tuple[Field, ...] = _(min_length=1)
+    policy: Policy = Policy()
+    task_reward: Literal["success", "environment"] = "success"
+    success: Success | None = None
+    metric: Metric | None = None
+    constraints: tuple[Constraint, ...] = ()
+    endings: str = _("", description="how an episode ends, in words")
+    evaluation: EvaluationMode = EvaluationMode()
+    training: Budget
+    human: str | None = _(None, description="a human-written reward program beside the card, for comparison")
+    hints: tuple[Hint, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_fields(cls, data: Any) -> Any:
+        """`fields: {base_pos: "0:3"}` is short for a list of mappings; the shape follows from the slice."""
+        if isinstance(data, dict) and isinstance(data.get("fields"), dict):
+            spelled = [{"name": k, **({"source": str(v)} if isinstance(v, (str, int)) else (v or {}))} for k, v in data["fields"].items()]
+            data = {**data, "fields": spelled}
+        if isinstance(data, dict) and isinstance(data.get("fields"), list):
+            data = {**data, "fields": [_with_shape(f) for f in data["fields"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TaskCard:
+        names = [f.name for f in self.fields]
+        if len(set(names)) < len(names):
+            raise ValueError(f"fields: a name stands twice: {sorted({n for n in names if names.count(n) > 1})}")
+        if self.success is None and self.metric is None:
+            raise ValueError("success: a card needs `success`, or `metric`, or both: without one nothing says which agent is better")
+        if self.success is None and self.task_reward == "success":
+            raise ValueError("task_reward: a card without `success` needs `task_reward: environment`")
+        known = set(names)
+        for where, ref in _references(self):
+            if ref.split("[")[0] not in known:
+                close = difflib.get_close_matches(ref.split("[")[0], known, 1)
+                raise ValueError(f"{where}: no field {ref!r}" + (f"; did you mean {close[0]!r}?" if close else f"; the fields are {', '.join(names)}"))
+        return self
+
+    @property
+    def layout(self) -> Layout:
+        """All fields, in card order: what trainers extract, features and success read."""
+        return _layout(self.fields)
+
+    @property
+    def reward_layout(self) -> Layout:
+        """The fields offered to reward programs, in card order."""
+        return _layout(tuple(f for f in self.fields if f.reward))
+
+    def digest(self) -> str:
+        """Identity of the card's content, as 12 hex digits (its trusted code is added by `LocatedCard`)."""
+        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:12]
+
+
+def _layout(fields: tuple[Field, ...]) -> Layout:
+    from autoreward.state import Layout
+
+    return Layout(tuple(f.name for f in fields), tuple(f.shape for f in fields))
+
+
+def _with_shape(field: Any) -> Any:
+    if isinstance(field, dict) and "shape" not in field and isinstance(field.get("source"), (str, int)):
+        start, colon, end = str(field["source"]).partition(":")
+        if colon and start.isdigit() and end.isdigit() and int(end) > int(start):
+            return {**field, "source": str(field["source"]), "shape": [int(end) - int(start)]}
+        return {**field, "source": str(field["source"])}
+    return field
+
+
+def _references(card: TaskCard) -> list[tuple[str, str]]:
+    """Every field reference outside `fields`, with the place it stands at."""
+    found: list[tuple[str, str]] = []
+
+    def conditions(where: str, items: tuple[Condition, ...]) -> None:
+        for c in items:
+            found.append((where, c.field))
+            if c.other:
+                found.append((where, c.other))
+
+    def near(where: str, n: Near | None) -> None:
+        if n:
+            found.append((where, n.a))
+            if isinstance(n.b, str):
+                found.append((where, n.b))
+
+    if card.success:
+        conditions("success.when", card.success.when)
+    for metric in [card.metric, *(c.metric for c in card.constraints)]:
+        if metric and metric.of.startswith("field."):
+            found.append((f"metric {metric.name}", metric.of[6:]))
+    for i, hint in enumerate(card.hints):
+        where = f"hints[{i}]"
+        near(where, hint.near)
+        for ref in (hint.increase, hint.decrease):
+            if ref:
+                found.append((where, ref))
+        if hint.hold:
+            conditions(where, hint.hold.when)
+            if hint.hold.count:
+                found.append((where, hint.hold.count))
+        for sub in hint.subgoals or ():
+            conditions(f"{where}.{sub.name}", sub.when)
+            near(f"{where}.{sub.name}", sub.near)
+        if hint.waypoints:
+            found.append((where, hint.waypoints.field))
+            if hint.waypoints.to:
+                found.append((where, hint.waypoints.to))
+    return found
+
+
+class LocatedCard(BaseModel):
+    """A card and where it was found; what jobs carry to trainers."""
+
+    card: TaskCard
+    path: Path
+
+    @property
+    def code(self) -> Path | None:
+        """The trusted Python file beside the card."""
+        return self.path.parent / self.card.code if self.card.code else None
+
+    @property
+    def human(self) -> Path | None:
+        return self.path.parent / self.card.human if self.card.human else None
+
+    def digest(self) -> str:
+        """Identity of card and trusted code together, as 12 hex digits."""
+        code = self.code.read_bytes() if self.code and self.code.exists() else b""
+        return hashlib.sha256(self.card.digest().encode() + code).hexdigest()[:12]
+
+
+def folders() -> list[tuple[str, Path]]:
+    """Where cards are looked for, in order: (origin, folder)."""
+    found = [("./envs", Path.cwd() / "envs")]
+    for point in entry_points(group="autoreward.envs"):
+        spec = find_spec(point.value.partition(":")[0])
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            found.append((point.name, Path(place)))
+    if shipped("envs").resolve() != found[0][1].resolve():
+        found.append(("shipped", shipped("envs")))
+    return [(origin, folder) for origin, folder in found if folder.is_dir()]
+
+
+def listing() -> dict[str, tuple[str, Path]]:
+    """name (the file's stem) -> (origin, path), the first folder wins."""
+    out: dict[str, tuple[str, Path]] = {}
+    for origin, folder in folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            out.setdefault(path.stem, (origin, path))
+    return out
+
+
+def load(path: Path) -> LocatedCard:
+    """Read one card. UserError names the field and the line's key path."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no card at {path}", "autoreward envs list") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}{_mark(error)}", "mend the file, then: autoreward envs check " + str(path), REFUSED) from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a card is a mapping of keys, this is {type(data).__name__}", "see envs/README.md for an example", REFUSED)
+    try:
+        card = TaskCard.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise UserError(f"{path}: " + "; ".join(lines[:5]) + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""), f"mend the card, then: autoreward envs check {path}", REFUSED) from None
+    return LocatedCard(card=card, path=path.resolve())
+
+
+def _mark(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+
+
+def find(task: str) -> LocatedCard:
+    """A card by name, by `family/name`, or by the path of its file."""
+    if task.endswith((".yaml", ".yml")):
+        return load(Path(task))
+    cards = listing()
+    name = task.rsplit("/", 1)[-1]
+    if name in cards:
+        return load(cards[name][1])
+    close = difflib.get_close_matches(name, cards, 3, 0.4)
+    raise UserError(f"no task {task!r}", (f"did you mean {', '.join(close)}? " if close else "") + "autoreward envs list shows all")
+
+
+def require_simulator(card: TaskCard) -> None:
+    """UserError with the extra to install, where a module that the card needs is missing."""
+    missing = [m for m in card.environment.needs if find_spec(m) is None]
+    if missing:
+        extra = f"pip install 'autoreward-rl[{card.environment.extra}]'" if card.environment.extra else f"pip install {' '.join(missing)}"
+        raise UserError(f"the task {card.name!r} needs {', '.join(missing)}, not installed here", extra, MISSING)
