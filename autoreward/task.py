@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field as _, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field as _
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.resources import shipped
@@ -192,8 +193,8 @@ class Constraint(Part):
 
 class EvaluationMode(Part):
     mode: Literal["stochastic", "deterministic"] = "stochastic"
-    episodes: int = _(100, gt=0)
-    envs: int = _(25, gt=0)
+    episodes: int = _(default=100, gt=0)
+    envs: int = _(default=25, gt=0)
 
 
 class Budget(Part):
@@ -440,7 +441,11 @@ def load(path: Path) -> LocatedCard:
         card = TaskCard.model_validate(data)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
-        raise UserError(f"{path}: " + "; ".join(lines[:5]) + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""), f"mend the card, then: autoreward envs check {path}", REFUSED) from None
+        raise UserError(
+            f"{path}: " + "; ".join(lines[:5]) + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""),
+            f"mend the card, then: autoreward envs check {path}",
+            REFUSED,
+        ) from None
     return LocatedCard(card=card, path=path.resolve())
 
 
