@@ -1,0 +1,132 @@
+"""Starts trainers: processes of trusted code, several side by side, a job file in, files out, progress relayed.
+
+A trainer is started without the orchestrator's keys in its environment, dies with this process, and writes only below its
+`out`. A kill that was not ours (out of memory, an administrator) is the machine's fault: the job runs once again from step 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoreward.errors import MISSING, UserError
+from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+from autoreward.run import write
+
+Job = TrainJob | EvaluateJob | ProbeJob
+Progress = Callable[[str, dict[str, float | None]], None]
+
+# What a trainer may need from our environment. Everything else, keys above all, stays behind.
+KEEP = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "DISPLAY", "MUJOCO_GL", "PYOPENGL_PLATFORM", "XDG_CACHE_HOME", "PYTHONDONTWRITEBYTECODE"}
+KEEP_PREFIXES = ("LC_", "CUDA_VISIBLE", "NVIDIA_VISIBLE", "SDL_")
+
+
+def trainer_environment() -> dict[str, str]:
+    """The explicit environment of trainers: no keys, one BLAS thread, no user site surprises in hashing."""
+    kept = {k: v for k, v in os.environ.items() if k in KEEP or k.startswith(KEEP_PREFIXES)}
+    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+
+
+@dataclass
+class _Started:
+    label: str
+    job: Job
+    process: subprocess.Popen[bytes]
+    errors: Path
+    again: bool
+    buffer: bytes = b""
+
+
+class Engine:
+    """A local pool of `jobs` trainers. Use from the main thread (a trainer's parent-death signal follows the thread)."""
+
+    def __init__(self, jobs: int = 1, python: str | None = None) -> None:
+        self.jobs, self.python = max(1, jobs), python or sys.executable
+
+    def run(self, jobs: Sequence[tuple[str, Job]], progress: Progress | None = None) -> None:
+        """Run every (label, job), `self.jobs` at a time, in order. UserError when a trainer says what is missing or wrong."""
+        waiting = [(label, job, False) for label, job in jobs]
+        running: list[_Started] = []
+        selector = selectors.DefaultSelector()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.jobs:
+                    started = self._start(*waiting.pop(0))
+                    running.append(started)
+                    assert started.process.stdout is not None
+                    selector.register(started.process.stdout, selectors.EVENT_READ, started)
+                for key, _ in selector.select():
+                    started = key.data
+                    data = os.read(key.fd, 65536)
+                    if data:
+                        self._relay(started, data, progress)
+                        continue
+                    selector.unregister(key.fileobj)
+                    running.remove(started)
+                    if self._ended_by_others(started):
+                        waiting.insert(0, (started.label, started.job, True))
+        finally:
+            for started in running:
+                self._stop(started)
+            selector.close()
+
+    def _start(self, label: str, job: Job, again: bool) -> _Started:
+        place = Path(job.out) / "job.json" if isinstance(job, TrainJob) else Path(job.out if isinstance(job, ProbeJob) else job.outs[0]).with_suffix(".job.json")
+        write(place, job)
+        errors = place.with_suffix(".stderr")
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                [self.python, "-m", "autoreward.trainer", str(place)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=trainer_environment(),
+                start_new_session=True,  # Ctrl-C goes to us alone; we then stop trainers ourselves
+            )
+        return _Started(label, job, process, errors, again)
+
+    @staticmethod
+    def _relay(started: _Started, data: bytes, progress: Progress | None) -> None:
+        *lines, started.buffer = (started.buffer + data).split(b"\n")
+        for line in lines:
+            if progress and line.startswith(b"{"):
+                try:
+                    progress(started.label, json.loads(line))
+                except ValueError:
+                    continue
+
+    @staticmethod
+    def _ended_by_others(started: _Started) -> bool:
+        """Wait for the exit; True when the job should run again, UserError when that would not help."""
+        code = started.process.wait()
+        for stream in (started.process.stdin, started.process.stdout):
+            if stream:
+                stream.close()
+        text = started.errors.read_text(errors="replace") if started.errors.exists() else ""
+        if code == 0:
+            started.errors.unlink(missing_ok=True)
+            return False
+        last = next((line for line in reversed(text.splitlines()) if line.strip()), "no word on stderr")
+        if code < 0 and not started.again:
+            return True
+        if code < 0:
+            raise UserError(f"{started.label}: the trainer was killed twice by signal {-code} (out of memory?)", "fewer --jobs, then: autoreward resume", MISSING)
+        if code == MISSING:
+            raise UserError(f"{started.label}: {last}", "mend that, then: autoreward resume", MISSING)
+        raise UserError(f"{started.label}: the trainer failed (exit code {code}): {last}", f"the whole traceback: {started.errors}", MISSING)
+
+    @staticmethod
+    def _stop(started: _Started) -> None:
+        try:
+            os.killpg(started.process.pid, signal.SIGTERM)
+            started.process.wait(timeout=3)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            started.process.kill()
+            started.process.wait()

@@ -1,0 +1,39 @@
+"""Training: the jobs that trainers take, and what they left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoreward.records import RunHeader, TrainingDone, TrainJob
+from autoreward.run import read
+
+
+def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_rewards: int = 0) -> TrainJob:
+    """One agent on one program (None: the sparse task reward alone), at the run's steps, device and sandbox."""
+    return TrainJob(
+        card=header.card_path,
+        program=str(program) if program else None,
+        seed=seed,
+        out=str(out),
+        steps=header.steps,
+        device=header.device,
+        threads=header.threads,
+        sandbox=header.sandbox,
+        record_rewards=record_rewards,
+        tensorboard=header.settings.get("tensorboard", "off") == "on",
+    )
+
+
+def done(out: Path) -> TrainingDone | None:
+    """What the training in that folder came to; None while it is not whole (it then starts again from step 0)."""
+    return read(out / "done.json", TrainingDone)
+
+
+def curve(out: Path) -> tuple[tuple[int, float, float], ...]:
+    """(steps, success rate of training episodes, mean episode length) per window; success is nan where the card has none."""
+    import numpy as np
+
+    if not (out / "curve.npz").exists():
+        return ()
+    with np.load(out / "curve.npz", allow_pickle=False) as data:
+        return tuple((int(s), float(r), float(n)) for s, r, n in zip(data["steps"], data["success"], data["length"], strict=True))
