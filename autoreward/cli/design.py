@@ -1,0 +1,305 @@
+"""The everyday verbs: design, resume, check, train."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from autoreward.errors import INTERRUPTED, REFUSED, UserError
+
+Task = Annotated[str, Argument(help="a task's name (autoreward envs list), or the path of a card")]
+Model = Annotated[str | None, Option(help="offline/search (default), replay/RUN, manual, cmd:COMMAND, or any litellm name", show_default=False)]
+Jobs = Annotated[int | None, Option(help="trainings side by side [default: one a core]", show_default=False)]
+Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
+Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="a setting, repeatable; see docs/cli.md")]
+BaseUrl = Annotated[str | None, Option(help="an OpenAI-compatible server or gateway")]
+Header = Annotated[list[str] | None, Option("--header", metavar="NAME: VALUE", help="extra header for the server, repeatable; never stored")]
+KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
+Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
+Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
+SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict")
+
+
+def design(
+    context: typer.Context,
+    task: Task,
+    model: Model = None,
+    method: Annotated[str, Option(help="autoreward methods list")] = "auto-mc-reward",
+    iterations: Annotated[int, Option(help="rounds of design, training, analysis")] = 2,
+    candidates: Annotated[int, Option(help="programs per iteration")] = 3,
+    steps: Annotated[int | None, Option(help="environment steps per training [default: the card's]", show_default=False)] = None,
+    seed: Annotated[int, Option(help="seed of everything random")] = 0,
+    final_seeds: Annotated[int, Option(help="trainings of winner, sparse and human reward at the end")] = 3,
+    jobs: Jobs = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda")] = "auto",
+    max_cost: Annotated[float | None, Option(help="limit on the model's price, in dollars")] = None,
+    max_tokens: Annotated[int | None, Option(help="limit on the model's tokens")] = None,
+    max_calls: Annotated[int | None, Option(help="limit on model calls")] = None,
+    max_time: Annotated[float | None, Option(help="limit on the run's time, in minutes; checked before each call")] = None,
+    hints: Annotated[bool, Option("--hints", help="show the card's hints to the language model")] = False,
+    setting: Set = None,
+    config: Annotated[Path | None, Option(help="options from a YAML file; what is typed wins")] = None,
+    prompts: Annotated[Path | None, Option(help="folder of templates that override the shipped ones")] = None,
+    base_url: BaseUrl = None,
+    header: Header = None,
+    key_command: KeyCommand = None,
+    prices: Prices = None,
+    sandbox: Sandbox = "default",
+    unsafe_no_sandbox: Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")] = False,
+    trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
+    name: Annotated[str | None, Option(help="name of the run's folder below ./runs")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="print calls, steps and money, and stop")] = False,
+    as_json: Json = False,
+) -> None:
+    """Design a reward for TASK, train agents on it, and keep the evidence."""
+    from autoreward import launch
+    from autoreward.records import Limits
+
+    typed = _with_config(context, config)
+    given = launch.Options(
+        task=typed["task"],
+        model=typed["model"],
+        method=typed["method"],
+        iterations=typed["iterations"],
+        candidates=typed["candidates"],
+        steps=typed["steps"],
+        seed=typed["seed"],
+        final_seeds=typed["final_seeds"],
+        jobs=typed["jobs"],
+        device=typed["device"],
+        hints=typed["hints"],
+        sandbox="unsafe" if unsafe_no_sandbox else typed["sandbox"],
+        trainer_python=typed["trainer_python"],
+        prompts=str(Path(typed["prompts"]).resolve()) if typed["prompts"] else None,
+        limits=Limits(max_cost=typed["max_cost"], max_tokens=typed["max_tokens"], max_calls=typed["max_calls"], max_time=typed["max_time"] * 60 if typed["max_time"] else None),
+        settings={**_settings(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
+        name=typed["name"],
+    )
+    options = launch.model_options(given.settings, headers=_headers(header))
+    if dry_run:
+        _dry_run(given, options, as_json)
+        return
+    _go(launch.start(given, options), options, as_json)
+
+
+def resume(run: Annotated[str, Argument(help="a run's folder, its name in ./runs, or `last`")] = "last", header: Header = None, as_json: Json = False) -> None:
+    """Go on with a run that was stopped, at any point."""
+    from autoreward import launch
+    from autoreward.run import find_run
+
+    found = find_run(run)
+    _go(found, launch.model_options(found.header.settings, headers=_headers(header)), as_json)
+
+
+def _go(run: Any, options: Any, as_json: bool) -> None:
+    from autoreward import launch, loop
+    from autoreward.cli.live import Display
+    from autoreward.views import summary
+    from autoreward.views.report import write_report
+
+    with run.locked(), Display(run) as display:
+        display.say("run", "begins" if not (run.path / "probes.npz").exists() else "goes on", model=run.header.model, folder=str(run.path))
+        try:
+            final = loop.design(launch.tools(run, options, display.say, display.progress))
+        except KeyboardInterrupt:
+            display.say("run", "stopped")
+            raise UserError("stopped; nothing is lost", f"autoreward resume {run.path}", INTERRUPTED) from None
+        except UserError as error:
+            display.say("run", "stopped", why=error.message)
+            hint = error.hint.replace("autoreward resume", f"autoreward resume {run.path}") if str(run.path) not in error.hint else error.hint
+            raise UserError(error.message, hint or f"then: autoreward resume {run.path}", error.code) from None
+        report = write_report(run.path)
+    if as_json:
+        print(json.dumps(summary(run.path), indent=1))
+    else:
+        _tell(run, final, report)
+    if final.winner is None:
+        raise UserError(f"no program came through: {final.why}", f"what became of each: autoreward runs show {run.path}", REFUSED)
+
+
+def _tell(run: Any, final: Any, report: Path) -> None:
+    print()
+    for arm, result in final.arms.items():
+        print(f"{arm:<8} {_rate(result)}")
+    if final.hints_used:
+        print(f"hints    used: {', '.join(h for h in _hints(run)) or 'none on the card'}")
+    if run.header.model == "offline/search":
+        print("model    offline/search: a search over a grammar of reward terms, no language model")
+    print(f"\nprogram  {run.path}/best/program.py\nreport   {report}\n")
+    print(f"next     autoreward runs show {run.path}\n         autoreward train {run.path}/best/program.py --task {run.header.task} --seeds 5")
+
+
+def _hints(run: Any) -> list[str]:
+    return [next(iter(h)) for h in run.header.card.get("hints", [])]
+
+
+def _rate(result: Any) -> str:
+    if not result.ok:
+        return result.why
+    text = ""
+    if result.success is not None:
+        seeds = " ".join(f"{(s.successes or 0) / s.episodes:.2f}" for s in result.scores)
+        text = f"success {result.success:.0%} (95% interval {result.low:.0%} to {result.high:.0%}; by seed {seeds})"
+        reached = [s for s in result.steps_to_80 if s is not None]
+        text += f"; 80% after {', '.join(f'{s / 1000:.0f}k' if s is not None else 'never' for s in result.steps_to_80)} steps" if reached else "; 80% never reached"
+    if result.metric is not None:
+        text += f"{'; ' if text else ''}metric {result.metric:.4g}"
+    return text
+
+
+def _dry_run(given: Any, options: Any, as_json: bool) -> None:
+    from autoreward import launch
+    from autoreward.methods import find_method
+    from autoreward.models import estimate
+    from autoreward.prompts import Prompts
+    from autoreward.task import find
+
+    card = find(given.task)
+    made = launch.header(given, card)
+    guess = estimate(made, card.card, find_method(made.method), Prompts(made.prompts), options)
+    steps = made.steps or card.card.training.steps
+    controls = made.final_seeds * (2 + bool(card.human))
+    data = {
+        **guess,
+        "candidates": made.iterations * made.candidates,
+        "trainings": made.iterations * made.candidates + 4 + controls,
+        "steps_at_most": steps * (made.iterations * made.candidates + 4 + controls),
+    }
+    if as_json:
+        print(json.dumps(data, indent=1))
+        return
+    for key, value in data.items():
+        print(f"{key.replace('_', ' '):<22} {'unknown' if value is None else f'{value:,}' if isinstance(value, int) else value}")
+    print("nothing was asked and nothing written; run the same without --dry-run")
+
+
+def check(
+    program: Annotated[Path, Argument(help="a reward program")],
+    task: Annotated[str, Option(help="the task it is for")],
+    sandbox: Sandbox = "default",
+    trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lint a program and try it in the sandbox: verdicts with class, line, message, hint."""
+    from autoreward import trials
+    from autoreward.engine import Engine
+    from autoreward.task import find, require_simulator
+
+    card = find(task)
+    require_simulator(card.card)
+    result = trials.check_program(_text(program), card, sandbox, Engine(1, trainer_python))
+    if as_json:
+        print(result.model_dump_json(indent=1))
+    else:
+        for v in result.verdicts:
+            place = f"{program}:{v.line}" if v.line else str(program)
+            print(f"{place}: {'refused' if v.severity == 'refuse' else 'warning'} [{v.kind}] {v.message}" + (f"\n    {v.hint}" if v.hint else ""))
+        for t in result.terms:
+            print(f"{t.name:<20} {t.kind:<9} mean {t.mean: .3g}  std {t.std:.3g}  range {t.low:.3g} to {t.high:.3g}  share {t.share:.0%}")
+        print(f"{'accepted' if result.ok else 'refused'} on {result.probes} probe transitions (sandbox {result.sandbox})")
+    if not result.ok:
+        raise typer.Exit(REFUSED)
+
+
+def train(
+    program: Annotated[str, Argument(help="a reward program, or `sparse`, or `human`")],
+    task: Annotated[str, Option(help="the task")],
+    seeds: Annotated[int, Option(help="agents to train, each with its seed")] = 3,
+    seed: Annotated[int, Option(help="first seed is a hundred times this")] = 0,
+    steps: Annotated[int | None, Option(help="environment steps [default: the card's]", show_default=False)] = None,
+    jobs: Jobs = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda")] = "auto",
+    sandbox: Sandbox = "default",
+    out: Annotated[Path | None, Option(help="folder for curves and weights [default: runs/train-TASK-...]", show_default=False)] = None,
+    trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
+    setting: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate agents on a program as the loop would: success with its interval, steps to 80%."""
+    import secrets
+
+    from autoreward import launch, trials
+    from autoreward.cli.live import Display
+    from autoreward.engine import Engine
+    from autoreward.task import find, require_simulator
+
+    card = find(task)
+    require_simulator(card.card)
+    if not 1 <= seeds <= 49:
+        raise UserError(f"--seeds is {seeds}; it must be 1 to 49", "autoreward train --help")
+    path = None if program == "sparse" else card.human if program == "human" else Path(program)
+    if program == "human" and path is None:
+        raise UserError(f"the card {card.card.name} has no human program", "name a file instead, or `sparse`")
+    if path is not None:
+        _text(path)
+    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=sandbox, trainer_python=trainer_python, settings=_settings(setting))
+    place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
+    with Display(None) as display:
+        result = trials.train_program(path, options, card, seeds, place, Engine(jobs or launch.cores(), trainer_python), display.progress)
+    if as_json:
+        print(result.model_dump_json(indent=1))
+    else:
+        print(f"{program} on {card.card.name}: {_rate(result)}\nfiles in {place}")
+    if not result.ok:
+        raise typer.Exit(REFUSED)
+
+
+def _text(program: Path) -> str:
+    try:
+        return program.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"no file {program}", "name a reward program; autoreward check --help") from None
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{program} is not readable as UTF-8 text: {error}", "save it as UTF-8") from None
+
+
+def _with_config(context: typer.Context, config: Path | None) -> dict[str, Any]:
+    """Options as typed, over those of the file, over the defaults."""
+    values = dict(context.params)
+    if config is None:
+        return values
+    import yaml
+
+    try:
+        data = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"--config {config}: {str(error).splitlines()[0]}", "a mapping of option names, e.g. iterations: 3") from None
+    if not isinstance(data, dict):
+        raise UserError(f"--config {config}: this is {type(data).__name__}, not a mapping of option names", "e.g. iterations: 3")
+    for key, value in data.items():
+        option = str(key).replace("-", "_")
+        if option not in values or option in ("config", "task", "dry_run", "as_json"):
+            raise UserError(f"--config {config}: no option {key!r}", "autoreward design --help lists them")
+        source = context.get_parameter_source(option)
+        if source is not None and source.name != "COMMANDLINE":
+            default = values[option]
+            if default is not None and not isinstance(value, type(default)) and not (isinstance(default, float) and isinstance(value, int)):
+                raise UserError(f"--config {config}: {key} is {value!r}, not {type(default).__name__}", "autoreward design --help")
+            values[option] = value
+    return values
+
+
+def _settings(pairs: list[str] | None) -> dict[str, str]:
+    out = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or key not in SETTINGS:
+            raise UserError(f"--set {pair}: " + (f"no setting {key!r}" if equals else "write KEY=VALUE"), f"settings: {', '.join(SETTINGS)}")
+        out[key] = value
+    return out
+
+
+def _headers(lines: list[str] | None) -> dict[str, str]:
+    out = {}
+    for line in lines or []:
+        name, colon, value = line.partition(":")
+        if not colon:
+            print(f"--header {line!r} has no colon", file=sys.stderr)
+            raise UserError("--header takes NAME: VALUE", "--header 'X-Team: robots'")
+        out[name.strip()] = value.strip()
+    return out

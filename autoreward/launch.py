@@ -1,0 +1,152 @@
+"""From a person's options to a run: its header, and the tools that the loop works with. Used by the command line and `bench`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from autoreward.engine import Engine, Progress
+from autoreward.errors import REFUSED, UserError
+from autoreward.loop import Tools
+from autoreward.methods import find_method
+from autoreward.models import Caller, ModelOptions, connect
+from autoreward.prompts import Prompts
+from autoreward.records import Limits, RunHeader
+from autoreward.run import Run
+from autoreward.task import LocatedCard, find, load, require_simulator
+
+DEFAULT_MODEL = "offline/search"
+DECIDING = ("autoreward-rl", "numpy", "torch", "stable-baselines3", "gymnasium", "sb3-contrib", "minigrid", "mujoco", "gymnasium-robotics", "metaworld")
+
+
+@dataclass
+class Options:
+    """What decides a run, as typed; see `autoreward design --help`."""
+
+    task: str
+    model: str | None = None
+    method: str = "auto-mc-reward"
+    iterations: int = 2
+    candidates: int = 3
+    steps: int | None = None
+    seed: int = 0
+    final_seeds: int = 3
+    jobs: int | None = None
+    device: str = "auto"
+    hints: bool = False
+    sandbox: str = "default"
+    trainer_python: str | None = None
+    prompts: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    settings: dict[str, str] = field(default_factory=dict)
+    name: str | None = None
+    folder: Path = Path("runs")
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a number."""
+    found = {}
+    for name in DECIDING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def cache_folder() -> Path:
+    """Where controls and probes are kept between runs; `AUTOREWARD_CACHE` moves it."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get("AUTOREWARD_CACHE") or user_cache_dir("autoreward"))
+
+
+def header(options: Options, card: LocatedCard) -> RunHeader:
+    """The run's header; UserError where an option is out of range."""
+    for name, value, low, high in (
+        ("--iterations", options.iterations, 1, 100),
+        ("--candidates", options.candidates, 1, 26),
+        ("--final-seeds", options.final_seeds, 1, 49),
+        ("--seed", options.seed, 0, 1300),
+        ("--steps", options.steps if options.steps is not None else 1, 1, 10**12),
+        ("--jobs", options.jobs if options.jobs is not None else 1, 1, 1024),
+    ):
+        if not low <= value <= high:
+            raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
+    return RunHeader(
+        task=card.card.name,
+        card=card.card.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        card_path=str(card.path),
+        card_digest=card.digest(),
+        method=options.method,
+        model=options.model or os.environ.get("AUTOREWARD_MODEL") or DEFAULT_MODEL,
+        hints_used=options.hints,
+        iterations=options.iterations,
+        candidates=options.candidates,
+        steps=options.steps,
+        seed=options.seed,
+        final_seeds=options.final_seeds,
+        jobs=options.jobs or cores(),
+        device=options.device,
+        sandbox=options.sandbox,
+        trainer_python=options.trainer_python,
+        prompts=options.prompts,
+        limits=options.limits,
+        settings=options.settings,
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def start(options: Options, model_options: ModelOptions) -> Run:
+    """Check everything that can be wrong before a folder is made, then make the run directory."""
+    card = find(options.task)
+    require_simulator(card.card)
+    made = header(options, card)
+    method = find_method(made.method)
+    method.require(card.card, made.model)
+    connect(made.model, model_options)
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < 50 * 2**20:
+        raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)
+    return Run.create(options.folder, made, options.name)
+
+
+def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress) -> Tools:
+    """What the loop needs for this run; UserError where the card changed since the run began."""
+    made = run.header
+    card = load(Path(made.card_path))
+    if card.digest() != made.card_digest:
+        raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
+    require_simulator(card.card)
+    if made.versions != versions():
+        changed = [f"{k} {made.versions.get(k, 'absent')} -> {versions().get(k, 'absent')}" for k in sorted({*made.versions, *versions()}) if made.versions.get(k) != versions().get(k)]
+        say("run", "versions changed", changed=changed)
+    return Tools(
+        run=run,
+        card=card,
+        method=find_method(made.method),
+        caller=Caller(connect(made.model, model_options), run.path / "calls", made.limits),
+        prompts=Prompts(made.prompts),
+        engine=Engine(made.jobs, made.trainer_python),
+        controls=cache_folder() / "controls",
+        say=say,
+        progress=progress,
+    )
+
+
+def model_options(settings: dict[str, str], **given: Any) -> ModelOptions:
+    """Options of the model layer: those given now, else those stored in the run's settings (never keys)."""
+    stored = {k: settings[k] for k in ("base_url", "key_command", "prices") if k in settings}
+    return ModelOptions(**{**stored, **{k: v for k, v in given.items() if v}})

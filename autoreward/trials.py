@@ -1,0 +1,57 @@
+"""One program on its own, for people who already have one: checked and trained exactly as the loop would."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from autoreward.engine import Engine, Progress
+from autoreward.launch import cache_folder, header, versions
+from autoreward.launch import Options as LaunchOptions
+from autoreward.records import Check, Evaluation, ProbeJob, TrainingDone
+from autoreward.run import write
+from autoreward.stages import check as check_stage
+from autoreward.stages import evaluation, training
+from autoreward.task import LocatedCard
+
+
+def probes(card: LocatedCard, engine: Engine, progress: Progress | None = None) -> Path:
+    """Recorded transitions of the card's environment, made once per card and versions."""
+    key = hashlib.sha256(f"{card.digest()}|{sorted(versions().items())}".encode()).hexdigest()[:16]
+    out = cache_folder() / "probes" / f"{card.card.name}-{key}.npz"
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        engine.run([("probes", ProbeJob(card=str(card.path), seed=0, out=str(out)))], progress)
+    return out
+
+
+def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine) -> Check:
+    """Lint and sandbox verdicts of a program."""
+    from autoreward.program import lint
+
+    found = tuple(lint(program, card.card.reward_layout))
+    if any(v.severity == "refuse" for v in found):
+        return Check(ok=False, verdicts=found, sandbox=sandbox)
+    result = check_stage.check(program, card.card, probes(card, engine), sandbox)
+    return result.model_copy(update={"verdicts": found + result.verdicts})
+
+
+def train_program(program: Path | None, options: LaunchOptions, card: LocatedCard, seeds: int, out: Path, engine: Engine, progress: Progress | None = None) -> Evaluation:
+    """Train `seeds` agents on a program (None: the sparse task reward), score them on fresh seeds, and pool."""
+    made = header(options, card)
+    if program is not None:
+        write(out / "program.py", program.read_bytes())
+        program = out / "program.py"
+    write(out / "header.json", made)
+    numbers = [options.seed * 100 + k for k in range(seeds)]
+    places = [out / f"seed-{s}" for s in numbers]
+    label = program.stem if program else "sparse"
+    engine.run([(f"{label} seed {s}", training.job(made, program, s, p)) for s, p in zip(numbers, places, strict=True) if training.done(p) is None], progress)
+    done: list[TrainingDone] = [d for p in places if (d := training.done(p))]
+    whole = [(p, d) for p, d in zip(places, done, strict=True) if d.refusal is None and not (p / "score.json").exists()]
+    if whole:
+        job = evaluation.job(made, [p for p, _ in whole], [p / "score.json" for p, _ in whole], [d.seed for _, d in whole], "evaluation")
+        engine.run([("evaluation", job)], progress)
+    result = evaluation.pool(card.card, [p / "score.json" for p in places], done)
+    write(out / "evaluation.json", result)
+    return result
