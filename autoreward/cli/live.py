@@ -44,7 +44,8 @@ class Display:
             self.run.event(stage, what, iteration, candidate, **data)
         if what in ("scored", "final", "feedback"):
             self.trainings.clear()
-        self._line(f"{stage:<10} {f'{iteration}{candidate or ""}' if iteration else '':<4} {what}{self._told(data)}")
+        place = f"{iteration}{candidate or ''}" if iteration else ""
+        self._line(f"{stage:<10} {place:<4} {what}{self._told(data)}")
 
     def progress(self, label: str, data: dict[str, float | None]) -> None:
         """A trainer's progress line; without a terminal, told at most every ten seconds a training."""
