@@ -1,0 +1,260 @@
+"""The outside of the jail: start a reward worker, send it arrays, judge what comes back.
+
+Promise: nothing of a program is executed on this side, and what a worker sends is copied, then checked (lengths, finiteness, names)
+before anybody uses it. Whatever goes wrong is the candidate's (`ProgramRefused`), unless the machine killed the worker or has no
+sandbox (`MachineFault`). Start workers from the main thread: their parent-death signal follows the thread.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autoreward import wire
+from autoreward.errors import MISSING, UserError
+from autoreward.records import Verdict
+from autoreward.sandbox.profiles import Profile, find_profile
+from autoreward.state import Array, Layout
+from autoreward.task import Action
+
+LOAD_SECONDS = 30.0  # wall time for Python, numpy and the program to load
+EXTRA_CPU_PER_STEP = 0.05
+ROOT = Path(__file__).resolve().parents[2]
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from runpy import run_module; run_module('autoreward.worker', run_name='__main__', alter_sys=True)"
+
+
+class ProgramRefused(Exception):
+    """The program is to blame; `verdict` says why."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+
+
+class MachineFault(UserError):
+    """The machine is to blame: no sandbox here, or a kill that was not ours."""
+
+    def __init__(self, message: str, hint: str = "autoreward doctor") -> None:
+        super().__init__(message, hint, MISSING)
+
+
+class Answer(NamedTuple):
+    """terms (T, n, k); potentials before and after the step, (T, n, p). float64, finite, our own copies."""
+
+    terms: Array
+    before: Array
+    after: Array
+
+
+def clean(text: str, cap: int = 500) -> str:
+    """Text from a worker made fit for logs, screens and models: printable, no bidirectional marks, capped."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:cap])
+    return shown + ("..." if len(text) > cap else "")
+
+
+class Worker:
+    """One program in one jailed process. A context manager; one stream of steps at a time."""
+
+    def __init__(self, program: str, layout: Layout, action: Action, *, profile: str = "default") -> None:
+        self.layout, self.action = layout, action
+        self.profile: Profile = find_profile(profile)
+        self.terms: tuple[str, ...] = ()
+        self.potentials: tuple[str, ...] = ()
+        self.broadcast: frozenset[str] = frozenset()
+        self._named = False
+        self._pending: tuple[int, int] = (0, 0)
+        self._start()
+        hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
+        self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), LOAD_SECONDS)
+        ready = self._json(wire.READY, LOAD_SECONDS)
+        self.sparse = frozenset(str(s) for s in ready.get("sparse", ()))
+        self.memory = bool(ready.get("memory"))
+        self.level = str(ready.get("level"))
+
+    def _start(self) -> None:
+        if sys.platform == "win32":
+            raise MachineFault("reward programs cannot be jailed on native Windows", "use WSL2: docs/cli.md, 'Windows'")
+        down, self._out = os.pipe()
+        self._in, up = os.pipe()
+        try:
+            # The shell's `3<&..` done by hand: the worker's two descriptors become 3 and 4, everything else is closed.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-B", "-c", f"import os; os.dup2({down}, 3000, False); os.dup2({up}, 4, False); os.dup2(3000, 3, False); os.closerange(5, 4096); " + BOOT, str(ROOT)],
+                pass_fds=(down, up),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            os.close(down)
+            os.close(up)
+        os.set_blocking(self._out, False)
+        self._poll_in, self._poll_out = select.poll(), select.poll()
+        self._poll_in.register(self._in, select.POLLIN)
+        self._poll_out.register(self._out, select.POLLOUT)
+
+    def send(self, prev: Array, action: Array, curr: Array, first: Array) -> None:
+        """Send T steps of n rows: prev, curr (T, n, D); action (T, n, *row); first (T, n), rows whose memory is reset before that step."""
+        steps, n = first.shape
+        dtype = np.int64 if self.action.integer else np.float64
+        parts = (
+            wire.SHAPE.pack(steps, n),
+            np.ascontiguousarray(prev, np.float64).tobytes(),
+            np.ascontiguousarray(curr, np.float64).tobytes(),
+            np.ascontiguousarray(action, dtype).tobytes(),
+            np.ascontiguousarray(first, np.uint8).tobytes(),
+        )
+        width, row = self.layout.width, int(np.prod(self.action.row, dtype=int))
+        if sum(map(len, parts)) != wire.SHAPE.size + steps * n * (16 * width + 8 * row + 1):
+            raise ValueError(f"arrays do not fit: prev {prev.shape}, action {action.shape}, curr {curr.shape}, first {first.shape}, {width} columns")
+        self._pending = (steps, n)
+        self._cpu_before: float | None = None
+        self._write(wire.pack(wire.STEPS, *parts), self.profile.wall_seconds)
+
+    def receive(self) -> Answer:
+        """The answer to the last `send`. ProgramRefused when the program failed on it, or answered what it must not."""
+        steps, n = self._pending
+        seconds = self.profile.wall_seconds + steps * EXTRA_CPU_PER_STEP
+        if not self._named:
+            names = self._json(wire.NAMES, seconds)
+            terms, potentials = names.get("terms"), names.get("potentials")
+            if not all(isinstance(v, list) and all(isinstance(s, str) and 0 < len(s) <= 64 for s in v) for v in (terms, potentials)):
+                raise self._refused("protocol", "the names of the terms came back malformed")
+            self.terms, self.potentials = tuple(clean(s) for s in terms or ()), tuple(clean(s) for s in potentials or ())
+            self.broadcast = frozenset(str(s) for s in names.get("broadcast", ()))
+            self._named = True
+        k, p = len(self.terms), len(self.potentials)
+        data = self._frame(wire.ANSWER, seconds, steps * n * (k + 2 * p) * 8)
+        values = np.frombuffer(bytearray(data), np.float64)
+        if not np.isfinite(values).all():
+            raise self._refused("not-finite", "an answer holds numbers that are not finite")
+        a, b = steps * n * k, steps * n * (k + p)
+        return Answer(values[:a].reshape(steps, n, k), values[a:b].reshape(steps, n, p), values[b:].reshape(steps, n, p))
+
+    def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> Answer:
+        """`send`, then `receive`."""
+        self.send(prev, action, curr, first)
+        return self.receive()
+
+    def close(self) -> None:
+        """End the worker and everything in its session."""
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                self._process.kill()
+        self._process.wait()
+        for descriptor in (self._in, self._out):
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue  # closed before
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- frames, with deadlines ---------------------------------------------------------------------------------------------
+
+    def _write(self, data: bytes, seconds: float) -> None:
+        view, deadline = memoryview(data), time.monotonic() + seconds
+        while view:
+            try:
+                view = view[os.write(self._out, view) :]
+            except BlockingIOError:
+                if not self._poll_out.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    raise self._refused("hung", f"the program took nothing for {seconds:g} s") from None
+            except BrokenPipeError:
+                return  # `receive` finds out why
+
+    def _json(self, kind: int, seconds: float) -> dict[str, Any]:
+        data = self._frame(kind, seconds, None)
+        try:
+            return wire.parse_json(bytes(data))
+        except wire.ProtocolError as error:
+            raise self._refused("protocol", f"the worker's {'names' if kind == wire.NAMES else 'greeting'}: {error}") from None
+
+    def _frame(self, expected: int, seconds: float, length: int | None) -> bytes | bytearray:
+        head = self._read(wire.HEADER.size, seconds)
+        kind, size = wire.HEADER.unpack(head)
+        if kind == wire.REFUSED and size <= wire.JSON_CAP:
+            raise self._verdict(self._read(size, seconds))
+        if kind != expected or size > (wire.JSON_CAP if length is None else length) or (length is not None and size != length):
+            raise self._refused("protocol", f"a frame of kind {kind} with {size} bytes came back, expected kind {expected}" + (f" with {length}" if length is not None else ""))
+        return self._read(size, seconds)
+
+    def _read(self, count: int, seconds: float) -> bytearray:
+        buffer, got = bytearray(count), 0
+        view, deadline = memoryview(buffer), time.monotonic() + seconds
+        while got < count:
+            while not self._poll_in.poll(250):
+                self._look(deadline, seconds)
+            size = os.readv(self._in, [view[got:]])
+            if size == 0:
+                raise self._ended()
+            got += size
+        return buffer
+
+    def _look(self, deadline: float, seconds: float) -> None:
+        """Silence: has the program used up its processor time, or is it hung? Processor time decides, so a busy machine rejects nobody."""
+        try:
+            ticks = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            used = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError, ValueError):
+            used = 0.0
+        if self._pending[0]:
+            if self._cpu_before is None:
+                self._cpu_before = used - 0.25 if used > 0.25 else 0.0
+            allowed = self.profile.call_cpu_seconds + self._pending[0] * EXTRA_CPU_PER_STEP
+            if used - self._cpu_before > allowed:
+                raise self._refused("too-slow", f"one call used more than {allowed:.2g} s of processor time", "whole-array numpy; no loops over rows or cells that grow")
+        if time.monotonic() > deadline:
+            if used > seconds / 2 or self._pending[0]:
+                raise self._refused("hung", f"no answer within {seconds:g} s", "no waiting and no endless loops")
+            raise self._refused("too-slow", f"loading took more than {seconds:g} s", "nothing may run at import but definitions")
+
+    def _verdict(self, data: bytearray) -> ProgramRefused | MachineFault:
+        try:
+            said = wire.parse_json(bytes(data))
+        except wire.ProtocolError as error:
+            return self._refused("protocol", str(error))
+        kind, line = said.get("kind"), said.get("line")
+        message, hint = clean(str(said.get("message", ""))), clean(str(said.get("hint", "")))
+        self.close()
+        if kind == "sandbox" and not self._pending[0]:
+            return MachineFault(message, hint or "autoreward doctor")
+        known = kind if isinstance(kind, str) and kind in KINDS else "exception"
+        return ProgramRefused(Verdict(kind=known, line=line if isinstance(line, int) and 0 < line < 10**6 else None, message=message, hint=hint))
+
+    def _refused(self, kind: str, message: str, hint: str = "") -> ProgramRefused:
+        self.close()
+        return ProgramRefused(Verdict(kind=kind, message=message, hint=hint))
+
+    def _ended(self) -> ProgramRefused | MachineFault:
+        code = self._process.wait()
+        loading = not self._pending[0]
+        self.close()
+        if code == -signal.SIGKILL:
+            return MachineFault("the reward worker was killed, and not by us (out of memory?)", "fewer --jobs; then again")
+        if loading and code == 1:
+            return MachineFault("the reward worker does not start", f"try: {sys.executable} -I -c 'import numpy'")
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ProgramRefused(Verdict(kind="crash", message=f"the program ended its process ({name})", hint="no exits; arrays of n rows; no recursion without end"))
+
+
+# Classes that a worker itself may report; the rest are found on this side. docs/verdicts.md explains each.
+KINDS = ("syntax", "load", "missing-entry-point", "memory-form", "exception", "return-form", "shape", "not-finite", "names-changed", "name-twice", "memory")

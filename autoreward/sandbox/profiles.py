@@ -1,0 +1,43 @@
+"""Jail profiles: `sandboxes/NAME.toml`, in ./sandboxes before the shipped ones."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoreward.errors import REFUSED, UserError
+from autoreward.resources import shipped
+
+
+class Profile(BaseModel):
+    """How a reward worker is confined. Memory in MB of address space, times in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    description: str = ""
+    level: Literal["kernel", "limits"] = "kernel"
+    memory_mb: int = Field(2048, ge=256)
+    call_cpu_seconds: float = Field(1.0, gt=0)
+    wall_seconds: float = Field(10.0, gt=0)
+
+
+def listing() -> dict[str, Path]:
+    """name -> file; the own folder wins."""
+    found: dict[str, Path] = {}
+    for folder in (Path.cwd() / "sandboxes", shipped("sandboxes")):
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_profile(name: str) -> Profile:
+    """The profile of that name; UserError where there is none, or its file is wrong."""
+    path = listing().get(name)
+    if path is None:
+        raise UserError(f"no sandbox profile {name!r}", f"there are {', '.join(sorted(listing()))}: autoreward sandboxes list")
+    try:
+        return Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}", "mend the profile", REFUSED) from None

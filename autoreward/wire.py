@@ -1,0 +1,64 @@
+"""Frames between the trusted side and a reward worker: lengths that both sides know, caps on everything else.
+
+A frame is one kind byte and a four-byte length, then that many bytes. To the worker: HELLO (JSON: program, fields, action), then
+STEPS (T, n, first, prev, curr, action as raw arrays). Back: READY (JSON: what the program defines), NAMES (JSON, once, before the
+first answer), ANSWER (raw float64: terms, potentials before, potentials after), or REFUSED (JSON: kind, line, message, hint).
+Imported on both sides of the jail; standard library and numpy only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+HELLO, STEPS, READY, NAMES, ANSWER, REFUSED = 1, 2, 3, 4, 5, 6
+HEADER = struct.Struct("<BI")
+SHAPE = struct.Struct("<II")
+JSON_CAP = 1 << 16  # what a worker may say in JSON
+HELLO_CAP = 1 << 22
+
+
+class ProtocolError(Exception):
+    """The other side sent what no honest side sends, or went away in the middle of a frame."""
+
+
+def pack(kind: int, *parts: bytes | memoryview) -> bytes:
+    """One frame."""
+    return b"".join((HEADER.pack(kind, sum(len(p) for p in parts)), *parts))
+
+
+def pack_json(kind: int, value: Any) -> bytes:
+    return pack(kind, json.dumps(value).encode())
+
+
+def parse_json(data: bytes, cap: int = JSON_CAP) -> dict[str, Any]:
+    """A JSON object of at most `cap` bytes, else ProtocolError."""
+    if len(data) > cap:
+        raise ProtocolError(f"{len(data)} bytes of JSON, more than {cap}")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"not JSON: {type(error).__name__}") from None
+    if not isinstance(value, dict):
+        raise ProtocolError("JSON, but no object")
+    return value
+
+
+def read_exactly(descriptor: int, count: int) -> bytearray:
+    """`count` bytes from a blocking descriptor. EOFError where the other side closed before a frame began."""
+    buffer = bytearray(count)
+    view, got = memoryview(buffer), 0
+    while got < count:
+        size = os.readv(descriptor, [view[got:]])
+        if size == 0:
+            raise EOFError
+        got += size
+    return buffer
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

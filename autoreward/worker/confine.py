@@ -1,0 +1,149 @@
+"""The jail itself: limits, Landlock with nothing allowed, a seccomp allow-list, and a canary that tries to get out.
+
+Plain ctypes, x86-64 and aarch64. After `confine` the process can compute, read its one pipe, write to its other one, and exit.
+What numpy and Python import late is imported before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import signal
+import socket
+import struct
+from typing import Any
+
+# Imported here because a confined process cannot open files: numpy and the traceback machinery load these on first use.
+import linecache  # noqa: F401  isort: skip
+import math  # noqa: F401  isort: skip
+import tokenize  # noqa: F401  isort: skip
+import traceback
+
+import numpy as np
+import numpy.fft
+import numpy.linalg
+import numpy.ma
+import numpy.polynomial
+import numpy.random
+
+from autoreward.worker.load import Refusal
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+SECCOMP_SET_MODE_FILTER, SECCOMP_TSYNC = 1, 1
+LANDLOCK_CREATE, LANDLOCK_RESTRICT = 444, 446
+ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
+LOAD, JEQ, JSET, JGE, RET = 0x20, 0x15, 0x45, 0x35, 0x06
+
+# arch token, then the numbers of the calls that arithmetic over two pipes needs
+ARCHITECTURES: dict[str, dict[str, int]] = {
+    "x86_64": {
+        "arch": 0xC000003E, "seccomp": 317, "read": 0, "readv": 19, "write": 1, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigprocmask": 14,
+        "rt_sigreturn": 15, "sched_yield": 24, "mremap": 25, "madvise": 28, "exit": 60, "exit_group": 231, "futex": 202, "clock_gettime": 228, "restart_syscall": 219,
+    },
+    "aarch64": {
+        "arch": 0xC00000B7, "seccomp": 277, "read": 63, "readv": 65, "write": 64, "mmap": 222, "mprotect": 226, "munmap": 215, "brk": 214, "rt_sigprocmask": 135,
+        "rt_sigreturn": 139, "sched_yield": 124, "mremap": 216, "madvise": 233, "exit": 93, "exit_group": 94, "futex": 98, "clock_gettime": 113, "restart_syscall": 128,
+    },
+}  # fmt: skip
+FREELY = ("munmap", "brk", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "mremap", "madvise", "exit", "exit_group", "futex", "clock_gettime", "restart_syscall")
+PROT_EXEC, MAP_ANONYMOUS = 4, 0x20
+
+
+def confine(profile: dict[str, Any], read: int, write: int) -> str:
+    """Confine this process for good. Returns the level reached; Refusal (kind `sandbox`) where the profile asks for more."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    memory = int(profile["memory_mb"]) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _warm()
+    if profile["level"] == "limits":
+        return "limits"
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise _unavailable("no_new_privs")
+    landlock = _landlock(libc)
+    _seccomp(libc, read, write)
+    _canary()
+    return "landlock+seccomp" if landlock else "seccomp"
+
+
+def _warm() -> None:
+    """Run once what imports or allocates on first use."""
+    np.unique(np.array([2.0, 1.0]))
+    np.linalg.norm(np.ones((2, 2)) @ np.ones((2, 2)), axis=-1)
+    np.einsum("ij,ij->i", np.ones((2, 2)), np.ones((2, 2)))
+    repr(np.ones(2))
+    numpy.fft.fft(np.ones(4))
+    numpy.ma.array([1.0]), numpy.polynomial.Polynomial([1.0]), numpy.random.default_rng(0)
+    try:
+        raise ValueError("warm")
+    except ValueError as error:
+        traceback.extract_tb(error.__traceback__)
+
+
+def _unavailable(what: str) -> Refusal:
+    return Refusal("sandbox", f"this machine refuses {what}: {os.strerror(ctypes.get_errno())}", hint="autoreward doctor; or --unsafe-no-sandbox where you trust the programs")
+
+
+def _landlock(libc: ctypes.CDLL) -> bool:
+    """Take away every file, TCP port and signal target that this kernel's Landlock knows. False where it has none."""
+    abi = libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
+    if abi < 1:
+        return False
+    files = (1 << 13) - 1 | (1 << 13 if abi >= 2 else 0) | (1 << 14 if abi >= 3 else 0) | (1 << 15 if abi >= 5 else 0)
+    attributes = struct.pack("<QQQ", files, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    ruleset = libc.syscall(LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
+    if ruleset < 0:
+        return False
+    restricted = libc.syscall(LANDLOCK_RESTRICT, ruleset, 0) == 0
+    os.close(ruleset)
+    return restricted
+
+
+def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
+    calls = ARCHITECTURES.get(platform.machine())
+    if calls is None:
+        raise Refusal("sandbox", f"no system-call filter is written for {platform.machine()}", hint="--unsafe-no-sandbox where you trust the programs")
+    deny = ERRNO | errno.EPERM
+    code: list[tuple[int, int, int, int]] = [(LOAD, 0, 0, 4), (JEQ, 1, 0, calls["arch"]), (RET, 0, 0, KILL), (LOAD, 0, 0, 0), (JGE, 0, 1, 0x40000000), (RET, 0, 0, KILL)]
+    for name in FREELY:
+        code += [(JEQ, 0, 1, calls[name]), (RET, 0, 0, ALLOW)]
+    for name, descriptor in (("read", read), ("readv", read), ("write", write)):
+        code += [(JEQ, 0, 4, calls[name]), (LOAD, 0, 0, 16), (JEQ, 0, 1, descriptor), (RET, 0, 0, ALLOW), (RET, 0, 0, deny)]
+    executable = [(LOAD, 0, 0, 32), (JSET, 0, 1, PROT_EXEC), (RET, 0, 0, deny)]
+    code += [(JEQ, 0, 4, calls["mprotect"]), *executable, (RET, 0, 0, ALLOW)]
+    code += [(JEQ, 0, 7, calls["mmap"]), *executable, (LOAD, 0, 0, 40), (JSET, 0, 1, MAP_ANONYMOUS), (RET, 0, 0, ALLOW), (RET, 0, 0, deny)]
+    code += [(RET, 0, 0, deny)]
+    instructions = b"".join(struct.pack("<HBBI", *i) for i in code)
+    buffer = ctypes.create_string_buffer(instructions)
+    program = struct.pack("<HxxxxxxQ", len(code), ctypes.addressof(buffer))
+    if libc.syscall(calls["seccomp"], SECCOMP_SET_MODE_FILTER, SECCOMP_TSYNC, program) != 0:
+        raise _unavailable("a seccomp filter")
+
+
+def _canary() -> None:
+    """Try to get out; whatever succeeds means that there is no jail."""
+
+    def fork() -> None:
+        if os.fork() == 0:
+            os._exit(0)
+
+    attempts = {
+        "open a file": lambda: open("/proc/self/status").close(),
+        "stat a file": lambda: os.stat("/"),
+        "make a socket": lambda: socket.socket().close(),
+        "fork": fork,
+        "execute": lambda: os.execv("/bin/true", ["true"]),
+        "signal the parent": lambda: os.kill(os.getppid(), 0),
+    }
+    for what, attempt in attempts.items():
+        try:
+            attempt()
+        except OSError:
+            continue
+        raise Refusal("sandbox", f"the jail is not closed: a process in it could {what}", hint="autoreward doctor")
