@@ -1,0 +1,67 @@
+"""Take one job, do it, leave files."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from autoreward.errors import MISSING, UserError
+from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+
+Job = Annotated[TrainJob | EvaluateJob | ProbeJob, Field(discriminator="kind")]
+
+
+def die_with_parent() -> None:
+    """The kernel's parent-death signal where there is one, and the end of standard input everywhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.read(0, 1):
+            continue
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not sys.stdin.isatty():
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    try:
+        job = TypeAdapter[Job](Job).validate_json(Path(sys.argv[1]).read_bytes())
+    except (IndexError, OSError, ValidationError) as error:
+        print(f"a trainer takes one job file: python -m autoreward.trainer JOB.json ({error})", file=sys.stderr)
+        return 2
+    die_with_parent()
+    warnings.filterwarnings("ignore")
+    try:
+        if isinstance(job, TrainJob):
+            from autoreward.trainer.train import train
+
+            train(job)
+        elif isinstance(job, EvaluateJob):
+            from autoreward.trainer.evaluate import evaluate
+
+            evaluate(job)
+        else:
+            from autoreward.trainer.probe import probe
+
+            probe(job)
+    except UserError as error:
+        print(error.message + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
+        return MISSING
+    except MemoryError:
+        print("out of memory", file=sys.stderr)
+        return MISSING
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Recorded transitions for `check`, and what the environment really is, for `envs check`."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoreward.environment import trusted_code
+from autoreward.records import ProbeJob, stream_seed
+from autoreward.run import write
+from autoreward.state import Array
+from autoreward.task import load
+from autoreward.trainer.train import environments
+
+ENVIRONMENTS = 8
+LONGEST_REPEAT = 16
+
+
+def probe(job: ProbeJob) -> None:
+    """Random actions, each held for a random while, in 8 environments: `out` holds (T, 8, ...) arrays, its .json a report."""
+    card = load(Path(job.card))
+    venv = environments(card, trusted_code(card), ENVIRONMENTS)
+    venv.seed(stream_seed("probe", job.seed))
+    venv.action_space.seed(stream_seed("probe", job.seed, 4095))
+    random = np.random.default_rng(stream_seed("probe", job.seed, 4094))
+    width = card.card.layout.width
+    steps: list[dict[str, Array]] = []
+    lengths: list[int] = []
+    problems: list[str] = []
+    success_seen = False
+    vectors, first = np.asarray(venv.reset()), np.ones(ENVIRONMENTS, bool)
+    actions = np.array([venv.action_space.sample() for _ in range(ENVIRONMENTS)])
+    left = random.integers(1, LONGEST_REPEAT, ENVIRONMENTS)
+    for _ in range(-(-job.transitions // ENVIRONMENTS)):
+        for i in np.flatnonzero(left == 0):
+            actions[i] = venv.action_space.sample()
+        left = np.where(left == 0, random.integers(1, LONGEST_REPEAT, ENVIRONMENTS), left) - 1
+        after, _, dones, infos = venv.step(actions)
+        after = np.asarray(after)
+        current, cut, won = after.copy(), np.zeros(ENVIRONMENTS, bool), np.zeros(ENVIRONMENTS, bool)
+        for i in np.flatnonzero(dones):
+            current[i] = infos[i]["terminal_observation"]
+            cut[i] = infos[i].get("TimeLimit.truncated", False)
+            won[i] = infos[i]["success"]
+            lengths.append(int(infos[i]["length"]))
+        success_seen = success_seen or bool(won.any())
+        step = {"prev": vectors[:, :width], "action": actions.copy(), "curr": current[:, :width], "first": first, "terminated": dones & ~cut, "truncated": cut, "success": won}
+        steps.append({k: np.array(v) for k, v in step.items()})
+        vectors, first = after, dones.copy()
+    arrays = {k: np.stack([s[k] for s in steps]) for k in steps[0]}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    fields = _fields(card.card.layout.slices, arrays, problems)
+    report = {
+        "action": str(venv.action_space),
+        "observation": str(venv.envs[0].inner_space),  # type: ignore[attr-defined]
+        "fields": fields,
+        "success_seen": success_seen,
+        "episode_lengths": lengths,
+        "problems": problems,
+    }
+    venv.close()
+    write(Path(job.out).with_suffix(".json"), json.dumps(report, indent=1))
+    write(Path(job.out), buffer.getvalue())
+
+
+def _fields(slices: dict[str, tuple[int, int, tuple[int, ...]]], arrays: dict[str, Array], problems: list[str]) -> dict[str, Any]:
+    found = {}
+    for name, (low, high, _) in slices.items():
+        values = np.concatenate([arrays["prev"][..., low:high], arrays["curr"][..., low:high]]).reshape(-1, high - low)
+        if not np.isfinite(values).all():
+            problems.append(f"fields.{name}: not finite in {int((~np.isfinite(values)).any(1).sum())} of {len(values)} states")
+        constant = bool((values == values[0]).all())
+        found[name] = {"low": values.min(0).tolist(), "high": values.max(0).tolist(), "constant": constant}
+    if all(f["constant"] for f in found.values()):
+        problems.append("fields: no field ever changes; are the sources right?")
+    return found

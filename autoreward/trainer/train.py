@@ -1,0 +1,178 @@
+"""One stable-baselines3 training: weights, curve, and done.json at the end."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from autoreward import policy
+from autoreward.composition import Composition
+from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
+from autoreward.run import write
+from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.state import Array
+from autoreward.task import LocatedCard, load
+from autoreward.trainer.rewards import RewardVec
+
+WINDOWS = 50  # rows of the curve over the whole budget
+ENOUGH = 100  # finished episodes that a success rate is taken over
+HELD = 2  # windows in a row at the card's `solved` rate that end a training
+HOPELESS_AFTER = 0.8  # of the budget without a single success
+PROGRESS_SECONDS = 1.0
+
+
+def environments(card: LocatedCard, code: ModuleType | None, n: int) -> DummyVecEnv:
+    """n environments of the card, stepped in this process (measured faster than one process each for every shipped card)."""
+    return DummyVecEnv([lambda: CardEnvironment(card, code)] * n)
+
+
+class Curve(BaseCallback):
+    """Keeps the curve, tells progress, and stops when solved or hopeless. Takes no random numbers and evaluates nothing."""
+
+    def __init__(self, rewards: RewardVec, budget: int, solved: float | None, may_give_up: bool) -> None:
+        super().__init__()
+        self.rewards, self.budget, self.solved, self.may_give_up = rewards, budget, solved, may_give_up
+        self.rows: list[tuple[int, float, float, float, Array]] = []
+        self.next, self.held, self.stopped = budget / WINDOWS, 0, "budget"
+        self.first_sums: Array | None = None
+        self.steps_to_80: int | None = None
+        self.any_success = False
+        self.told = 0.0
+
+    @property
+    def rate(self) -> float | None:
+        done = self.rewards.finished
+        return float(np.mean([e.success for e in done])) if len(done) >= ENOUGH else None
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps < self.next and self.num_timesteps < self.budget:
+            return True
+        while self.next <= self.num_timesteps:
+            self.next += self.budget / WINDOWS
+        return self._window()
+
+    def _window(self) -> bool:
+        fresh, self.rewards.fresh = self.rewards.fresh, []
+        nothing = np.full(len(self.rewards.names), np.nan)
+        terms = np.mean([e.terms for e in fresh if len(e.terms) == len(nothing)] or [nothing], axis=0)
+        if self.first_sums is None and fresh and len(nothing):
+            self.first_sums = terms
+        rate = self.rate
+        success = float(np.mean([e.success for e in fresh])) if fresh and self.solved is not None else np.nan
+        length = float(np.mean([e.length for e in fresh])) if fresh else np.nan
+        self.rows.append((self.num_timesteps, success, length, float(np.mean([e.reward for e in fresh])) if fresh else np.nan, terms))
+        self.any_success = self.any_success or any(e.success for e in fresh)
+        for name, value in zip(self.rewards.names, terms, strict=True):
+            self.logger.record(f"terms/{name}", float(value))
+        self.logger.record("rollout/success", success)
+        self._tell(rate, length)
+        if self.solved is None:
+            return True
+        if self.steps_to_80 is None and rate is not None and rate >= 0.8:
+            self.steps_to_80 = self.num_timesteps
+        self.held = self.held + 1 if rate is not None and rate >= self.solved else 0
+        if self.held >= HELD:
+            self.stopped = "solved"
+        elif self.may_give_up and not self.any_success and self.num_timesteps >= HOPELESS_AFTER * self.budget:
+            self.stopped = "hopeless"
+        return self.stopped == "budget"
+
+    def _tell(self, rate: float | None, length: float) -> None:
+        if time.monotonic() - self.told >= PROGRESS_SECONDS:
+            self.told = time.monotonic()
+            success = rate if self.solved is not None else None
+            print(json.dumps({"steps": self.num_timesteps, "success": success, "length": None if np.isnan(length) else length}), flush=True)
+
+    def save(self, path: Path) -> None:
+        width = len(self.rewards.names)
+        terms = np.stack([r[4] if len(r[4]) == width else np.full(width, np.nan) for r in self.rows]) if self.rows else np.zeros((0, width))
+        buffer = io.BytesIO()
+        parts = {name: np.array([r[k] for r in self.rows], np.float64) for k, name in enumerate(("steps", "success", "length", "reward"))}
+        np.savez(buffer, terms=terms, names=np.array(self.rewards.names, str), **parts)  # type: ignore[arg-type]
+        write(path, buffer.getvalue())
+
+    def term_curves(self) -> tuple[TermCurve, ...]:
+        """Means over the last episodes; a share is of the sum of all terms' sizes."""
+        done = [e.terms for e in self.rewards.finished if len(e.terms) == len(self.rewards.names)]
+        if not done or not self.rewards.names:
+            return ()
+        means = np.mean(done, axis=0)
+        sizes = np.abs(done).mean(0)
+        total = float(sizes.sum()) or 1.0
+        first = self.first_sums if self.first_sums is not None else np.zeros(len(means))
+        return tuple(
+            TermCurve(name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)) for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True)
+        )
+
+
+def train(job: TrainJob) -> None:
+    """Do the job. UserError for what is wrong with the machine or the card; a refused program ends in done.json."""
+    torch.set_num_threads(job.threads)
+    out = Path(job.out)
+    card = load(Path(job.card))
+    code = trusted_code(card)
+    budget = job.steps or card.card.training.steps
+    device = policy.choose_device(card.card, job.device)
+    text = Path(job.program).read_text(encoding="utf-8") if job.program else None
+    worker = None
+    try:
+        worker = Worker(text, card.card.reward_layout, card.card.action, profile=job.sandbox) if text is not None else None
+        rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition(weights=job.weights), job.record_rewards)
+        view = policy.PolicyView(rewards, card, code, training=True)
+        agent = policy.build(card.card, view, job.seed, device)
+        view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
+        agent.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]) if job.tensorboard else configure(None, []))
+        success = card.card.success is not None
+        curve = Curve(rewards, budget, card.card.training.solved if success else None, may_give_up=success and text is not None)
+        refusal = None
+        try:
+            agent.learn(budget, callback=curve)
+        except ProgramRefused as error:
+            refusal = error.verdict.model_copy(update={"stage": "training", "message": f"after {agent.num_timesteps} steps: {error.verdict.message}"})
+    except ProgramRefused as error:
+        write(out / "done.json", TrainingDone(seed=job.seed, stopped="refused", steps=0, budget=budget, refusal=error.verdict))
+        return
+    finally:
+        if worker:
+            worker.close()
+    if not all(torch.isfinite(p).all() for p in agent.policy.parameters()):
+        refusal = refusal or _diverged()
+    if rewards.fresh:
+        curve._window()
+    curve.save(out / "curve.npz")
+    if job.record_rewards:
+        buffer = io.BytesIO()
+        np.savez(buffer, **rewards.recording.arrays())
+        write(out / "rewards.npz", buffer.getvalue())
+    policy.save(agent, view, out / "policy.safetensors")
+    done = TrainingDone(
+        seed=job.seed,
+        stopped="refused" if refusal else curve.stopped,  # type: ignore[arg-type]
+        steps=int(agent.num_timesteps),
+        budget=budget,
+        episodes=rewards.ended,
+        success=float(np.mean([e.success for e in rewards.finished])) if success and rewards.finished else None,
+        steps_to_80=curve.steps_to_80,
+        refusal=refusal,
+        terms=curve.term_curves(),
+        device=str(agent.device),
+        threads=torch.get_num_threads(),
+        versions={"torch": torch.__version__, "numpy": np.__version__},
+    )
+    write(out / "done.json", done)
+
+
+def _diverged():  # type: ignore[no-untyped-def]
+    from autoreward.records import Verdict
+
+    return Verdict(kind="diverged", stage="training", message="the agent's weights are not finite at the end", hint="smaller terms: an episode's sum of a term should stay below about 100")
