@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,7 +104,7 @@ def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: b
     kind = algorithm(card.training.algorithm)
     given = {**DEFAULTS.get(card.training.algorithm, {}), **card.training.hyperparameters}
     policy = {"net_arch": list(card.training.net), **given.pop("policy_kwargs", {})}
-    if for_evaluation and "buffer_size" in kind.__init__.__code__.co_varnames:
+    if for_evaluation and "buffer_size" in signature(kind).parameters:
         given["buffer_size"] = env.num_envs
     try:
         return kind("MlpPolicy", env, gamma=card.training.gamma, policy_kwargs=policy, seed=seed, device=device, verbose=0, **given)  # type: ignore[call-arg]

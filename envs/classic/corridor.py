@@ -10,14 +10,14 @@ from gymnasium import spaces
 
 
 class Corridor(gym.Env):
-    action_space = spaces.Discrete(3)
-    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
 
     def __init__(self, length: int) -> None:
         self.length = length
 
     def _observation(self) -> np.ndarray:
-        return np.array([self.cell, self.exit], np.float64)
+        return np.array([self.cell, self.exit, self.cell % 2], np.float64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
@@ -25,10 +25,10 @@ class Corridor(gym.Env):
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        self.cell = max(0, self.cell + int(action) - 1)
+        self.cell = max(0, self.cell + (1 if int(action) == self.cell % 2 else -1))
         return self._observation(), 0.0, False, False, {}
 
 
 def features(state: Any) -> np.ndarray:
-    """(n, 2): position and distance, scaled to about 1."""
-    return np.stack([state.cell / 30, (state.exit - state.cell) / 30], -1)
+    """(n, 3): position and distance, scaled to about 1, and the door's kind."""
+    return np.stack([state.cell / 40, (state.exit - state.cell) / 40, state.handle], -1)
