@@ -1,0 +1,152 @@
+"""Prompt templates: find, override, render, check, eject.
+
+`prompts/METHOD/AGENT/NAME.md.j2` is looked for in --prompts DIR, then ./prompts, then among the shipped: the same path overrides.
+Jinja2 in its sandbox, and an undefined variable is an error. `VARIABLES` documents what each agent's templates get.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2.sandbox import SandboxedEnvironment
+
+from autoreward.errors import REFUSED, UserError
+from autoreward.resources import shipped
+
+SUFFIX = ".md.j2"
+TASK = {
+    "task": "the card, without its hints: title, description, success, endings, limit, action, fields, task_reward, training (algorithm, steps, n_envs, gamma)",
+    "hints": "the card's hints as sentences; empty unless --hints is given",
+}
+VARIABLES: dict[str, dict[str, str]] = {
+    "designer": {
+        **TASK,
+        "number": "this candidate's number, from 1",
+        "candidates": "how many programs are asked for in this iteration",
+        "feedback": "outcomes so far, best first: id, program, status, success, verdicts, curve, terms, endings, diagnostics, parts, causes, suggestions",
+        "iteration": "from 1",
+        "verdicts": "why the last draft was refused: kind, line, message, hint",
+        "from_scratch": "true where the repairs are used up",
+    },
+    "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},
+    "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
+}
+# What a template must say, whatever else is changed: variables that it or its includes must use.
+REQUIRED = {"designer/first": {"task"}, "designer/revise": {"feedback"}, "designer/repair": {"verdicts"}, "critic/review": {"task", "program"}, "analyzer/explain": {"program", "outcome"}}
+
+
+class Prompts:
+    """Templates as one run sees them."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(f"--prompts {folder}: there is no such folder", "autoreward prompts eject METHOD/AGENT makes one")
+        self.folders = [Path(folder)] if folder else []
+        self.folders += [p for p in (Path.cwd() / "prompts", shipped("prompts")) if p.is_dir()]
+        self._jinja = SandboxedEnvironment(loader=FileSystemLoader([str(f) for f in self.folders]), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False)
+        self._jinja.filters["number"] = number
+        self._jinja.globals["range"] = range
+
+    def listing(self) -> dict[str, Path]:
+        """`METHOD/AGENT/NAME` -> the file that counts."""
+        found: dict[str, Path] = {}
+        for folder in self.folders:
+            for path in sorted(folder.glob(f"*/*/*{SUFFIX}")):
+                found.setdefault(str(path.relative_to(folder))[: -len(SUFFIX)], path)
+        return found
+
+    def path(self, name: str) -> Path:
+        """The file of `METHOD/AGENT/NAME`; UserError where there is none."""
+        found = self.listing().get(name.removesuffix(SUFFIX))
+        if found is None:
+            raise UserError(f"no template {name!r}", "autoreward prompts list")
+        return found
+
+    def render(self, name: str, variables: Mapping[str, Any]) -> str:
+        """The text; UserError with file and line where the template is wrong."""
+        path = self.path(name)
+        try:
+            text = self._jinja.get_template(name + SUFFIX).render(**variables)
+        except TemplateSyntaxError as error:
+            raise self._wrong(Path(error.filename or path), error.lineno, str(error.message)) from None
+        except TemplateNotFound as error:
+            raise self._wrong(path, None, f"includes {error.message!r}, and there is no such template") from None
+        except (UndefinedError, TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError, KeyError) as error:
+            place, line = self._blamed(error, path)
+            raise self._wrong(place, line, str(error)) from None
+        return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+    def problems(self, name: str) -> list[str]:
+        """What is wrong with a template before anything is rendered: `FILE:LINE: what`."""
+        path, agent = self.path(name), name.split("/")[1]
+        try:
+            used = self._variables(name + SUFFIX, set())
+        except TemplateSyntaxError as error:
+            return [f"{error.filename or path}:{error.lineno}: {error.message}"]
+        except TemplateNotFound as error:
+            return [f"{path}: includes {error.message!r}, and there is no such template"]
+        known = VARIABLES.get(agent)
+        if known is None:
+            return []
+        found = []
+        for variable in sorted(used.keys() - known.keys()):
+            place, line = used[variable]
+            found.append(f"{place}:{line}: no variable {variable!r}; a {agent} template has {', '.join(known)}")
+        for variable in sorted(REQUIRED.get(name.split("/", 1)[1], set()) - used.keys()):
+            found.append(f"{path}:1: the required part {variable!r} is lost: {known[variable]}")
+        return found
+
+    def _variables(self, file: str, seen: set[str]) -> dict[str, tuple[Path, int]]:
+        """Undeclared variables of a template and what it includes, with the place of their first use."""
+        seen.add(file)
+        assert self._jinja.loader is not None
+        source, filename, _ = self._jinja.loader.get_source(self._jinja, file)
+        tree = self._jinja.parse(source, filename=filename)
+        undeclared = meta.find_undeclared_variables(tree)
+        found = {}
+        for node in tree.find_all(nodes.Name):
+            if node.name in undeclared:
+                found.setdefault(node.name, (Path(filename or file), node.lineno))
+        for include in meta.find_referenced_templates(tree):
+            if include and include not in seen:
+                for key, value in self._variables(include, seen).items():
+                    found.setdefault(key, value)
+        return found
+
+    def eject(self, prefix: str, folder: Path) -> list[Path]:
+        """Copy the templates whose name begins with `prefix` into `folder`, for changing. Existing files are left alone."""
+        chosen = {n: p for n, p in self.listing().items() if n == prefix.removesuffix(SUFFIX) or n.startswith(prefix.rstrip("/") + "/")}
+        if not chosen:
+            raise UserError(f"no template begins with {prefix!r}", "autoreward prompts list")
+        written = []
+        for name, path in chosen.items():
+            target = folder / (name + SUFFIX)
+            if target.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+            written.append(target)
+        return written
+
+    @staticmethod
+    def _blamed(error: Exception, path: Path) -> tuple[Path, int | None]:
+        """The last template frame of the traceback."""
+        place, line, trace = path, None, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename.endswith(SUFFIX):
+                place, line = Path(trace.tb_frame.f_code.co_filename), trace.tb_lineno
+            trace = trace.tb_next
+        return place, line
+
+    @staticmethod
+    def _wrong(path: Path, line: int | None, what: str) -> UserError:
+        return UserError(f"{path}{f':{line}' if line else ''}: {what}", "autoreward prompts check", REFUSED)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a prompt: short, and a dash where there is none."""
+    return "-" if value is None or value != value else f"{value:.{digits}g}"
