@@ -1,0 +1,90 @@
+"""What agents are told, as plain data for templates: the card without its hints, and outcomes as numbers a reader can follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoreward.records import Feedback, Outcome
+from autoreward.task import Hint, Near, TaskCard
+
+CURVE_ROWS = 10
+TOP = 2  # outcomes told in full; the rest in a line
+
+
+def task(card: TaskCard) -> dict[str, Any]:
+    """The variable `task` of every template."""
+    action = card.action
+    rows = "(n,) integers" if action.type == "discrete" else f"(n, {', '.join(map(str, action.row))}) " + ("integers" if action.integer else f"floats in {action.low:g} .. {action.high:g}")
+    metric = card.metric
+    return {
+        "title": card.title,
+        "description": card.description.strip(),
+        "success": card.success.means if card.success and card.success.means else " and ".join(c.words() for c in card.success.when) if card.success else "",
+        "metric": f"{metric.reduce} of {metric.of} over an episode, to {metric.direction}, about {metric.range[0]:g} .. {metric.range[1]:g}" if metric else "",
+        "constraints": [
+            f"{c.metric.name} at most {c.at_most:g}" if c.at_most is not None else f"{c.metric.name} at least {c.at_least:g}" for c in card.constraints if c.at_most is not None or c.at_least is not None
+        ],
+        "ends_at_success": bool(card.success and card.success.ends_episode),
+        "endings": card.endings,
+        "limit": card.environment.limit,
+        "own_reward": card.task_reward == "environment",
+        "action": {"type": action.type, "shape": rows, "meaning": action.meaning},
+        "fields": [
+            {"name": f.name, "shape": list(f.shape), "unit": f.unit, "range": f.range, "meaning": f.meaning + ("" if f.policy else " (the policy does not see this)")} for f in card.fields if f.reward
+        ],
+        "training": {"algorithm": card.training.algorithm, "steps": card.training.steps, "n_envs": card.training.n_envs, "gamma": card.training.gamma},
+    }
+
+
+def hints(card: TaskCard, shown: bool) -> list[str]:
+    """The variable `hints`."""
+    return [_hint(h) for h in card.hints] if shown else []
+
+
+def _near(near: Near) -> str:
+    return f"bring {near.a} to {near.b}" + (" (moves go along the axes)" if near.axis_aligned else "")
+
+
+def _hint(hint: Hint) -> str:
+    if hint.near:
+        return _near(hint.near)
+    if hint.increase or hint.decrease:
+        return f"raise {hint.increase}" if hint.increase else f"lower {hint.decrease}"
+    if hint.hold:
+        return f"keep {' and '.join(c.words() for c in hint.hold.when)} for {hint.hold.steps} steps"
+    if hint.subgoals:
+        return "subgoals in order: " + "; ".join(f"{s.name} ({' and '.join(c.words() for c in s.when)}" + (f", {_near(s.near)}" if s.near else "") + ")" for s in hint.subgoals)
+    assert hint.waypoints is not None
+    return f"{hint.waypoints.field} passes {', '.join(map(str, hint.waypoints.points))}" + (f", then {hint.waypoints.to}" if hint.waypoints.to else "")
+
+
+def feedback(told: Feedback | None, with_hints: bool) -> list[dict[str, Any]]:
+    """The variable `feedback` of the designer's templates: best first, the first ones in full."""
+    evaluated = [o for o in told.outcomes if o.status == "evaluated"] if told else []
+    full = {f"{o.iteration}{o.candidate}" for o in evaluated[:TOP]}
+    return [outcome(o, with_hints, f"{o.iteration}{o.candidate}" in full) for o in told.outcomes] if told else []
+
+
+def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any]:
+    """One outcome; `full` False leaves out program and numbers."""
+    result, analysis = told.evaluation, told.analysis
+    stride = max(1, -(-len(told.curve) // CURVE_ROWS))
+    return {
+        "id": f"{told.iteration}{told.candidate}",
+        "full": full,
+        "program": told.program,
+        "status": told.status,
+        "success": result.success if result else None,
+        "metric": result.metric if result else None,
+        "why": result.why if result else "",
+        "steps": max(result.steps) if result and result.steps else None,
+        "steps_to_80": next(iter(result.steps_to_80), None) if result else None,
+        "verdicts": [{"kind": v.kind, "severity": v.severity, "line": v.line, "message": v.message} for v in told.verdicts],
+        "curve": [{"steps": s, "success": r, "length": n} for s, r, n in told.curve[stride - 1 :: stride]],
+        "terms": [{"name": t.name, "sum": t.episode_sum, "first": t.first_window_sum, "share": t.share} for t in told.terms],
+        "endings": analysis.endings if analysis else {},
+        "parts": [(name, p.model_dump()) for name, p in (("successful", analysis.successes), ("unsuccessful", analysis.failures)) if p] if analysis else [],
+        "diagnostics": [{"kind": d.kind, "words": d.words} for d in analysis.diagnostics if with_hints or not d.from_hints] if analysis else [],
+        "causes": list(analysis.causes) if analysis else [],
+        "suggestions": list(analysis.suggestions) if analysis else [],
+    }
