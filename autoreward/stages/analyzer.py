@@ -1,0 +1,151 @@
+"""Analyzer: what the trained agent did. Typed findings by code first; then a language model names causes, citing episode and step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from autoreward import briefing
+from autoreward.composition import shape
+from autoreward.diagnosis import Evidence, diagnose, endings, part
+from autoreward.methods import Method
+from autoreward.models import Message, Request
+from autoreward.models.caller import Caller
+from autoreward.prompts import Prompts
+from autoreward.records import Analysis, Citation, Evaluation, Outcome, TrainingDone
+from autoreward.replies import Unreadable, record_of
+from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.task import TaskCard
+from autoreward.transitions import Trajectories, columns
+
+TURNS = 2
+EXCERPTS = 4
+ROWS = 12
+
+
+class Explanation(BaseModel):
+    """What the model answers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    class Cited(BaseModel):
+        model_config = ConfigDict(extra="ignore")
+        episode: int
+        step: int | None = None
+        field: str = ""
+        claim: str = ""
+
+    causes: list[str]
+    suggestions: list[str] = []
+    citations: list[Cited] = []
+    summary: str = ""
+
+
+def analyze(
+    caller: Caller,
+    prompts: Prompts,
+    card: TaskCard,
+    method: Method,
+    *,
+    program: str,
+    trajectories: Path,
+    evaluation: Evaluation,
+    training: list[TrainingDone],
+    iteration: int,
+    candidate: str,
+    hints: bool = False,
+    sandbox: str = "default",
+) -> Analysis:
+    """The record of 7-analyzer.json. An explanation that cannot be read is told and costs nobody anything."""
+    recorded = Trajectories.load(trajectories)
+    names, terms = _replay(program, card, recorded, sandbox)
+    evidence = Evidence(card, recorded, names, terms)
+    found = Analysis(
+        diagnostics=diagnose(evidence, evaluation, training),
+        endings=endings(evidence),
+        successes=part(evidence, True),
+        failures=part(evidence, False),
+        by="code",
+    )
+    if not caller.model.language or caller.settings.get("analyzer", "on") == "off":
+        return found
+    outcome = Outcome(
+        iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, terms=training[0].terms if training else (), analysis=found
+    )
+    problem = ""
+    for turn in range(TURNS):
+        variables = {
+            "task": briefing.task(card),
+            "hints": briefing.hints(card, hints),
+            "program": program,
+            "outcome": briefing.outcome(outcome, hints),
+            "episodes": excerpts(recorded, card),
+            "problem": problem,
+        }
+        text = prompts.render(f"{method.name}/analyzer/explain", variables)
+        reply = caller.ask(Request("analyzer", iteration, candidate, 0, (Message("user", text),), turn=turn, max_tokens=2048, schema=Explanation))
+        try:
+            said = record_of(reply.text, Explanation)
+        except Unreadable as error:
+            problem = "the answer was cut off; answer shorter" if reply.finish == "length" else error.message
+            continue
+        cited = tuple(_checked(c, recorded) for c in said.citations[:12])
+        return found.model_copy(
+            update={
+                "causes": tuple(c[:500] for c in said.causes[:3]),
+                "suggestions": tuple(s[:500] for s in said.suggestions[:3]),
+                "citations": cited,
+                "summary": said.summary[:1000],
+                "by": f"code + {caller.model.name}",
+            }
+        )
+    return found.model_copy(update={"summary": f"the model's explanation could not be read: {problem}"})
+
+
+def _replay(program: str, card: TaskCard, recorded: Trajectories, sandbox: str) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """Names of terms and shaped potentials, and their values (T, k) per recorded episode."""
+    picked = columns(card.layout, card.reward_layout)
+    out = []
+    try:
+        with Worker(program, card.reward_layout, card.action, profile=sandbox) as worker:
+            for episode in recorded.episodes:
+                states = episode.fields[:, picked]
+                first = np.zeros((episode.length, 1), bool)
+                first[0] = True
+                answer = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first)
+                terminated = np.zeros((episode.length, 1))
+                terminated[-1] = episode.terminated
+                shaped = shape(answer.before, answer.after, terminated, card.training.gamma)
+                out.append(np.concatenate([answer.terms, shaped], -1)[:, 0])
+            return worker.terms + worker.potentials, out
+    except ProgramRefused:  # it trained, so this is rare: a state that training never met
+        return (), [np.zeros((e.length, 0)) for e in recorded.episodes]
+
+
+def excerpts(recorded: Trajectories, card: TaskCard) -> list[dict[str, Any]]:
+    """Failures first: a dozen states of each of a few episodes, fields of one to three numbers."""
+    order = sorted(range(len(recorded.episodes)), key=lambda k: (recorded.episodes[k].success, k))
+    names = [f.name for f in card.fields if f.reward and int(np.prod(f.shape, dtype=int)) <= 3][:8]
+    found = []
+    for k in order[:EXCERPTS]:
+        episode, states = recorded.episodes[k], recorded.states(k)
+        steps = sorted({int(s) for s in np.linspace(0, episode.length, ROWS)})
+        rows = [{"step": s, "values": [_cell(getattr(states, n)[s]) for n in names]} for s in steps]
+        ending = "success" if episode.success else "ran to the limit" if episode.truncated else "ended in failure"
+        found.append({"number": k, "ending": ending, "length": episode.length, "fields": names, "rows": rows})
+    return found
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(f"{v:.3g}" for v in np.ravel(value))
+
+
+def _checked(cited: Explanation.Cited, recorded: Trajectories) -> Citation:
+    """Whether the cited episode, step and field exist; what is claimed about them is the model's word."""
+    there = 0 <= cited.episode < len(recorded.episodes)
+    there = there and (cited.step is None or 0 <= cited.step <= recorded.episodes[cited.episode].length)
+    there = there and (not cited.field or cited.field.split("[")[0] in recorded.layout.names)
+    return Citation(episode=cited.episode, step=cited.step, field=cited.field[:80], claim=cited.claim[:500], checked=there)
