@@ -15,7 +15,8 @@ from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop import Tools
 from autoreward.methods import find_method
-from autoreward.models import Caller, ModelOptions, connect
+from autoreward.models import ModelOptions, connect
+from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Limits, RunHeader
 from autoreward.run import Run
@@ -123,7 +124,7 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     return Run.create(options.folder, made, options.name)
 
 
-def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress) -> Tools:
+def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress, limits: Limits | None = None) -> Tools:
     """What the loop needs for this run; UserError where the card changed since the run began."""
     made = run.header
     card = load(Path(made.card_path))
@@ -137,7 +138,7 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
         run=run,
         card=card,
         method=find_method(made.method),
-        caller=Caller(connect(made.model, model_options), run.path / "calls", made.limits),
+        caller=Caller(connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings),
         prompts=Prompts(made.prompts),
         engine=Engine(made.jobs, made.trainer_python),
         controls=cache_folder() / "controls",
@@ -146,7 +147,17 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
     )
 
 
-def model_options(settings: dict[str, str], **given: Any) -> ModelOptions:
-    """Options of the model layer: those given now, else those stored in the run's settings (never keys)."""
-    stored = {k: settings[k] for k in ("base_url", "key_command", "prices") if k in settings}
-    return ModelOptions(**{**stored, **{k: v for k, v in given.items() if v}})
+def model_options(settings: dict[str, str], headers: dict[str, str] | None = None) -> ModelOptions:
+    """Options of the model layer, from a run's settings; headers are given anew each time, and never stored."""
+    try:
+        return ModelOptions(
+            base_url=settings.get("base_url"),
+            headers=headers or {},
+            key_command=settings.get("key_command"),
+            prices=settings.get("prices"),
+            num_ctx=int(settings["num_ctx"]) if "num_ctx" in settings else None,
+            strict=settings.get("strict", "off") == "on",
+            timeout=float(settings.get("timeout", 600)),
+        )
+    except ValueError as error:
+        raise UserError(f"--set num_ctx, timeout: {error}", "whole numbers of tokens, seconds") from None

@@ -23,7 +23,7 @@ from pathlib import Path
 from autoreward.engine import Engine, Job, Progress
 from autoreward.errors import MISSING, UserError
 from autoreward.methods import Method
-from autoreward.models import Caller
+from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Check, Evaluation, Feedback, Final, Outcome, ProbeJob, Refused, Review, TrainingDone, Verdict
 from autoreward.run import CandidateFolder, Run, read, write
@@ -106,6 +106,7 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             iteration=candidate.iteration,
             candidate=candidate.name,
             attempt=attempt,
+            candidates=header.candidates,
             feedback=feedback,
             refusals=refused[-1].verdicts if refused else (),
             previous=candidate.refused_program(attempt - 1) if attempt else "",

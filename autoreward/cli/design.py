@@ -22,7 +22,7 @@ Header = Annotated[list[str] | None, Option("--header", metavar="NAME: VALUE", h
 KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
 Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
 Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
-SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict")
+SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 
 def design(
@@ -87,16 +87,26 @@ def design(
     _go(launch.start(given, options), options, as_json)
 
 
-def resume(run: Annotated[str, Argument(help="a run's folder, its name in ./runs, or `last`")] = "last", header: Header = None, as_json: Json = False) -> None:
+def resume(
+    run: Annotated[str, Argument(help="a run's folder, its name in ./runs, or `last`")] = "last",
+    max_cost: Annotated[float | None, Option(help="another limit, in dollars")] = None,
+    max_tokens: Annotated[int | None, Option(help="another limit")] = None,
+    max_calls: Annotated[int | None, Option(help="another limit")] = None,
+    max_time: Annotated[float | None, Option(help="another limit, in minutes")] = None,
+    header: Header = None,
+    as_json: Json = False,
+) -> None:
     """Go on with a run that was stopped, at any point."""
     from autoreward import launch
     from autoreward.run import find_run
 
     found = find_run(run)
-    _go(found, launch.model_options(found.header.settings, headers=_headers(header)), as_json)
+    given = {"max_cost": max_cost, "max_tokens": max_tokens, "max_calls": max_calls, "max_time": max_time * 60 if max_time else None}
+    limits = found.header.limits.model_copy(update={k: v for k, v in given.items() if v is not None})
+    _go(found, launch.model_options(found.header.settings, headers=_headers(header)), as_json, limits)
 
 
-def _go(run: Any, options: Any, as_json: bool) -> None:
+def _go(run: Any, options: Any, as_json: bool, limits: Any = None) -> None:
     from autoreward import launch, loop
     from autoreward.cli.live import Display
     from autoreward.views import summary
@@ -105,7 +115,7 @@ def _go(run: Any, options: Any, as_json: bool) -> None:
     with run.locked(), Display(run) as display:
         display.say("run", "begins" if not (run.path / "probes.npz").exists() else "goes on", model=run.header.model, folder=str(run.path))
         try:
-            final = loop.design(launch.tools(run, options, display.say, display.progress))
+            final = loop.design(launch.tools(run, options, display.say, display.progress, limits))
         except KeyboardInterrupt:
             display.say("run", "stopped")
             raise UserError("stopped; nothing is lost", f"autoreward resume {run.path}", INTERRUPTED) from None
@@ -157,11 +167,15 @@ def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward.methods import find_method
     from autoreward.models import estimate
     from autoreward.prompts import Prompts
+    from autoreward.stages.designer import messages
     from autoreward.task import find
 
     card = find(given.task)
     made = launch.header(given, card)
-    guess = estimate(made, card.card, find_method(made.method), Prompts(made.prompts), options)
+    method = find_method(made.method)
+    method.require(card.card, made.model)
+    prompt = "".join(m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used))
+    guess = estimate(made, prompt, options)
     steps = made.steps or card.card.training.steps
     controls = made.final_seeds * (2 + bool(card.human))
     data = {

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.records import RunHeader
-from autoreward.task import TaskCard
 
 Role = Literal["system", "user", "assistant"]
 
@@ -165,7 +164,7 @@ def connect(name: str, options: ModelOptions | None = None) -> Model:
     return Remote(name, options)
 
 
-def estimate(header: RunHeader, card: TaskCard, prompt: str, options: ModelOptions) -> dict[str, Any]:
+def estimate(header: RunHeader, prompt: str, options: ModelOptions) -> dict[str, Any]:
     """What a run will ask of its model, at the least and at the most, and what that costs; nothing is asked. For --dry-run.
 
     `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long.

@@ -37,14 +37,7 @@ class Caller:
 
     def usage(self) -> Usage:
         """What was spent, failed and lost calls included."""
-        notes = list(self._notes.values())
-        costs = [n["reply"]["cost"] for n in notes if n.get("reply")] + [n["expected_cost"] for n in notes if not n.get("reply")]
-        return Usage(
-            calls=sum(n["sent"] for n in notes),
-            prompt_tokens=sum(n["reply"]["prompt_tokens"] if n.get("reply") else n["expected_tokens"] for n in notes),
-            completion_tokens=sum(n["reply"]["completion_tokens"] for n in notes if n.get("reply")),
-            cost=None if any(c is None for c in costs) else sum(costs),
-        )
+        return spent(list(self._notes.values()))
 
     def ask(self, request: Request) -> Reply:
         """The reply to a request: from disk, else from the model. BudgetExhausted, ModelFailed or another UserError."""
@@ -110,6 +103,22 @@ class Caller:
             next_cost = self.model.price(tokens, answer)
             if used.cost is None or next_cost is None or used.cost + next_cost > limits.max_cost:
                 raise BudgetExhausted(f"--max-cost {limits.max_cost:g}: {used.cost or 0:.4f} dollars were spent, the next call may cost {next_cost or 0:.4f}", hint)
+
+
+def spent(notes: list[dict[str, Any]]) -> Usage:
+    """The sum over recorded calls; one without a reply counts with what its prompt was expected to cost."""
+    costs = [n["reply"]["cost"] if n.get("reply") else n["expected_cost"] for n in notes]
+    return Usage(
+        calls=sum(n["sent"] for n in notes),
+        prompt_tokens=sum(n["reply"]["prompt_tokens"] if n.get("reply") else n["expected_tokens"] for n in notes),
+        completion_tokens=sum(n["reply"]["completion_tokens"] for n in notes if n.get("reply")),
+        cost=None if any(c is None for c in costs) else sum(costs),
+    )
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """All recorded calls of a run's `calls/`."""
+    return [_read(p) for p in sorted(folder.glob("iteration-*/*.json"))]
 
 
 def digest(request: Request) -> str:

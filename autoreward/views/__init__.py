@@ -1,0 +1,118 @@
+"""A run summarized, for people and for `--json`. Reads files; writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autoreward.models.caller import recorded, spent
+from autoreward.records import Evaluation
+from autoreward.run import CandidateFolder, Run, read
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """Everything worth telling, as plain data: what the run is, every candidate and what became of it, the confirmation, the price."""
+    run = Run(path)
+    header, final = run.header, run.final
+    return {
+        "name": path.name,
+        "path": str(path),
+        "task": header.task,
+        "model": header.model,
+        "method": header.method,
+        "seed": header.seed,
+        "sandbox": header.sandbox,
+        "created": header.created,
+        "state": "done" if final else "running" if _held(path) else "stopped",
+        "hints_used": final.hints_used if final else header.hints_used,
+        "candidates": [_candidate(c) for c in run.candidates()],
+        "final": final.model_dump(mode="json") if final else None,
+        "usage": spent(recorded(path / "calls")).model_dump(),
+    }
+
+
+def _held(path: Path) -> bool:
+    if not (path / ".lock").exists():
+        return False
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(str(path / ".lock"), timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _candidate(folder: CandidateFolder) -> dict[str, Any]:
+    from autoreward.records import Analysis
+
+    result, review, checked, trainings = folder.evaluation, folder.review, folder.check, folder.trainings()
+    analysis = read(folder.path / "7-analyzer.json", Analysis)
+    verdicts = (*(review.verdicts if review else ()), *(checked.verdicts if checked else ()), *(t.refusal for t in trainings if t.refusal))
+    if not folder.drafted:
+        state = "drafting"
+    elif not folder.accepted:
+        state = "rejected"
+    elif result is None:
+        state = "training" if trainings or (folder.path / "5-training").exists() else "accepted"
+    else:
+        state = "evaluated" if result.ok else "failed"
+    return {
+        "id": folder.id,
+        "state": state,
+        "program": str(folder.program_path) if folder.program else None,
+        "repairs": len(folder.refused_drafts()),
+        "reviewed_by": review.by if review else None,
+        "success": result.success if result else None,
+        "low": result.low if result else None,
+        "high": result.high if result else None,
+        "metric": result.metric if result else None,
+        "steps": list(result.steps) if result else [],
+        "steps_to_80": list(result.steps_to_80) if result else [],
+        "why": result.why if result and not result.ok else "; ".join(v.message for v in verdicts if v.severity == "refuse") if state == "rejected" else "",
+        "warnings": [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"],
+        "findings": [f"{d.kind}: {d.words}" for d in analysis.diagnostics] if analysis else [],
+        "explained_by": analysis.by if analysis else None,
+        "causes": list(analysis.causes) if analysis else [],
+    }
+
+
+def rate(result: Evaluation | dict[str, Any] | None) -> str:
+    """`97% (93% to 99%), 80% after 65k, 70k steps`"""
+    if result is None:
+        return "-"
+    data = result.model_dump() if isinstance(result, Evaluation) else result
+    parts = []
+    if data.get("success") is not None:
+        parts.append(f"{data['success']:.0%} ({data['low']:.0%} to {data['high']:.0%})")
+        reached = [f"{s / 1000:.0f}k" if s is not None else "never" for s in data.get("steps_to_80", ())]
+        if reached:
+            parts.append(f"80% after {', '.join(reached)} steps")
+    if data.get("metric") is not None:
+        parts.append(f"metric {data['metric']:.4g}")
+    return "; ".join(parts) or data.get("why") or "-"
+
+
+def lines(data: dict[str, Any]) -> list[str]:
+    """The summary for a terminal."""
+    usage = data["usage"]
+    price = "unknown" if usage["cost"] is None else f"${usage['cost']:.4f}"
+    out = [
+        f"{data['name']}: {data['task']}, {data['model']}, {data['method']}, seed {data['seed']}, {data['state']}",
+        f"calls {usage['calls']}, tokens {usage['prompt_tokens'] + usage['completion_tokens']:,}, price {price}",
+    ]
+    if data["sandbox"] != "default":
+        out.append(f"sandbox {data['sandbox']}")
+    out.append("")
+    for c in data["candidates"]:
+        repairs = f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}" if c["repairs"] else ""
+        out.append(f"{c['id']:<4} {c['state']:<10} {rate(c) if c['success'] is not None or c['metric'] is not None else c['why']}{repairs}")
+        out += [f"       {text}" for text in [*c["findings"][:3], *c["causes"][:2]]]
+    if data["final"]:
+        out += ["", f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}" + (", hints of the card were used" if data["hints_used"] else "")]
+        out += [f"{arm:<8} {rate(result)}" for arm, result in data["final"]["arms"].items()]
+        if data["final"]["winner"]:
+            out.append(f"program  {data['path']}/best/program.py")
+    elif data["state"] == "stopped":
+        out += ["", f"next: autoreward resume {data['path']}"]
+    return out
