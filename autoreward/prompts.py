@@ -28,6 +28,7 @@ VARIABLES: dict[str, dict[str, str]] = {
         "number": "this candidate's number, from 1",
         "candidates": "how many programs are asked for in this iteration",
         "feedback": "outcomes so far, best first: id, program, status, success, verdicts, curve, terms, endings, diagnostics, parts, causes, suggestions",
+        "outcome": "in outcome.md.j2, inside a loop over `feedback`: one item of it",
         "iteration": "from 1",
         "verdicts": "why the last draft was refused: kind, line, message, hint",
         "from_scratch": "true where the repairs are used up",
@@ -36,7 +37,7 @@ VARIABLES: dict[str, dict[str, str]] = {
     "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
 }
 # What a template must say, whatever else is changed: variables that it or its includes must use.
-REQUIRED = {"designer/first": {"task"}, "designer/revise": {"feedback"}, "designer/repair": {"verdicts"}, "critic/review": {"task", "program"}, "analyzer/explain": {"program", "outcome"}}
+REQUIRED = {"designer/first": {"task"}, "designer/revise": {"feedback"}, "designer/repair": {"verdicts"}, "critic/review": {"task", "program"}, "analyzer/explain": {"outcome"}}
 
 
 class Prompts:

@@ -194,7 +194,7 @@ class Outcome(Record):
     status: Literal["evaluated", "rejected", "failed"]
     verdicts: tuple[Verdict, ...] = ()
     evaluation: Evaluation | None = None
-    curve: tuple[tuple[int, float, float], ...] = ()
+    curve: tuple[tuple[int, float | None, float | None], ...] = ()
     terms: tuple[TermCurve, ...] = ()
     analysis: Analysis | None = None
 

@@ -41,8 +41,7 @@ class LazyGroup(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module, attribute, _ = VERBS[cmd_name]
-        place = "autoreward.bench" if module == "bench" else f"autoreward.cli.{module}"
-        found: Any = getattr(importlib.import_module(place), attribute)
+        found: Any = getattr(importlib.import_module(f"autoreward.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -82,6 +81,7 @@ def _root(
 ) -> None:
     """A model writes reward programs for sparse tasks; autoreward checks, jails, trains, scores and explains them, and asks again.
 
+    \b
     First:  autoreward design corridor      (a minute, no key needed)
     Then:   autoreward envs list
     """

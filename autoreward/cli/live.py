@@ -49,6 +49,8 @@ class Display:
 
     def progress(self, label: str, data: dict[str, float | None]) -> None:
         """A trainer's progress line; without a terminal, told at most every ten seconds a training."""
+        if label.startswith(("evaluation", "probes")):
+            return
         self.trainings[label] = data
         if not self.terminal and time.monotonic() - self.told.get(label, self.started) >= 10:
             self.told[label] = time.monotonic()

@@ -29,11 +29,12 @@ def done(out: Path) -> TrainingDone | None:
     return read(out / "done.json", TrainingDone)
 
 
-def curve(out: Path) -> tuple[tuple[int, float, float], ...]:
-    """(steps, success rate of training episodes, mean episode length) per window; success is nan where the card has none."""
+def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
+    """(steps, success rate of training episodes, mean episode length) per window; None where no episode ended, or the card has no success."""
     import numpy as np
 
     if not (out / "curve.npz").exists():
         return ()
     with np.load(out / "curve.npz", allow_pickle=False) as data:
-        return tuple((int(s), float(r), float(n)) for s, r, n in zip(data["steps"], data["success"], data["length"], strict=True))
+        columns = [data["success"], data["length"]]
+        return tuple((int(s), *(None if np.isnan(v) else float(v) for v in row)) for s, *row in zip(data["steps"], *columns, strict=True))  # type: ignore[misc]

@@ -1,0 +1,307 @@
+"""What there is: task cards, prompt templates, methods, models, jail profiles; and what this machine can do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from autoreward.errors import MISSING, REFUSED, UserError
+
+Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=text)
+
+
+envs = _group("Task cards.")
+prompts = _group("Prompt templates.")
+methods = _group("Methods.")
+models = _group("Models.")
+sandboxes = _group("Jail profiles.")
+
+
+def _tell(data: Any, text: str, as_json: bool) -> None:
+    from autoreward.cli.live import clean
+
+    print(json.dumps(data, indent=1) if as_json else clean(text))
+
+
+# -- envs -------------------------------------------------------------------------------------------------------------------
+
+
+@envs.command("list")
+def list_envs(as_json: Json = False) -> None:
+    """All cards: ./envs, installed packages, shipped."""
+    from autoreward.task import listing, load
+
+    found, text = [], []
+    for name, (origin, path) in listing().items():
+        try:
+            card = load(path).card
+            found.append({"name": name, "title": card.title, "origin": origin, "path": str(path), "extra": card.environment.extra, "steps": card.training.steps})
+            text.append(f"{name:<16} {card.title:<44} {card.environment.extra or '-':<10} {origin}")
+        except UserError as error:
+            found.append({"name": name, "origin": origin, "path": str(path), "problem": error.message})
+            text.append(f"{name:<16} broken: {error.message}")
+    _tell(found, "\n".join(text), as_json)
+
+
+@envs.command("show")
+def show_env(task: Annotated[str, Argument(help="a task's name or its card's path")], as_json: Json = False) -> None:
+    """One card: fields, success, budget, hints."""
+    from autoreward import briefing
+    from autoreward.task import find
+
+    located = find(task)
+    card = located.card
+    told = briefing.task(card)
+    text = [f"{card.name}: {card.title}", f"card     {located.path}", "", told["description"], "", f"success  {told['success'] or '-'}", f"endings  {told['endings']}", f"limit    {told['limit']} steps"]
+    text += [f"action   {told['action']['type']}, {told['action']['shape']}: {told['action']['meaning']}", "", "fields"]
+    for field in card.fields:
+        seen = ", ".join(w for w, no in (("not for the policy", not field.policy), ("not for rewards", not field.reward)) if no)
+        text.append(f"  {field.name:<24} {list(field.shape)!s:<8} {field.unit:<14} {field.range:<24} {field.meaning}" + (f" ({seen})" if seen else ""))
+    t = card.training
+    text += ["", f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}", f"human    {card.human or '-'}", "hints    (read by offline/search; shown to a language model with --hints)"]
+    text += [f"  - {h}" for h in briefing.hints(card, True)] or ["  none"]
+    text += ["", f"next: autoreward envs check {task}; autoreward design {task}"]
+    _tell(card.model_dump(mode="json", by_alias=True), "\n".join(text), as_json)
+
+
+@envs.command("check")
+def check_env(
+    task: Annotated[str, Argument(help="a task's name or its card's path")],
+    trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a card's environment for a moment, and say what is missing or wrong."""
+    import tempfile
+
+    from autoreward.engine import Engine
+    from autoreward.records import ProbeJob
+    from autoreward.task import find, require_simulator
+
+    located = find(task)
+    require_simulator(located.card)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "probes.npz"
+        Engine(1, trainer_python).run([(f"the card {located.card.name}", ProbeJob(card=str(located.path), seed=0, out=str(out)))])
+        report = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    card, problems, advice = located.card, report["problems"], []
+    for field in card.fields:
+        found = report["fields"][field.name]
+        if found["constant"] and field.reward:
+            advice.append(f"fields.{field.name} never changed in 1,000 random steps: is its source right?")
+        if field.reward and not field.meaning:
+            advice.append(f"fields.{field.name} has no meaning: a model reads nothing but the card")
+    if report["success_seen"]:
+        advice.append("random actions succeed already: the sparse reward may be enough, compare with `autoreward train sparse`")
+    if not card.hints:
+        advice.append("no hints: offline/search cannot work on this card, language models can")
+    if located.human and not located.human.is_file():
+        problems.append(f"human: there is no file {located.human.name} beside the card")
+    text = [f"{card.name}: action {report['action']}, observation {report['observation'][:160]}"]
+    lengths = report["episode_lengths"]
+    text.append(f"{len(lengths)} random episodes ended, mean length {sum(lengths) / len(lengths):.0f}" if lengths else "no random episode ended within 125 steps")
+    for name, found in report["fields"].items():
+        text.append(f"  {name:<24} seen {_span(found)}")
+    text += [f"wrong: {p}" for p in problems] + [f"advice: {a}" for a in advice]
+    text.append("the card is wrong; mend it and check again" if problems else f"the card works; next: autoreward design {task}")
+    _tell({**report, "problems": problems, "advice": advice}, "\n".join(text), as_json)
+    if problems:
+        raise typer.Exit(REFUSED)
+
+
+def _span(found: dict[str, Any]) -> str:
+    pairs = [f"{low:.3g} .. {high:.3g}" for low, high in zip(found["low"], found["high"], strict=True)]
+    return ", ".join(pairs[:4]) + (", ..." if len(pairs) > 4 else "")
+
+
+# -- prompts ----------------------------------------------------------------------------------------------------------------
+
+Folder = Annotated[str | None, Option("--prompts", help="folder of templates that override the shipped ones")]
+
+
+@prompts.command("list")
+def list_prompts(folder: Folder = None, as_json: Json = False) -> None:
+    """All templates and the files that count."""
+    from autoreward.prompts import VARIABLES, Prompts
+
+    found = {n: str(p) for n, p in Prompts(folder).listing().items()}
+    text = [f"{n:<36} {p}" for n, p in found.items()] + ["", "variables"]
+    for agent, variables in VARIABLES.items():
+        text += [f"  {agent}:"] + [f"    {k:<14} {v}" for k, v in variables.items()]
+    _tell({"templates": found, "variables": VARIABLES}, "\n".join(text), as_json)
+
+
+@prompts.command("show")
+def show_prompt(name: Annotated[str, Argument(help="METHOD/AGENT/NAME")], folder: Folder = None) -> None:
+    """A template's text."""
+    from autoreward.prompts import Prompts
+
+    print(Prompts(folder).path(name).read_text(encoding="utf-8"), end="")
+
+
+@prompts.command("eject")
+def eject_prompts(prefix: Annotated[str, Argument(help="METHOD, METHOD/AGENT or METHOD/AGENT/NAME")] = "auto-mc-reward", to: Annotated[Path, Option(help="where to")] = Path("prompts")) -> None:
+    """Copy shipped templates to ./prompts, to be changed there; they override from then on."""
+    from autoreward.prompts import Prompts
+
+    written = Prompts().eject(prefix, to)
+    for path in written:
+        print(path)
+    print(f"{len(written)} written; next: change them, then autoreward prompts check" if written else "nothing written: they are all there already")
+
+
+@prompts.command("render")
+def render_prompt(
+    agent: Annotated[str, Argument(help="designer, critic or analyzer, or METHOD/AGENT")],
+    task: Annotated[str, Option(help="the task")],
+    run: Annotated[str | None, Option(help="a run whose feedback goes into the designer's prompt")] = None,
+    program: Annotated[Path | None, Option(help="the program under review (critic)")] = None,
+    hints: Annotated[bool, Option("--hints", help="with the card's hints")] = False,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """The exact message for a task, and its size in tokens."""
+    from autoreward import briefing
+    from autoreward.methods import find_method
+    from autoreward.models import Message
+    from autoreward.prompts import Prompts
+    from autoreward.run import find_run
+    from autoreward.stages import designer
+    from autoreward.task import find
+
+    name, _, last = agent.partition("/")
+    method = find_method(name if last else "auto-mc-reward")
+    kind, card, templates = last or name, find(task), Prompts(folder)
+    if kind == "designer":
+        feedback = None
+        if run:
+            found = find_run(run)
+            feedback = next((f for i in range(found.header.iterations, 0, -1) if (f := found.feedback(i))), None)
+        messages = designer.messages(templates, card.card, method, feedback=feedback, hints=hints)
+    elif kind == "critic":
+        text = program.read_text(encoding="utf-8") if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
+        variables = {"task": briefing.task(card.card), "hints": briefing.hints(card.card, hints), "program": text, "warnings": [], "problem": ""}
+        messages = (Message("user", templates.render(f"{method.name}/critic/review", variables)),)
+    else:
+        raise UserError(f"render takes designer or critic, not {kind!r}: the analyzer's prompt needs a trained agent", "the prompts of a run stand in its calls/")
+    whole = "\n\n".join(f"--- {m.role} ---\n{m.content}" for m in messages)
+    tokens, how = _count("".join(m.content for m in messages))
+    if as_json:
+        print(json.dumps({"messages": [{"role": m.role, "content": m.content} for m in messages], "tokens": tokens, "counted_by": how}, indent=1))
+    else:
+        print(whole)
+        typer.echo(f"\n{tokens:,} tokens ({how}), {len(whole):,} characters", err=True)
+
+
+def _count(text: str) -> tuple[int, str]:
+    try:
+        import tiktoken
+
+        return len(tiktoken.get_encoding("cl100k_base").encode(text)), "cl100k_base"
+    except Exception:  # not installed, or its vocabulary is not on this machine
+        return len(text) // 4, "a quarter of the characters"
+
+
+@prompts.command("check")
+def check_prompts(folder: Folder = None, as_json: Json = False) -> None:
+    """Undefined variables, syntax errors, lost required parts: with file and line."""
+    from autoreward.prompts import Prompts
+
+    templates = Prompts(folder)
+    names = templates.listing()
+    problems = list(dict.fromkeys(p for name in names for p in templates.problems(name)))
+    problems += [p for p in _trial(templates) if p not in problems] if not problems else []
+    _tell({"templates": len(names), "problems": problems}, "\n".join([*problems, f"{len(names)} templates, {len(problems)} problems"]), as_json)
+    if problems:
+        raise typer.Exit(REFUSED)
+
+
+def _trial(templates: Any) -> list[str]:
+    """Render every agent's templates on an example, so that a misspelled attribute is found, too."""
+    from autoreward.prompt_examples import variables
+
+    found = []
+    for name in templates.listing():
+        agent = name.split("/")[1]
+        try:
+            templates.render(name, variables(agent))
+        except UserError as error:
+            found.append(error.message)
+    return found
+
+
+# -- methods, models, sandboxes ---------------------------------------------------------------------------------------------
+
+
+@methods.command("list")
+def list_methods(as_json: Json = False) -> None:
+    """All methods and where they come from."""
+    from autoreward.methods import find_method, names
+
+    found = []
+    for name, origin in names().items():
+        try:
+            method = find_method(name)
+            found.append({"name": name, "title": method.title, "paper": method.paper, "origin": origin})
+        except UserError as error:
+            found.append({"name": name, "title": f"broken: {error.message}", "paper": "", "origin": origin})
+    _tell(found, "\n".join(f"{m['name']:<18} {m['title']} ({m['paper']})" for m in found), as_json)
+
+
+@models.command("list")
+def list_models(as_json: Json = False) -> None:
+    """The built-in designers, and how to name any other model."""
+    from autoreward.models import BUILT_IN
+
+    _tell(BUILT_IN, "\n".join([*(f"{k:<20} {v}" for k, v in BUILT_IN.items()), "", "your own server: --model NAME --base-url URL; keys, prices, limits: docs/models.md"]), as_json)
+
+
+@models.command("show")
+def show_model(model: Annotated[str, Argument(help="as for --model")], base_url: Annotated[str | None, Option()] = None, as_json: Json = False) -> None:
+    """Whether that model can be asked from here: its key, its price, its window. Asks nothing."""
+    from autoreward.models import ModelOptions, connect
+
+    found = connect(model, ModelOptions(base_url=base_url))
+    price = found.price(1_000_000, 0), found.price(0, 1_000_000)
+    window = getattr(found, "window", lambda: None)()
+    data = {"model": model, "language": found.language, "dollars_per_million_in": price[0], "dollars_per_million_out": price[1], "window": window}
+    _tell(data, "\n".join(f"{k.replace('_', ' '):<24} {'unknown' if v is None else v}" for k, v in data.items()), as_json)
+
+
+@sandboxes.command("list")
+def list_sandboxes(as_json: Json = False) -> None:
+    """All jail profiles."""
+    from autoreward.sandbox.profiles import find_profile, listing
+
+    found = {n: {**find_profile(n).model_dump(), "path": str(p)} for n, p in listing().items()}
+    _tell(found, "\n".join(f"{n:<10} {p['level']:<8} {p['description']}" for n, p in found.items()), as_json)
+
+
+@sandboxes.command("show")
+def show_sandbox(name: Annotated[str, Argument()] = "default", as_json: Json = False) -> None:
+    """One profile's limits."""
+    from autoreward.sandbox.profiles import find_profile
+
+    data = find_profile(name).model_dump()
+    _tell(data, "\n".join(f"{k:<18} {v}" for k, v in data.items()), as_json)
+
+
+# -- doctor -----------------------------------------------------------------------------------------------------------------
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: Python, packages, jail, GPU, simulators, disk, keys."""
+    from autoreward.cli.health import examine
+
+    found = examine()
+    mark = {True: "ok  ", False: "FAIL", None: "-   "}
+    _tell([{"what": w, "ok": ok, "told": t} for w, ok, t in found], "\n".join(f"{mark[ok]} {w:<22} {t}" for w, ok, t in found), as_json)
+    if any(ok is False for _, ok, _ in found):
+        raise typer.Exit(MISSING)

@@ -1,0 +1,58 @@
+"""Example variables for templates, with every branch filled: `autoreward prompts check` renders with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OUTCOME: dict[str, Any] = {
+    "id": "1a",
+    "full": True,
+    "program": "def reward(prev, action, curr, memory):\n    return {}",
+    "status": "evaluated",
+    "success": 0.5,
+    "metric": 1.0,
+    "why": "why",
+    "steps": 1000,
+    "steps_to_80": 800,
+    "verdicts": [{"kind": "import", "severity": "refuse", "line": 1, "message": "message"}],
+    "curve": [{"steps": 100, "success": float("nan"), "length": 10.0}],
+    "terms": [{"name": "progress", "sum": 1.0, "first": 0.1, "share": 0.9}],
+    "endings": {"success": 0.5, "failure": 0.2, "limit": 0.3, "mean_length": 20.0},
+    "parts": [
+        (
+            "unsuccessful",
+            {
+                "episodes": 3,
+                "mean_length": 20.0,
+                "term_sums": {"progress": 1.0},
+                "fields": {"x": {"end": 1.0, "end_std": 0.1, "lowest": 0.0, "highest": 2.0}},
+                "flags": {"has_key": {"ever": 0.5, "changes": 2.0}},
+            },
+        )
+    ],
+    "diagnostics": [{"kind": "hovering", "words": "words"}],
+    "causes": ["a cause"],
+    "suggestions": ["a suggestion"],
+}
+
+
+def variables(agent: str) -> dict[str, Any]:
+    """What an agent's templates get, with made-up content."""
+    task = {
+        "title": "title",
+        "description": "description",
+        "success": "success",
+        "metric": "metric",
+        "constraints": ["constraint"],
+        "ends_at_success": True,
+        "endings": "endings",
+        "limit": 100,
+        "own_reward": True,
+        "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
+        "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
+        "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
+    }
+    shared: dict[str, Any] = {"task": task, "hints": ["bring a to b"], "program": OUTCOME["program"], "outcome": OUTCOME, "warnings": ["warning"], "problem": "problem"}
+    designer = {"number": 2, "candidates": 3, "feedback": [OUTCOME, {**OUTCOME, "full": False}], "iteration": 2, "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}], "from_scratch": False}
+    analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
+    return {"designer": {**shared, **designer}, "critic": shared, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})
