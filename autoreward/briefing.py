@@ -22,7 +22,9 @@ def task(card: TaskCard) -> dict[str, Any]:
         "success": card.success.means if card.success and card.success.means else " and ".join(c.words() for c in card.success.when) if card.success else "",
         "metric": f"{metric.reduce} of {metric.of} over an episode, to {metric.direction}, about {metric.range[0]:g} .. {metric.range[1]:g}" if metric else "",
         "constraints": [
-            f"{c.metric.name} at most {c.at_most:g}" if c.at_most is not None else f"{c.metric.name} at least {c.at_least:g}" for c in card.constraints if c.at_most is not None or c.at_least is not None
+            f"{c.metric.name} at most {c.at_most:g}" if c.at_most is not None else f"{c.metric.name} at least {c.at_least:g}"
+            for c in card.constraints
+            if c.at_most is not None or c.at_least is not None
         ],
         "ends_at_success": bool(card.success and card.success.ends_episode),
         "endings": card.endings,

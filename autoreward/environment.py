@@ -53,7 +53,7 @@ def function(card: LocatedCard, code: ModuleType | None, where: str, name: str) 
     found = getattr(code, name, None) if code else None
     if not callable(found):
         raise CardProblem(f"{where}: there is no function {name}() in " + (f"{card.code.name}" if card.code else "the card's code (it has no `code:`)"))
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def bare_environment(card: LocatedCard, code: ModuleType | None) -> gym.Env[Any, Any]:
@@ -63,7 +63,7 @@ def bare_environment(card: LocatedCard, code: ModuleType | None) -> gym.Env[Any,
         if made.factory:
             place, _, name = made.factory.partition(":")
             maker = function(card, code, "environment.factory", name) if place == "here" else getattr(importlib.import_module(place), name)
-            return maker(**made.kwargs)  # type: ignore[no-any-return]
+            return maker(**made.kwargs)
         assert made.id is not None
         return gym.make(made.id, max_episode_steps=-1, disable_env_checker=True, **made.kwargs)
     except UserError:
@@ -102,6 +102,7 @@ def check_spaces(card: TaskCard, env: gym.Env[Any, Any]) -> None:
     """CardProblem where the card's action and the environment's differ, or where something cannot be trained on."""
     space, action = env.action_space, card.action
     real: tuple[Any, ...]
+    said: tuple[Any, ...]
     if isinstance(space, spaces.Discrete):
         real, said = ("discrete", int(space.n)), (action.type, action.n)
     elif isinstance(space, spaces.Box):

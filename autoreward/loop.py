@@ -25,7 +25,7 @@ from autoreward.errors import MISSING, UserError
 from autoreward.methods import Method
 from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
-from autoreward.records import Check, Evaluation, Feedback, Final, Outcome, ProbeJob, Refused, Review, TrainingDone, Verdict
+from autoreward.records import Analysis, Check, Evaluation, Feedback, Final, Outcome, ProbeJob, Refused, Review, TrainingDone, Verdict
 from autoreward.run import CandidateFolder, Run, read, write
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
 from autoreward.task import LocatedCard
@@ -270,7 +270,7 @@ def _outcome(candidate: CandidateFolder) -> Outcome:
         evaluation=result,
         curve=training.curve(first) if first and trainings else (),
         terms=trainings[0].terms if trainings else (),
-        analysis=read(candidate.path / "7-analyzer.json", analyzer.Analysis),
+        analysis=read(candidate.path / "7-analyzer.json", Analysis),
     )
 
 

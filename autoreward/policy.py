@@ -38,7 +38,7 @@ class PolicyView(VecEnvWrapper):
         self.features = None if kind in ("observation", "fields") else function(card, code, "policy.input", kind)
         self.seen = np.concatenate([np.arange(*self.layout.slices[f.name][:2]) for f in self.card.fields if f.policy] or [np.zeros(0, int)])
         try:
-            size = self._view(np.zeros((2, venv.observation_space.shape[0]))).shape[1]  # type: ignore[index]
+            size = self._view(np.zeros((2, (venv.observation_space.shape or (0,))[0]))).shape[1]
         except (ValueError, IndexError, AttributeError, TypeError) as error:
             raise CardProblem(f"policy.input: {kind}(state) fails on a state of zeros: {error}") from error
         super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
@@ -79,7 +79,7 @@ def algorithm(name: str) -> type[BaseAlgorithm]:
     import stable_baselines3
 
     if name in BUILT_IN:
-        return getattr(stable_baselines3, name)  # type: ignore[no-any-return]
+        return getattr(stable_baselines3, name)
     try:
         contrib = importlib.import_module("sb3_contrib")
     except ImportError:

@@ -53,6 +53,13 @@ def variables(agent: str) -> dict[str, Any]:
         "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
     }
     shared: dict[str, Any] = {"task": task, "hints": ["bring a to b"], "program": OUTCOME["program"], "outcome": OUTCOME, "warnings": ["warning"], "problem": "problem"}
-    designer = {"number": 2, "candidates": 3, "feedback": [OUTCOME, {**OUTCOME, "full": False}], "iteration": 2, "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}], "from_scratch": False}
+    designer = {
+        "number": 2,
+        "candidates": 3,
+        "feedback": [OUTCOME, {**OUTCOME, "full": False}],
+        "iteration": 2,
+        "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}],
+        "from_scratch": False,
+    }
     analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
     return {"designer": {**shared, **designer}, "critic": shared, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})

@@ -108,7 +108,7 @@ class Prompts:
         source, filename, _ = self._jinja.loader.get_source(self._jinja, file)
         tree = self._jinja.parse(source, filename=filename)
         undeclared = meta.find_undeclared_variables(tree)
-        found = {}
+        found: dict[str, tuple[Path, int]] = {}
         for node in tree.find_all(nodes.Name):
             if node.name in undeclared:
                 found.setdefault(node.name, (Path(filename or file), node.lineno))

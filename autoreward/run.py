@@ -14,6 +14,7 @@ Files are the state: one truth, one writer, each file whole or absent. A candida
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -49,6 +50,15 @@ def write(path: Path, content: str | bytes | BaseModel) -> None:
         raise
 
 
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write an npz file without pickle, whole or not at all."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write(path, buffer.getvalue())
+
+
 def read(path: Path, record: type[R]) -> R | None:
     """The record in that file, None where there is no file. UserError where it is not what it should be."""
     try:
@@ -82,7 +92,7 @@ class CandidateFolder:
 
     def refused_drafts(self) -> list[Refused]:
         """The refused drafts in order; their number is the next attempt's number."""
-        found = []
+        found: list[Refused] = []
         while (record := read(self.path / "tries" / f"{len(found)}-designer.json", Refused)) is not None:
             found.append(record)
         return found

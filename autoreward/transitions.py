@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.run import write
+from autoreward.run import write_arrays
 from autoreward.state import Array, Layout, State
 
 
@@ -47,18 +46,16 @@ class Trajectories:
 
     def save(self, path: Path) -> None:
         """Write one npz file, whole or not at all."""
-        buffer = io.BytesIO()
         shapes = [",".join(map(str, s)) for s in self.layout.shapes]
-        np.savez_compressed(
-            buffer,
-            names=np.array(self.layout.names),
-            shapes=np.array(shapes),
-            lengths=np.array([e.length for e in self.episodes], np.int64),
-            fields=np.concatenate([e.fields for e in self.episodes]) if self.episodes else np.zeros((0, self.layout.width)),
-            actions=np.concatenate([e.actions for e in self.episodes]) if self.episodes else np.zeros(0),
-            endings=np.array([[e.terminated, e.truncated, e.success] for e in self.episodes], bool).reshape(-1, 3),
-        )
-        write(path, buffer.getvalue())
+        arrays = {
+            "names": np.array(self.layout.names),
+            "shapes": np.array(shapes),
+            "lengths": np.array([e.length for e in self.episodes], np.int64),
+            "fields": np.concatenate([e.fields for e in self.episodes]) if self.episodes else np.zeros((0, self.layout.width)),
+            "actions": np.concatenate([e.actions for e in self.episodes]) if self.episodes else np.zeros(0),
+            "endings": np.array([[e.terminated, e.truncated, e.success] for e in self.episodes], bool).reshape(-1, 3),
+        }
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Trajectories:

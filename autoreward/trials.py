@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from autoreward.engine import Engine, Progress
-from autoreward.launch import cache_folder, header, versions
 from autoreward.launch import Options as LaunchOptions
+from autoreward.launch import cache_folder, header, versions
 from autoreward.records import Check, Evaluation, ProbeJob, TrainingDone
 from autoreward.run import write
 from autoreward.stages import check as check_stage

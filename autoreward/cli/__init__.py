@@ -7,11 +7,15 @@ import os
 import sys
 from typing import Any, NoReturn
 
-import click
 import typer
 from typer.core import TyperGroup
 
 from autoreward.errors import INTERRUPTED, MISSING, UserError
+
+try:  # newer typer brings its own copy of click
+    from typer._click import exceptions as click_errors
+except ImportError:
+    from click import exceptions as click_errors  # type: ignore[no-redef]
 
 # word -> (module, function, one line of help). Functions are commands; `app` is a group of its own.
 VERBS = {
@@ -34,10 +38,10 @@ VERBS = {
 class LazyGroup(TyperGroup):
     """Knows the verbs by heart and imports a verb's module when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in VERBS:
             return None
         module, attribute, _ = VERBS[cmd_name]
@@ -50,7 +54,7 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             import difflib
 
@@ -58,7 +62,7 @@ class LazyGroup(TyperGroup):
             raise UserError(f"no command {args[0]!r}", (f"did you mean {close[0]!r}? " if close else "") + "autoreward --help lists them")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in VERBS.items()])
 
@@ -109,15 +113,15 @@ def main() -> None:
         if debug:
             raise
         _stop(error.message, error.hint, error.code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except click_errors.NoArgsIsHelpError as error:
         print(error.format_message())
         sys.exit(2)
-    except click.UsageError as error:
+    except click_errors.UsageError as error:
         where = error.ctx.command_path if error.ctx else "autoreward"
         _stop(error.format_message(), f"{where} --help", 2)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _stop("stopped", "autoreward resume", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -131,5 +135,3 @@ def main() -> None:
         if debug:
             raise
         _stop(f"this is a fault of autoreward: {type(error).__name__}: {error}", "again with --debug shows where; please report it. A run is not lost: autoreward resume", 70)
-
-

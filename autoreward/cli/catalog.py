@@ -60,13 +60,27 @@ def show_env(task: Annotated[str, Argument(help="a task's name or its card's pat
     located = find(task)
     card = located.card
     told = briefing.task(card)
-    text = [f"{card.name}: {card.title}", f"card     {located.path}", "", told["description"], "", f"success  {told['success'] or '-'}", f"endings  {told['endings']}", f"limit    {told['limit']} steps"]
+    text = [
+        f"{card.name}: {card.title}",
+        f"card     {located.path}",
+        "",
+        told["description"],
+        "",
+        f"success  {told['success'] or '-'}",
+        f"endings  {told['endings']}",
+        f"limit    {told['limit']} steps",
+    ]
     text += [f"action   {told['action']['type']}, {told['action']['shape']}: {told['action']['meaning']}", "", "fields"]
     for field in card.fields:
         seen = ", ".join(w for w, no in (("not for the policy", not field.policy), ("not for rewards", not field.reward)) if no)
         text.append(f"  {field.name:<24} {list(field.shape)!s:<8} {field.unit:<14} {field.range:<24} {field.meaning}" + (f" ({seen})" if seen else ""))
     t = card.training
-    text += ["", f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}", f"human    {card.human or '-'}", "hints    (read by offline/search; shown to a language model with --hints)"]
+    text += [
+        "",
+        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}",
+        f"human    {card.human or '-'}",
+        "hints    (read by offline/search; shown to a language model with --hints)",
+    ]
     text += [f"  - {h}" for h in briefing.hints(card, True)] or ["  none"]
     text += ["", f"next: autoreward envs check {task}; autoreward design {task}"]
     _tell(card.model_dump(mode="json", by_alias=True), "\n".join(text), as_json)

@@ -47,7 +47,7 @@ def _jail() -> Line:
     from autoreward.task import Action
 
     try:
-        with Worker(PROBE, Layout(("x",), ((),)), Action(type="discrete", n=2, meaning="-")) as worker:
+        with Worker(PROBE, Layout(("x",), ((),)), Action(type="discrete", n=2, shape=(), meaning="-")) as worker:
             x = np.ones((1, 1, 1))
             worker.ask(x, np.zeros((1, 1)), x, np.ones((1, 1), bool))
             return "reward sandbox", True, worker.level

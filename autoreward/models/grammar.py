@@ -9,6 +9,7 @@ that no unit matters. Names of fields and tasks are never looked at: renaming th
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -145,7 +146,7 @@ class _Writer:
         ways = hint.waypoints
         assert ways is not None
         points = [[float(v) for v in p] for p in ways.points]
-        segments = [sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) ** 0.5 for p, q in zip(points, points[1:], strict=False)]
+        segments = [sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) ** 0.5 for p, q in pairwise(points)]
         near = 0.35 * min(segments, default=1.0)
         self.memory.append(f'"passed{tag}": 0.0')
         end = self._value(ways.to) if ways.to else None

@@ -48,9 +48,7 @@ class Remote:
             with contextlib.redirect_stdout(None):
                 self.litellm.get_llm_provider(self.route)
         except Exception:
-            raise UserError(
-                f"--model {self.name}: litellm knows no provider of that name", "write PROVIDER/MODEL, e.g. openai/gpt-4o, ollama/qwen3; your own server: --base-url URL", MODEL
-            ) from None
+            raise UserError(f"--model {self.name}: litellm knows no provider of that name", "write PROVIDER/MODEL, e.g. openai/gpt-4o, ollama/qwen3; your own server: --base-url URL", MODEL) from None
         if self.options.key_command:
             done = subprocess.run(self.options.key_command, shell=True, capture_output=True, text=True)
             if done.returncode or not done.stdout.strip():

@@ -72,9 +72,7 @@ def analyze(
     )
     if not caller.model.language or caller.settings.get("analyzer", "on") == "off":
         return found
-    outcome = Outcome(
-        iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, terms=training[0].terms if training else (), analysis=found
-    )
+    outcome = Outcome(iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, terms=training[0].terms if training else (), analysis=found)
     problem = ""
     for turn in range(TURNS):
         variables = {

@@ -91,7 +91,7 @@ def _score(job: EvaluateJob, card: LocatedCard, code: ModuleType | None, weights
     metrics: dict[str, float] = {}
     seen = view.reset()
     while (taken < quota).any() or any(len(k) < q for k, q in zip(venv.kept, venv.quota, strict=True)):
-        actions, _ = agent.policy.predict(seen, deterministic=mode.mode == "deterministic")  # type: ignore[arg-type]
+        actions, _ = agent.policy.predict(seen, deterministic=mode.mode == "deterministic")
         counted = taken < quota
         seen, _, dones, infos = view.step(actions)  # type: ignore[assignment]
         for i in np.flatnonzero(dones & counted):

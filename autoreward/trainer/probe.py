@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from autoreward.environment import trusted_code
 from autoreward.records import ProbeJob, stream_seed
-from autoreward.run import write
+from autoreward.run import write, write_arrays
 from autoreward.state import Array
 from autoreward.task import load
 from autoreward.trainer.train import environments
@@ -52,8 +51,6 @@ def probe(job: ProbeJob) -> None:
         steps.append({k: np.array(v) for k, v in step.items()})
         vectors, first = after, dones.copy()
     arrays = {k: np.stack([s[k] for s in steps]) for k in steps[0]}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     fields = _fields(card.card.layout.slices, arrays, problems)
     report = {
         "action": str(venv.action_space),
@@ -65,7 +62,7 @@ def probe(job: ProbeJob) -> None:
     }
     venv.close()
     write(Path(job.out).with_suffix(".json"), json.dumps(report, indent=1))
-    write(Path(job.out), buffer.getvalue())
+    write_arrays(Path(job.out), arrays)
 
 
 def _fields(slices: dict[str, tuple[int, int, tuple[int, ...]]], arrays: dict[str, Array], problems: list[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from autoreward import policy
 from autoreward.composition import Composition
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
-from autoreward.run import write
+from autoreward.run import write, write_arrays
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.task import LocatedCard, load
@@ -96,10 +95,8 @@ class Curve(BaseCallback):
     def save(self, path: Path) -> None:
         width = len(self.rewards.names)
         terms = np.stack([r[4] if len(r[4]) == width else np.full(width, np.nan) for r in self.rows]) if self.rows else np.zeros((0, width))
-        buffer = io.BytesIO()
         parts = {name: np.array([r[k] for r in self.rows], np.float64) for k, name in enumerate(("steps", "success", "length", "reward"))}
-        np.savez(buffer, terms=terms, names=np.array(self.rewards.names, str), **parts)  # type: ignore[arg-type]
-        write(path, buffer.getvalue())
+        write_arrays(path, {**parts, "terms": terms, "names": np.array(self.rewards.names, str)})
 
     def term_curves(self) -> tuple[TermCurve, ...]:
         """Means over the last episodes; a share is of the sum of all terms' sizes."""
@@ -110,9 +107,7 @@ class Curve(BaseCallback):
         sizes = np.abs(done).mean(0)
         total = float(sizes.sum()) or 1.0
         first = self.first_sums if self.first_sums is not None else np.zeros(len(means))
-        return tuple(
-            TermCurve(name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)) for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True)
-        )
+        return tuple(TermCurve(name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)) for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True))
 
 
 def train(job: TrainJob) -> None:
@@ -151,9 +146,7 @@ def train(job: TrainJob) -> None:
         curve._window()
     curve.save(out / "curve.npz")
     if job.record_rewards:
-        buffer = io.BytesIO()
-        np.savez(buffer, **rewards.recording.arrays())
-        write(out / "rewards.npz", buffer.getvalue())
+        write_arrays(out / "rewards.npz", rewards.recording.arrays())
     policy.save(agent, view, out / "policy.safetensors")
     done = TrainingDone(
         seed=job.seed,

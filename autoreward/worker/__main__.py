@@ -52,7 +52,7 @@ def _answer(program: Program, data: bytearray, width: int, row: tuple[int, ...],
 
     def take(dtype: type, *shape: int) -> Array:
         nonlocal place
-        array = np.frombuffer(data, dtype, int(np.prod(shape)), place).reshape(shape)
+        array: Array = np.frombuffer(data, dtype, int(np.prod(shape)), place).reshape(shape)
         place += array.nbytes
         return array
 

@@ -1,4 +1,5 @@
 """Pay for every new cell toward the exit."""
+
 import numpy as np
 
 MEMORY = {"closest": np.inf}

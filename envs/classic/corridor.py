@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-
 HANDLES = (2, 0, 3, 1)
 
 
