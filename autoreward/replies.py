@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from autoreward.program import facts
 
 R = TypeVar("R", bound=BaseModel)
-FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.M | re.S)
+FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:\1[`~]*[ \t]*$|\Z)", re.M | re.S)
 THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.S | re.I)
 NOT_THIS = re.compile(r"\b(do not|don't|never|avoid|bad|wrong|naive|broken|hacked|instead of|example|draft|first (try|attempt|idea)|sketch|not like)\b", re.I)
 THIS = re.compile(r"\b(final|complete|full program|corrected|revised|improved version|my answer|the answer|solution)\b", re.I)
