@@ -1,5 +1,7 @@
 """Numbers of algorithms.md, A2: a chain 0, 1, 2, goal 3, gamma .9, potential (.5, 2, 1, 5)."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ PHI = np.array([0.5, 2.0, 1.0, 5.0])
 
 def discounted(path: list[int], terminal: bool, gamma: float = 0.9) -> float:
     total = 0.0
-    for t, (a, b) in enumerate(zip(path, path[1:], strict=False)):
+    for t, (a, b) in enumerate(pairwise(path)):
         ends = np.array([float(terminal and t == len(path) - 2)])
         total += gamma**t * shape(PHI[[a], None], PHI[[b], None], ends, gamma)[0, 0]
     return total

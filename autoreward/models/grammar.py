@@ -49,7 +49,7 @@ def plan_of(program: str) -> Plan | None:
 
 def guide_of(term: str) -> int:
     """Number of the guide that a term belongs to, -1 for the step cost: `progress_2` -> 1."""
-    match = re.match(r"(?:progress|stage|hold|price|nearness)(?:_(\d+))?$", term)
+    match = re.match(r"(?:progress|stage|hold|price|nearness|lost)(?:_(\d+))?$", term)
     return -1 if match is None else int(match[1] or 1) - 1
 
 
@@ -65,6 +65,11 @@ def write_program(card: TaskCard, plan: Plan) -> str:
 def numbers(text: str) -> list[float]:
     """The numbers in a field's range, as `0 .. 14` gives 0 and 14."""
     return [float(n) for n in re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", text)]
+
+
+def keeps(card: TaskCard, hint: Hint) -> bool:
+    """A condition to be kept all the time, as against one to be held for a while at the end."""
+    return hint.hold is not None and hint.hold.steps >= card.environment.limit
 
 
 class _Writer:
@@ -233,6 +238,11 @@ class _Writer:
     def _hold(self, k: int, tag: str, hint: Hint) -> None:
         hold = hint.hold
         assert hold is not None
+        if keeps(self.card, hint):
+            self.helpers.append(f"def kept{tag}(s):\n    return {' & '.join(self._test(c) for c in hold.when)}")
+            self.terms.append(f'"lost{tag}": {_signed(-0.1 * self.plan.weight(k))} * (kept{tag}(prev) & ~kept{tag}(curr))')
+            self.doc.append("a price for losing what must be kept")
+            return
         self.memory.append(f'"longest{tag}": 0.0')
         if hold.count:
             counted = self._value(hold.count).replace("s.", "curr.", 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autoreward.models import Reply, Request
-from autoreward.models.grammar import FORMS, Form, Plan, guide_of, plan_of, write_program
+from autoreward.models.grammar import FORMS, Form, Plan, guide_of, keeps, plan_of, write_program
 from autoreward.records import Feedback, Outcome
 from autoreward.task import TaskCard
 
@@ -52,11 +52,14 @@ def _unlike(plans: Iterator[tuple[Plan, str]], tried: list[Plan]) -> list[tuple[
 def first_plans(card: TaskCard) -> Iterator[tuple[Plan, str]]:
     """The plans to begin with, the most robust first. Where something must be held, new bests end too soon: a price goes on."""
     n = len(card.hints)
-    holding = any(h.hold for h in card.hints)
-    order: tuple[Form, ...] = ("price", "best+price", "potential", "gain", "best") if holding else FORMS
-    for scale, bonus, cost in ((2.0, 1.0, 0.3), (6.0, 3.0, 1.0), (1.0, 1.0, 0.1), (12.0, 6.0, 0.3)):
-        for form in order:
-            yield Plan(forms=(form,) * n, scale=scale, bonus=bonus, cost=cost), f"A first plan: {form}, scale {scale:g}."
+    order: tuple[Form, ...] = ("best", "gain", "best+price")
+    if any(h.hold and not keeps(card, h) for h in card.hints):
+        order = ("price", "best+price", "potential")
+    for factor in (1.0, 3.0, 0.5, 9.0):
+        for form, scale, bonus in zip(order, (4.0, 4.0, 8.0), (1.0, 1.0, 2.0), strict=True):
+            yield Plan(forms=(form,) * n, scale=scale * factor, bonus=bonus * factor), f"A first plan: {form}, scale {scale * factor:g}."
+    for form in FORMS:
+        yield Plan(forms=(form,) * n, scale=4.0, bonus=1.0), f"A first plan: {form}, scale 4."
 
 
 def around(card: TaskCard, feedback: Feedback | None) -> Iterator[tuple[Plan, str]]:

@@ -26,7 +26,7 @@ from autoreward.trainer.rewards import RewardVec
 WINDOWS = 50  # rows of the curve over the whole budget
 ENOUGH = 100  # finished episodes that a success rate is taken over
 HELD = 2  # windows in a row at the card's `solved` rate that end a training
-HOPELESS_AFTER = 0.8  # of the budget without a single success
+HOPELESS_AFTER = 0.8  # of the budget without a single success, and the return no longer rising
 PROGRESS_SECONDS = 1.0
 
 
@@ -82,9 +82,18 @@ class Curve(BaseCallback):
         self.held = self.held + 1 if rate is not None and rate >= self.solved else 0
         if self.held >= HELD:
             self.stopped = "solved"
-        elif self.may_give_up and not self.any_success and self.num_timesteps >= HOPELESS_AFTER * self.budget:
+        elif self.may_give_up and not self.any_success and self.num_timesteps >= HOPELESS_AFTER * self.budget and not self._rising():
             self.stopped = "hopeless"
         return self.stopped == "budget"
+
+    def _rising(self) -> bool:
+        """Whether the mean return still rises: the last fifth of the windows against the fifth before."""
+        returns = np.array([r[3] for r in self.rows])
+        fifth = WINDOWS // 5
+        last, before = returns[-fifth:], returns[-2 * fifth : -fifth]
+        if not (np.isfinite(last).any() and np.isfinite(before).any()):
+            return True
+        return bool(np.nanmean(last) > np.nanmean(before) + 0.02 * (np.nanmax(returns) - np.nanmin(returns)))
 
     def _tell(self, rate: float | None, length: float) -> None:
         if time.monotonic() - self.told >= PROGRESS_SECONDS:
