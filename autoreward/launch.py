@@ -19,6 +19,7 @@ from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Limits, RunHeader
 from autoreward.run import Run
+from autoreward.sandbox.profiles import find_profile
 from autoreward.task import LocatedCard, find, load, require_simulator
 
 DEFAULT_MODEL = "offline/search"
@@ -117,6 +118,8 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     method = find_method(made.method)
     method.require(card.card, made.model)
     connect(made.model, model_options)
+    find_profile(made.sandbox)
+    Prompts(made.prompts)
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
         raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)

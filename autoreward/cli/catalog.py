@@ -15,7 +15,9 @@ Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
 
 
 def _group(text: str) -> typer.Typer:
-    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=text)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=text)
+    app.callback()(lambda: None)  # so that a group of one command stays a group
+    return app
 
 
 envs = _group("Task cards.")

@@ -31,7 +31,7 @@ class Walk(gym.Env):
         self.x += 0.5 * push + 0.5 * self.np_random.normal()
         return np.array([self.x, self.np_random.normal()]), 0.0, self.x < -3, False, {}
 '''
-PROGRAM = '''
+PROGRAM = """
 import numpy as np
 
 MEMORY = {"best": np.inf, "steps": 0.0}
@@ -51,7 +51,7 @@ def reward(prev, action, curr, memory):
 
 def potential(s):
     return {"near": -gap(s)}
-'''
+"""
 
 
 @pytest.fixture

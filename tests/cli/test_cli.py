@@ -1,0 +1,161 @@
+"""Manners: instant help, one sentence and an exit code for every fault, one JSON document on stdout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autoreward.task import find
+
+
+def autoreward(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    surrounding = {**os.environ, "AUTOREWARD_CACHE": str(cwd / "cache"), "AUTOREWARD_MODEL": "", **(env or {})}
+    surrounding.pop("OPENAI_API_KEY", None)
+    return subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=cwd, env=surrounding, capture_output=True, text=True, timeout=120)
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; sys.argv = ['autoreward', '--help']\nfrom autoreward.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\nprint(*sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    loaded = set(done.stderr.split())
+    assert "design" in done.stdout and not loaded & {"torch", "litellm", "openai", "stable_baselines3", "gymnasium", "numpy", "pydantic", "jinja2", "yaml"}
+
+
+def test_no_words_shows_help(tmp_path):
+    assert "Commands:" in autoreward(cwd=tmp_path).stdout + autoreward("--help", cwd=tmp_path).stdout
+    assert autoreward("--version", cwd=tmp_path).stdout.startswith("autoreward ")
+
+
+BAD = [
+    (("desing", "corridor"), 2, "did you mean 'design'"),
+    (("design", "corridr"), 2, "did you mean corridor"),
+    (("design",), 2, "'task'"),
+    (("design", "corridor", "--bogus"), 2, "--bogus"),
+    (("design", "corridor", "--iterations", "0"), 2, "--iterations is 0"),
+    (("design", "corridor", "--iterations", "two"), 2, "valid integer"),
+    (("design", "corridor", "--seed", "-1"), 2, "--seed is -1"),
+    (("design", "corridor", "--model", "openai/gpt-4o-mini"), 3, "OPENAI_API_KEY"),
+    (("design", "corridor", "--model", "no-such-model"), 4, "no-such-model"),
+    (("design", "corridor", "--model", "replay/nowhere"), 2, "nowhere"),
+    (("design", "corridor", "--method", "magic"), 2, "no method 'magic'"),
+    (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
+    (("design", "corridor", "--prompts", "nowhere"), 2, "no such folder"),
+    (("design", "corridor", "--set", "colour=red"), 2, "no setting 'colour'"),
+    (("design", "corridor", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
+    (("design", "broken.yaml"), 1, "broken.yaml"),
+    (("design", "nowhere.yaml"), 2, "no card at"),
+    (("design", "missing.yaml"), 3, "no_such_simulator"),
+    (("resume", "runs/nowhere"), 2, "no run"),
+    (("resume",), 2, "no runs"),
+    (("runs", "show", "nowhere"), 2, "no run"),
+    (("check", "nowhere.py", "--task", "corridor"), 2, "no file"),
+    (("check", "bad.py", "--task", "corridor"), 1, "bad.py:4"),
+    (("train", "nowhere.py", "--task", "corridor"), 2, "no file"),
+    (("train", "sparse", "--task", "corridor", "--seeds", "0"), 2, "--seeds is 0"),
+    (("envs", "show", "nowhere"), 2, "no task"),
+    (("envs", "check", "crooked.yaml"), 3, "fields.cell"),
+    (("prompts", "render", "designer", "--task", "nowhere"), 2, "no task"),
+    (("prompts", "show", "nowhere"), 2, "no template"),
+    (("bench", "nowhere.yaml"), 2, "no suite"),
+    (("sandboxes", "show", "nowhere"), 2, "no sandbox profile"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    card = find("corridor")
+    for source in (card.path, card.code, card.human):
+        shutil.copy(source, folder)  # type: ignore[arg-type]
+    text = card.path.read_text()
+    (folder / "broken.yaml").write_text(text.replace("limit: 100\n", "limitt: 100\n"))
+    (folder / "missing.yaml").write_text(text.replace("  limit: 100\n", "  limit: 100\n  needs: [no_such_simulator]\n"))
+    (folder / "crooked.yaml").write_text(text.replace('source: "0"', 'source: "11"'))
+    (folder / "bad.py").write_text("import numpy as np\n\n\nimport os\n\n\ndef reward(prev, action, curr, memory):\n    return {}\n")
+    return folder
+
+
+@pytest.mark.parametrize(("words", "code", "said"), BAD, ids=[" ".join(w) for w, _, _ in BAD])
+def test_a_fault_is_one_sentence_a_way_out_and_an_exit_code(place, words, code, said):
+    done = autoreward(*words, cwd=place)
+    assert done.returncode == code, (done.returncode, done.stderr[-1500:])
+    assert said in done.stderr + done.stdout and "Traceback" not in done.stderr
+    if words[0] != "check" or "nowhere" in words[1]:
+        assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
+        assert "next:" in done.stderr
+    assert not list((place / "runs").glob("*/run.yaml")), "nothing is begun where something is wrong"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("envs", "list"),
+        ("envs", "show", "corridor"),
+        ("prompts", "list"),
+        ("methods", "list"),
+        ("models", "list"),
+        ("sandboxes", "list"),
+        ("runs", "list"),
+        ("doctor",),
+        ("design", "corridor", "--dry-run"),
+        ("prompts", "render", "designer", "--task", "corridor"),
+        ("check", "corridor.human.py", "--task", "corridor"),
+    ],
+)
+def test_json_is_one_document_on_stdout(place, words):
+    done = autoreward(*words, "--json", cwd=place)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert json.loads(done.stdout) is not None
+
+
+def test_a_second_process_on_a_run_is_told_so(tmp_path):
+    from filelock import FileLock
+
+    from autoreward.launch import Options, header
+    from autoreward.run import Run
+
+    run = Run.create(tmp_path / "runs", header(Options("corridor"), find("corridor")), "one")
+    with FileLock(str(run.path / ".lock")):
+        done = autoreward("resume", "runs/one", cwd=tmp_path)
+    assert done.returncode == 6 and "another process" in done.stderr
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path):
+    """A quota of zero bytes for files: every write fails as on a full disk."""
+    begun = autoreward("design", "corridor", "--iterations", "1", "--candidates", "1", "--max-calls", "0", "--name", "one", cwd=tmp_path)
+    assert begun.returncode == 5 and "--max-calls" in begun.stderr
+    before = sorted(p.name for p in (tmp_path / "runs" / "one").iterdir())
+    code = (
+        "import errno, os, sys\n"
+        "real = os.fsync\n"
+        "def full(fd):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "os.fsync = full\n"
+        "sys.argv = ['autoreward', 'resume', 'runs/one', '--max-calls', '9']\n"
+        "from autoreward.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache")}, capture_output=True, text=True)
+    assert done.returncode == 3 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(p.name for p in (tmp_path / "runs" / "one").iterdir() if not p.name.startswith("calls")) == [n for n in before if not n.startswith("calls")]
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
+    import signal
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoreward", "design", "corridor", "--name", "one"],
+        cwd=tmp_path,
+        env={**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache"), "AUTOREWARD_MODEL": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/one/iteration-1/*/5-training/*/job.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "autoreward resume runs/one" in said and "Traceback" not in said
