@@ -17,9 +17,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from autoreward.cards import LocatedCard, require_simulator
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State, resolve
-from autoreward.task import LocatedCard, Metric, TaskCard, all_hold, require_simulator
+from autoreward.task import Metric, TaskCard, all_hold
 
 
 class CardProblem(UserError):

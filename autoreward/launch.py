@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from autoreward.cards import LocatedCard, find, load, require_simulator
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop import Tools
@@ -20,7 +21,6 @@ from autoreward.prompts import Prompts
 from autoreward.records import Limits, RunHeader
 from autoreward.run import Run
 from autoreward.sandbox.profiles import find_profile
-from autoreward.task import LocatedCard, find, load, require_simulator
 
 DEFAULT_MODEL = "offline/search"
 DECIDING = ("autoreward-rl", "numpy", "torch", "stable-baselines3", "gymnasium", "sb3-contrib", "minigrid", "mujoco", "gymnasium-robotics", "metaworld")

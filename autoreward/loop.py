@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoreward.cards import LocatedCard
 from autoreward.engine import Engine, Job, Progress
 from autoreward.errors import MISSING, UserError
 from autoreward.methods import Method
@@ -28,7 +29,6 @@ from autoreward.prompts import Prompts
 from autoreward.records import Analysis, Check, Evaluation, Feedback, Final, Outcome, ProbeJob, Refused, Review, TrainingDone, Verdict
 from autoreward.run import CandidateFolder, Run, read, write
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
-from autoreward.task import LocatedCard
 
 REPAIRS = 3  # refused drafts that go back to the designer; then one new design from scratch; then the candidate is rejected
 LEADERS = 2  # candidates trained again on more seeds before the winner is chosen

@@ -17,10 +17,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from autoreward.cards import LocatedCard
 from autoreward.environment import CardProblem, function
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State
-from autoreward.task import LocatedCard, TaskCard
+from autoreward.task import TaskCard
 
 # Where a card names no hyperparameters: measured on the shipped cards, see envs/README.md. Others: stable-baselines3's own defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {"PPO": {"n_steps": 128, "batch_size": 512, "n_epochs": 5, "learning_rate": 1e-3, "ent_coef": 0.01}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from autoreward.cards import LocatedCard
 from autoreward.engine import Engine, Progress
 from autoreward.launch import Options as LaunchOptions
 from autoreward.launch import cache_folder, header, versions
@@ -12,7 +13,6 @@ from autoreward.records import Check, Evaluation, ProbeJob, TrainingDone
 from autoreward.run import write
 from autoreward.stages import check as check_stage
 from autoreward.stages import evaluation, training
-from autoreward.task import LocatedCard
 
 
 def probes(card: LocatedCard, engine: Engine, progress: Progress | None = None) -> Path:

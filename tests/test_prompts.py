@@ -2,13 +2,13 @@
 
 import pytest
 
+from autoreward.cards import find, listing
 from autoreward.errors import UserError
 from autoreward.methods import find_method
 from autoreward.prompt_examples import variables
 from autoreward.prompts import VARIABLES, Prompts
 from autoreward.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome, Verdict
 from autoreward.stages.designer import messages
-from autoreward.task import find, listing
 
 METHOD = find_method("auto-mc-reward")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from autoreward.cards import find
 from autoreward.program import facts, lint
 from autoreward.replies import Unreadable, program_of, record_of
-from autoreward.task import find
 
 RECORDED = sorted((Path(__file__).parent / "recorded").glob("*.reply.txt"))
 PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'a': prev.x}\n"

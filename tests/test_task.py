@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from autoreward import task
+from autoreward import cards
 from autoreward.errors import UserError
 from autoreward.state import State
 from autoreward.task import Condition, TaskCard
@@ -44,7 +44,7 @@ def test_a_broken_card_says_which_field_and_what_to_do(change, words, tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump({k: v for k, v in {**BASE, **change}.items() if v is not None}))
     with pytest.raises(UserError) as caught:
-        task.load(path)
+        cards.load(path)
     assert words in caught.value.message and "envs check" in caught.value.hint
 
 
@@ -52,7 +52,7 @@ def test_yaml_that_does_not_parse_names_its_line(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("name: x\nfields: [\n  a: {\n")
     with pytest.raises(UserError, match="line"):
-        task.load(path)
+        cards.load(path)
 
 
 def test_conditions_hold_row_by_row():
@@ -75,7 +75,7 @@ def test_own_cards_come_before_shipped_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "envs" / "mine").mkdir(parents=True)
     (tmp_path / "envs" / "mine" / "doorkey16.yaml").write_text(yaml.safe_dump({**BASE, "name": "doorkey16"}))
-    assert task.find("doorkey16").card.title == "t"
+    assert cards.find("doorkey16").card.title == "t"
     with pytest.raises(UserError, match="no task 'dorkey16'") as caught:
-        task.find("dorkey16")
+        cards.find("dorkey16")
     assert "doorkey16" in caught.value.hint

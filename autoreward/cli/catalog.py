@@ -39,7 +39,7 @@ def _tell(data: Any, text: str, as_json: bool) -> None:
 @envs.command("list")
 def list_envs(as_json: Json = False) -> None:
     """All cards: ./envs, installed packages, shipped."""
-    from autoreward.task import listing, load
+    from autoreward.cards import listing, load
 
     found, text = [], []
     for name, (origin, path) in listing().items():
@@ -57,7 +57,7 @@ def list_envs(as_json: Json = False) -> None:
 def show_env(task: Annotated[str, Argument(help="a task's name or its card's path")], as_json: Json = False) -> None:
     """One card: fields, success, budget, hints."""
     from autoreward import briefing
-    from autoreward.task import find
+    from autoreward.cards import find
 
     located = find(task)
     card = located.card
@@ -97,9 +97,9 @@ def check_env(
     """Run a card's environment for a moment, and say what is missing or wrong."""
     import tempfile
 
+    from autoreward.cards import find, require_simulator
     from autoreward.engine import Engine
     from autoreward.records import ProbeJob
-    from autoreward.task import find, require_simulator
 
     located = find(task)
     require_simulator(located.card)
@@ -185,12 +185,12 @@ def render_prompt(
 ) -> None:
     """The exact message for a task, and its size in tokens."""
     from autoreward import briefing
+    from autoreward.cards import find
     from autoreward.methods import find_method
     from autoreward.models import Message
     from autoreward.prompts import Prompts
     from autoreward.run import find_run
     from autoreward.stages import designer
-    from autoreward.task import find
 
     name, _, last = agent.partition("/")
     method = find_method(name if last else "auto-mc-reward")

@@ -164,11 +164,11 @@ def _rate(result: Any) -> str:
 
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward import launch
+    from autoreward.cards import find
     from autoreward.methods import find_method
     from autoreward.models import estimate
     from autoreward.prompts import Prompts
     from autoreward.stages.designer import messages
-    from autoreward.task import find
 
     card = find(given.task)
     made = launch.header(given, card)
@@ -201,8 +201,8 @@ def check(
 ) -> None:
     """Lint a program and try it in the sandbox: verdicts with class, line, message, hint."""
     from autoreward import trials
+    from autoreward.cards import find, require_simulator
     from autoreward.engine import Engine
-    from autoreward.task import find, require_simulator
 
     card = find(task)
     require_simulator(card.card)
@@ -238,9 +238,9 @@ def train(
     import secrets
 
     from autoreward import launch, trials
+    from autoreward.cards import find, require_simulator
     from autoreward.cli.live import Display
     from autoreward.engine import Engine
-    from autoreward.task import find, require_simulator
 
     card = find(task)
     require_simulator(card.card)

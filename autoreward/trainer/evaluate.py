@@ -13,11 +13,11 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
 from autoreward import policy
+from autoreward.cards import LocatedCard, load
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.records import EvaluateJob, Score, stream_seed
 from autoreward.run import write
 from autoreward.state import Array
-from autoreward.task import LocatedCard, load
 from autoreward.transitions import Episode, Trajectories
 
 

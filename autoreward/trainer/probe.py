@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from autoreward.cards import load
 from autoreward.environment import trusted_code
 from autoreward.records import ProbeJob, stream_seed
 from autoreward.run import write, write_arrays
 from autoreward.state import Array
-from autoreward.task import load
 from autoreward.trainer.train import environments
 
 ENVIRONMENTS = 8

@@ -14,13 +14,13 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward import policy
+from autoreward.cards import LocatedCard, load
 from autoreward.composition import Composition
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
 from autoreward.run import write, write_arrays
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
-from autoreward.task import LocatedCard, load
 from autoreward.trainer.rewards import RewardVec
 
 WINDOWS = 50  # rows of the curve over the whole budget

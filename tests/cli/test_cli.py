@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.task import find
+from autoreward.cards import find
 
 
 def autoreward(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -100,7 +100,7 @@ def test_replay_gives_the_same_programs_and_scores(whole: Path, tmp_path: Path):
 def test_a_card_that_changed_is_refused(whole: Path, tmp_path: Path):
     import yaml
 
-    from autoreward.task import find
+    from autoreward.cards import find
 
     card = find("corridor")
     (tmp_path / "envs").mkdir()

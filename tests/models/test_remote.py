@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import FATAL, GOOD, MENDED, PROGRAM, RETRIED, UNDERSTOOD, serve
 
+from autoreward.cards import find
 from autoreward.errors import ModelFailed, UserError
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions, connect
@@ -18,7 +19,6 @@ from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Evaluation, Limits
 from autoreward.stages import analyzer, critic, designer
-from autoreward.task import find
 from autoreward.transitions import Episode, Trajectories
 
 METHOD = find_method("auto-mc-reward")

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoreward.cards import load
 from autoreward.composition import Composition, compose
 from autoreward.engine import Engine
 from autoreward.errors import UserError
 from autoreward.records import EvaluateJob, Score, TrainingDone, TrainJob, stream_seed
 from autoreward.run import read
 from autoreward.sandbox import Worker
-from autoreward.task import load
 from autoreward.transitions import Trajectories
 
 OFF = {"learning_starts": 100, "buffer_size": 1000, "batch_size": 32}

@@ -1,0 +1,109 @@
+"""Where task cards are: found by name or path, read, and their simulators asked for.
+
+Cards are looked for in `./envs`, then in installed packages (entry points of the group `autoreward.envs`, each naming a package that
+holds cards), then among the shipped ones; the first name wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from autoreward.errors import MISSING, REFUSED, UserError
+from autoreward.resources import shipped
+from autoreward.task import TaskCard
+
+
+class LocatedCard(BaseModel):
+    """A card and where it was found; what jobs carry to trainers."""
+
+    card: TaskCard
+    path: Path
+
+    @property
+    def code(self) -> Path | None:
+        """The trusted Python file beside the card."""
+        return self.path.parent / self.card.code if self.card.code else None
+
+    @property
+    def human(self) -> Path | None:
+        return self.path.parent / self.card.human if self.card.human else None
+
+    def digest(self) -> str:
+        """Identity of card and trusted code together, as 12 hex digits."""
+        code = self.code.read_bytes() if self.code and self.code.exists() else b""
+        return hashlib.sha256(self.card.digest().encode() + code).hexdigest()[:12]
+
+
+def folders() -> list[tuple[str, Path]]:
+    """Where cards are looked for, in order: (origin, folder)."""
+    found = [("./envs", Path.cwd() / "envs")]
+    for point in entry_points(group="autoreward.envs"):
+        spec = find_spec(point.value.partition(":")[0])
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            found.append((point.name, Path(place)))
+    if shipped("envs").resolve() != found[0][1].resolve():
+        found.append(("shipped", shipped("envs")))
+    return [(origin, folder) for origin, folder in found if folder.is_dir()]
+
+
+def listing() -> dict[str, tuple[str, Path]]:
+    """name (the file's stem) -> (origin, path), the first folder wins."""
+    out: dict[str, tuple[str, Path]] = {}
+    for origin, folder in folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            out.setdefault(path.stem, (origin, path))
+    return out
+
+
+def load(path: Path) -> LocatedCard:
+    """Read one card. UserError names the field and the line's key path."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no card at {path}", "autoreward envs list") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}{_mark(error)}", "mend the file, then: autoreward envs check " + str(path), REFUSED) from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a card is a mapping of keys, this is {type(data).__name__}", "see envs/README.md for an example", REFUSED)
+    try:
+        card = TaskCard.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise UserError(
+            f"{path}: " + "; ".join(lines[:5]) + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""),
+            f"mend the card, then: autoreward envs check {path}",
+            REFUSED,
+        ) from None
+    return LocatedCard(card=card, path=path.resolve())
+
+
+def _mark(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+
+
+def find(task: str) -> LocatedCard:
+    """A card by name, by `family/name`, or by the path of its file."""
+    if task.endswith((".yaml", ".yml")):
+        return load(Path(task))
+    cards = listing()
+    name = task.rsplit("/", 1)[-1]
+    if name in cards:
+        return load(cards[name][1])
+    close = difflib.get_close_matches(name, cards, 3, 0.4)
+    raise UserError(f"no task {task!r}", (f"did you mean {', '.join(close)}? " if close else "") + "autoreward envs list shows all")
+
+
+def require_simulator(card: TaskCard) -> None:
+    """UserError with the extra to install, where a module that the card needs is missing."""
+    missing = [m for m in card.environment.needs if find_spec(m) is None]
+    if missing:
+        extra = f"pip install 'autoreward-rl[{card.environment.extra}]'" if card.environment.extra else f"pip install {' '.join(missing)}"
+        raise UserError(f"the task {card.name!r} needs {', '.join(missing)}, not installed here", extra, MISSING)
