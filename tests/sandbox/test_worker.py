@@ -1,0 +1,93 @@
+"""The one door: what comes back is right, and whatever goes wrong is classed, the candidate's or the machine's."""
+
+import numpy as np
+import pytest
+
+from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.state import Layout
+from autoreward.task import Action
+
+LAYOUT = Layout(("x", "place"), ((), (2,)))
+ACTION = Action(type="discrete", n=2, shape=(), meaning="-")
+HEAD = "import numpy as np\n\n\n"
+
+
+def ask(body: str, steps: int = 3, n: int = 4, memory: str = "", profile: str = "default"):
+    prev = np.arange(steps * n * 3, dtype=float).reshape(steps, n, 3)
+    curr, first = prev + 1, np.zeros((steps, n), bool)
+    first[0] = True
+    text = HEAD + memory + "\n\ndef reward(prev, action, curr, memory):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    with Worker(text, LAYOUT, ACTION, profile=profile) as worker:
+        return worker, worker.ask(prev, np.ones((steps, n), int), curr, first)
+
+
+def test_named_fields_go_in_and_named_terms_come_back():
+    worker, answer = ask("return {'a': curr.x - prev.x, 'b': curr.place[:, 1] * action}")
+    assert worker.terms == ("a", "b") and answer.terms.shape == (3, 4, 2)
+    assert (answer.terms[..., 0] == 1).all() and answer.terms[0, 1, 1] == 6
+
+
+def test_memory_is_kept_between_steps_and_reset_at_first():
+    text = HEAD + 'MEMORY = {"t": 0.0}\n\n\ndef reward(prev, action, curr, memory):\n    memory["t"] = memory["t"] + 1\n    return {"t": memory["t"]}\n'
+    zeros, first = np.zeros((4, 2, 3)), np.zeros((4, 2), bool)
+    first[0], first[2, 1] = True, True
+    with Worker(text, LAYOUT, ACTION) as worker:
+        once = worker.ask(zeros, np.zeros((4, 2)), zeros, first).terms[..., 0]
+        assert once.tolist() == [[1, 1], [2, 2], [3, 1], [4, 2]]
+        more = worker.ask(zeros[:1], np.zeros((1, 2)), zeros[:1], np.zeros((1, 2), bool)).terms[..., 0]
+        assert more.tolist() == [[5, 3]]
+
+
+def test_potentials_are_answered_at_both_ends():
+    with Worker(HEAD + "def potential(s):\n    return {'near': -s.x}\n", LAYOUT, ACTION) as worker:
+        answer = worker.ask(np.zeros((1, 2, 3)), np.zeros((1, 2)), np.ones((1, 2, 3)), np.ones((1, 2), bool))
+    assert worker.potentials == ("near",) and (answer.before == 0).all() and (answer.after == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("return {'a': prev.nothing}", "exception"),
+        ("return {'a': 1 / 0}", "exception"),
+        ("return prev.x", "return-form"),
+        ("return {'a': 'text'}", "return-form"),
+        ("return {3: prev.x}", "return-form"),
+        ("return {'a': prev.place}", "shape"),
+        ("return {'a': prev.x[:1]}", "shape"),
+        ("return {'a': prev.x * np.nan}", "not-finite"),
+        ("return {'a': np.log(prev.x * 0)}", "not-finite"),
+        ("return {str(prev.x[0]): prev.x}", "names-changed"),
+        ("while True: pass", "too-slow"),
+        ("import os; os._exit(3)", "crash"),
+        ("return {'a': np.ones((40000, 40000, 4)).sum() + prev.x}", "memory"),
+        ("open('/etc/passwd')", "exception"),
+        ("raise SystemExit", "exception"),
+        ("def f(): return f()\nf()", "exception"),
+    ],
+)
+def test_what_a_program_does_wrong_is_its_own_fault(body, kind):
+    with pytest.raises(ProgramRefused) as caught:
+        ask(body)
+    assert caught.value.verdict.kind == kind and caught.value.verdict.message
+
+
+def test_the_line_of_an_error_is_named():
+    with pytest.raises(ProgramRefused) as caught:
+        ask("x = prev.x\ny = x + prev.nothing\nreturn {'a': y}")
+    assert caught.value.verdict.line == 8 and "the fields are x, place" in caught.value.verdict.message
+
+
+def test_a_print_cannot_forge_an_answer():
+    with pytest.raises(ProgramRefused) as caught:  # the jail refuses the write, the linter refuses the call
+        ask("import sys; sys.stdout.write('x' * 9999); sys.stdout.flush()\nreturn {'a': prev.x}")
+    assert caught.value.verdict.kind == "exception" and "not permitted" in caught.value.verdict.message
+
+
+@pytest.mark.parametrize("statement", ["os.environ.get('AUTOREWARD_SECRET')", "open('/proc/self/environ').read()", "socket.socket()", "os.listdir('/')", "os.kill(os.getppid(), 9)", "os.fork()"])
+def test_secrets_files_network_and_processes_are_out_of_reach(statement, monkeypatch):
+    monkeypatch.setenv("AUTOREWARD_SECRET", "42")
+    try:
+        _, answer = ask(f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\nreturn {{'a': prev.x * 0 + float(got is not None)}}")
+    except ProgramRefused:
+        return  # killed or refused: as good
+    assert (answer.terms == 0).all()
