@@ -29,7 +29,7 @@ def test_the_wheel_holds_the_four_folders_and_nothing_of_ours_besides(wheel: Pat
     names = zipfile.ZipFile(wheel).namelist()
     for needed in ("envs/classic/corridor.yaml", "envs/classic/corridor.py", "prompts/auto-mc-reward/designer/first.md.j2", "sandboxes/default.toml", "runs/README.md"):
         assert f"autoreward/_data/{needed}" in names
-    assert not [n for n in names if n.startswith(("tests/", "docs/", "benchmarks/")) or "/runs/" in n and not n.endswith("README.md") and "/example/" not in n or "__pycache__" in n]
+    assert not [n for n in names if n.startswith(("tests/", "docs/", "benchmarks/")) or ("/runs/" in n and not n.endswith("README.md") and "/example/" not in n) or "__pycache__" in n]
     assert sum(i.file_size for i in zipfile.ZipFile(wheel).infolist()) < 2_000_000
 
 
