@@ -28,11 +28,14 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str) -> Check:
         with Worker(program, card.reward_layout, card.action, profile=sandbox) as worker:
             answer = worker.ask(prev, action, curr, first)
         with Worker(program, card.reward_layout, card.action, profile=sandbox) as other:
-            turned = other.ask(prev[:, ::-1], action[:, ::-1], curr[:, ::-1], first[:, ::-1])
+            parts = [other.ask(prev[:, rows], action[:, rows], curr[:, rows], first[:, rows]) for rows in _groups(n)]
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
-    verdicts = _pure(answer, turned, worker.terms + worker.potentials)
+    if (worker.terms, worker.potentials) != (other.terms, other.potentials):
+        message = f"the same transitions gave the terms {', '.join(worker.terms + worker.potentials)}, and in other batches {', '.join(other.terms + other.potentials)}"
+        return Check(ok=False, verdicts=(Verdict(kind="names-changed", message=message, hint="return the same names at every call"),), probes=steps * n, sandbox=sandbox)
     names = worker.terms + worker.potentials
+    verdicts = _pure(answer, parts, n, names)
     shaped = shape(answer.before, answer.after, recorded["terminated"].astype(np.float64), card.training.gamma)
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
     probed = _statistics(values, names, worker)
@@ -40,15 +43,23 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str) -> Check:
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
 
 
-def _pure(answer: Answer, turned: Answer, names: tuple[str, ...]) -> list[Verdict]:
-    """The same transitions in another order of rows, in a fresh process, must give the same numbers."""
+def _groups(n: int) -> list[Array]:
+    """The n rows backwards, in batches of 1, 2, 4, ...: one row is alone, and no batch has the size that training uses."""
+    order, sizes = np.arange(n)[::-1], [2**k for k in range(n.bit_length())]
+    return [g for g in np.split(order, np.cumsum(sizes)[:-1]) if len(g)]
+
+
+def _pure(answer: Answer, parts: list[Answer], n: int, names: tuple[str, ...]) -> list[Verdict]:
+    """The same transitions in other batches and another order, in a fresh process, must give the same numbers."""
     mine = np.concatenate([answer.terms, answer.before], -1)
-    theirs = np.concatenate([turned.terms, turned.before], -1)[:, ::-1]
+    theirs = np.empty_like(mine)
+    for rows, part in zip(_groups(n), parts, strict=True):
+        theirs[:, rows] = np.concatenate([part.terms, part.before], -1)
     scale = np.maximum(np.abs(mine).max((0, 1)), 1e-12)
     wrong = [name for name, far in zip(names, (np.abs(mine - theirs).max((0, 1)) / scale > SAME).tolist(), strict=True) if far]
     if not wrong:
         return []
-    message = f"{', '.join(wrong)}: the same transitions gave other numbers in another order of rows"
+    message = f"{', '.join(wrong)}: the same transitions gave other numbers in batches of other sizes and another order"
     return [Verdict(kind="not-pure", message=message, hint="no randomness, no state outside of memory, and never one row's values for another")]
 
 

@@ -1,0 +1,63 @@
+"""Check: programs over recorded transitions, in the jail; refusals and warnings."""
+
+from pathlib import Path
+
+import pytest
+
+from autoreward.cards import find
+from autoreward.engine import Engine
+from autoreward.records import ProbeJob
+from autoreward.stages.check import check
+
+CARD = find("corridor")
+HEAD = "import numpy as np\n\nMEMORY = {'t': 0.0}\n\n\n"
+
+
+@pytest.fixture(scope="module")
+def probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("probes") / "probes.npz"
+    Engine(1).run([("probes", ProbeJob(card=str(CARD.path), seed=0, out=str(out)))])
+    return out
+
+
+def reward(body: str) -> str:
+    return HEAD + "def reward(prev, action, curr, memory):\n    " + body + "\n"
+
+
+def test_the_human_program_passes_and_its_terms_are_measured(probes):
+    assert CARD.human is not None
+    result = check(CARD.human.read_text(), CARD.card, probes, "default")
+    assert result.ok and {t.name for t in result.terms} == {"progress", "step_cost"} and result.memory and result.probes >= 1000
+    assert sum(t.share for t in result.terms) == pytest.approx(1.0)
+    assert [v.kind for v in result.verdicts] == ["broadcast"]
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [
+        (reward("return {'a': prev.nothing}"), "exception"),
+        (reward("return {'a': np.log(prev.cell)}"), "not-finite"),
+        (reward("return {'a': np.cumsum(prev.cell)}"), "not-pure"),
+        (reward("return {'a': prev.cell - prev.cell.mean()}"), "not-pure"),
+        (reward("return {'a' * len(prev.cell): prev.cell}"), "names-changed"),
+        (reward("return {'a': prev.cell + float(len(prev.cell) > 1)}"), "not-pure"),
+        (reward("return {'a': prev.cell + float(id(object()) % 1000)}"), "not-pure"),
+    ],
+)
+def test_refusals(probes, program, kind):
+    result = check(program, CARD.card, probes, "default")
+    assert not result.ok and kind in [v.kind for v in result.verdicts if v.severity == "refuse"]
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [
+        (reward("return {'a': 0 * prev.cell}"), "silent"),
+        (reward("return {'a': 1 + prev.cell}"), "stalling"),
+        (reward("return {'a': 1e4 * (curr.cell - prev.cell)}"), "scale"),
+        (HEAD + "def potential(s):\n    return {'near': s.cell}\n", "potential-above-0"),
+    ],
+)
+def test_warnings_go_along_and_refuse_nobody(probes, program, kind):
+    result = check(program, CARD.card, probes, "default")
+    assert result.ok and kind in [v.kind for v in result.verdicts if v.severity == "warn"]
