@@ -69,7 +69,7 @@ def load(path: Path) -> LocatedCard:
     except FileNotFoundError:
         raise UserError(f"no card at {path}", "autoreward envs list") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}{_mark(error)}", "mend the file, then: autoreward envs check " + str(path), REFUSED) from None
+        raise UserError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}{mark(error)}", "mend the file, then: autoreward envs check " + str(path), REFUSED) from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: a card is a mapping of keys, this is {type(data).__name__}", "see envs/README.md for an example", REFUSED)
     try:
@@ -84,7 +84,8 @@ def load(path: Path) -> LocatedCard:
     return LocatedCard(card=card, path=path.resolve())
 
 
-def _mark(error: Exception) -> str:
+def mark(error: Exception) -> str:
+    """Where in a YAML file an error is, in words; empty where that is not known."""
     mark = getattr(error, "problem_mark", None)
     return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 

@@ -28,9 +28,18 @@ KEEP = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "PYTH
 KEEP_PREFIXES = ("LC_", "CUDA_VISIBLE", "NVIDIA_VISIBLE", "SDL_")
 
 
-def trainer_environment() -> dict[str, str]:
-    """The explicit environment of trainers: no keys, one BLAS thread, no user site surprises in hashing."""
+def gpus() -> list[str]:
+    """Names of the NVIDIA GPUs that trainers may use, as for CUDA_VISIBLE_DEVICES."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
+    there = Path("/proc/driver/nvidia/gpus")
+    return [str(k) for k, _ in enumerate(there.iterdir())] if there.is_dir() else []
+
+
+def trainer_environment(gpu: str | None = None) -> dict[str, str]:
+    """The explicit environment of trainers: no keys, one BLAS thread, one GPU where there are several, no surprises in hashing."""
     kept = {k: v for k, v in os.environ.items() if k in KEEP or k.startswith(KEEP_PREFIXES)}
+    kept |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 
 
@@ -41,6 +50,7 @@ class _Started:
     process: subprocess.Popen[bytes]
     errors: Path
     again: bool
+    slot: int
     buffer: bytes = b""
 
 
@@ -48,7 +58,7 @@ class Engine:
     """A local pool of `jobs` trainers. Use from the main thread (a trainer's parent-death signal follows the thread)."""
 
     def __init__(self, jobs: int = 1, python: str | None = None) -> None:
-        self.jobs, self.python = max(1, jobs), python or sys.executable
+        self.jobs, self.python, self.gpus = max(1, jobs), python or sys.executable, gpus()
 
     def run(self, jobs: Sequence[tuple[str, Job]], progress: Progress | None = None) -> None:
         """Run every (label, job), `self.jobs` at a time, in order. UserError when a trainer says what is missing or wrong."""
@@ -58,7 +68,8 @@ class Engine:
         try:
             while waiting or running:
                 while waiting and len(running) < self.jobs:
-                    started = self._start(*waiting.pop(0))
+                    slot = min(set(range(self.jobs)) - {s.slot for s in running})
+                    started = self._start(*waiting.pop(0), slot)
                     running.append(started)
                     assert started.process.stdout is not None
                     selector.register(started.process.stdout, selectors.EVENT_READ, started)
@@ -77,7 +88,7 @@ class Engine:
                 self._stop(started)
             selector.close()
 
-    def _start(self, label: str, job: Job, again: bool) -> _Started:
+    def _start(self, label: str, job: Job, again: bool, slot: int) -> _Started:
         place = Path(job.out) / "job.json" if isinstance(job, TrainJob) else Path(job.out if isinstance(job, ProbeJob) else job.outs[0]).with_suffix(".job.json")
         write(place, job)
         errors = place.with_suffix(".stderr")
@@ -87,10 +98,10 @@ class Engine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=trainer_environment(),
+                env=trainer_environment(self.gpus[slot % len(self.gpus)] if len(self.gpus) > 1 else None),
                 start_new_session=True,  # Ctrl-C goes to us alone; we then stop trainers ourselves
             )
-        return _Started(label, job, process, errors, again)
+        return _Started(label, job, process, errors, again, slot)
 
     @staticmethod
     def _relay(started: _Started, data: bytes, progress: Progress | None) -> None:

@@ -119,7 +119,7 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     method.require(card.card, made.model)
     connect(made.model, model_options)
     find_profile(made.sandbox)
-    Prompts(made.prompts)
+    Prompts(made.prompts).require(method.name)
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
         raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)
@@ -129,10 +129,11 @@ def start(options: Options, model_options: ModelOptions) -> Run:
 def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress, limits: Limits | None = None) -> Tools:
     """What the loop needs for this run; UserError where the card changed since the run began."""
     made = run.header
-    card = load(Path(made.card_path))
+    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
     if card.digest() != made.card_digest:
         raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
     require_simulator(card.card)
+    run.header = made = made.model_copy(update={"card_path": str(card.path)})
     if made.versions != versions():
         changed = [f"{k} {made.versions.get(k, 'absent')} -> {versions().get(k, 'absent')}" for k in sorted({*made.versions, *versions()}) if made.versions.get(k) != versions().get(k)]
         say("run", "versions changed", changed=changed)

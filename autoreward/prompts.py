@@ -101,6 +101,12 @@ class Prompts:
             found.append(f"{path}:1: the required part {variable!r} is lost: {known[variable]}")
         return found
 
+    def require(self, method: str) -> None:
+        """UserError with the first thing that is wrong with a method's templates, before a run begins."""
+        for name in self.listing():
+            if name.startswith(method + "/") and (found := self.problems(name)):
+                raise UserError(found[0], "mend the template, then: autoreward prompts check", REFUSED)
+
     def _variables(self, file: str, seen: set[str]) -> dict[str, tuple[Path, int]]:
         """Undeclared variables of a template and what it includes, with the place of their first use."""
         seen.add(file)

@@ -43,14 +43,18 @@ def bench(
     import yaml
 
     from autoreward import launch, loop
+    from autoreward.cards import mark
     from autoreward.cli.live import Display
 
     try:
         plan = Suite.model_validate(yaml.safe_load(suite.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"no suite {suite}", "see benchmarks/first.yaml for one") from None
-    except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{suite}: {str(error).splitlines()[0]}; a suite has tasks, models, seeds, options", "see benchmarks/first.yaml", REFUSED) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{suite}: not readable as YAML: {str(error).splitlines()[0]}{mark(error)}", "see benchmarks/first.yaml", REFUSED) from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'suite'}: {e['msg']}" for e in error.errors()]
+        raise UserError(f"{suite}: {'; '.join(lines[:3])}; a suite has tasks, models, seeds, options", "see benchmarks/first.yaml", REFUSED) from None
     folder = out or Path("bench") / suite.stem
     rows = []
     for task in plan.tasks:

@@ -177,36 +177,40 @@ def eject_prompts(prefix: Annotated[str, Argument(help="METHOD, METHOD/AGENT or 
 def render_prompt(
     agent: Annotated[str, Argument(help="designer, critic or analyzer, or METHOD/AGENT")],
     task: Annotated[str, Option(help="the task")],
-    run: Annotated[str | None, Option(help="a run whose feedback goes into the designer's prompt")] = None,
+    run: Annotated[str | None, Option(help="a run: its feedback goes into the designer's prompt, its best candidate into the analyzer's")] = None,
     program: Annotated[Path | None, Option(help="the program under review (critic)")] = None,
     hints: Annotated[bool, Option("--hints", help="with the card's hints")] = False,
     folder: Folder = None,
     as_json: Json = False,
 ) -> None:
     """The exact message for a task, and its size in tokens."""
-    from autoreward import briefing
     from autoreward.cards import find
     from autoreward.methods import find_method
-    from autoreward.models import Message
+    from autoreward.program import lint
     from autoreward.prompts import Prompts
     from autoreward.run import find_run
-    from autoreward.stages import designer
+    from autoreward.stages import analyzer, critic, designer
+    from autoreward.transitions import Trajectories
 
     name, _, last = agent.partition("/")
     method = find_method(name if last else "auto-mc-reward")
     kind, card, templates = last or name, find(task), Prompts(folder)
+    found = find_run(run) if run else None
+    feedback = next((f for i in range(found.header.iterations, 0, -1) if (f := found.feedback(i))), None) if found else None
     if kind == "designer":
-        feedback = None
-        if run:
-            found = find_run(run)
-            feedback = next((f for i in range(found.header.iterations, 0, -1) if (f := found.feedback(i))), None)
         messages = designer.messages(templates, card.card, method, feedback=feedback, hints=hints)
     elif kind == "critic":
-        text = program.read_text(encoding="utf-8") if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
-        variables = {"task": briefing.task(card.card), "hints": briefing.hints(card.card, hints), "program": text, "warnings": [], "problem": ""}
-        messages = (Message("user", templates.render(f"{method.name}/critic/review", variables)),)
+        text = _program_text(program) if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
+        warnings = tuple(v for v in lint(text, card.card.reward_layout) if v.severity == "warn")
+        messages = (critic.message(templates, card.card, method, text, warnings, hints=hints),)
+    elif kind == "analyzer":
+        if found is None or feedback is None or feedback.best is None:
+            raise UserError("the analyzer's prompt needs a trained agent, so name a run that has one", f"autoreward prompts render analyzer --task {task} --run last")
+        best = feedback.best
+        recorded = Trajectories.load(found.candidate(best.iteration, best.candidate).path / "6-episodes.npz")
+        messages = (analyzer.message(templates, card.card, method, best, recorded, hints=hints),)
     else:
-        raise UserError(f"render takes designer or critic, not {kind!r}: the analyzer's prompt needs a trained agent", "the prompts of a run stand in its calls/")
+        raise UserError(f"no agent {kind!r}", "designer, critic or analyzer")
     whole = "\n\n".join(f"--- {m.role} ---\n{m.content}" for m in messages)
     tokens, how = _count("".join(m.content for m in messages))
     if as_json:
@@ -214,6 +218,13 @@ def render_prompt(
     else:
         print(whole)
         typer.echo(f"\n{tokens:,} tokens ({how}), {len(whole):,} characters", err=True)
+
+
+def _program_text(program: Path) -> str:
+    try:
+        return program.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--program {program}: {error}", "name a reward program") from None
 
 
 def _count(text: str) -> tuple[int, str]:

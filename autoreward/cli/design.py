@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -313,7 +312,6 @@ def _headers(lines: list[str] | None) -> dict[str, str]:
     for line in lines or []:
         name, colon, value = line.partition(":")
         if not colon:
-            print(f"--header {line!r} has no colon", file=sys.stderr)
-            raise UserError("--header takes NAME: VALUE", "--header 'X-Team: robots'")
+            raise UserError("--header takes NAME: VALUE, and what was given has no colon", "--header 'X-Team: robots'")
         out[name.strip()] = value.strip()
     return out

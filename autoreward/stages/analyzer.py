@@ -75,16 +75,8 @@ def analyze(
     outcome = Outcome(iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, terms=training[0].terms if training else (), analysis=found)
     problem = ""
     for turn in range(TURNS):
-        variables = {
-            "task": briefing.task(card),
-            "hints": briefing.hints(card, hints),
-            "program": program,
-            "outcome": briefing.outcome(outcome, hints),
-            "episodes": excerpts(recorded, card),
-            "problem": problem,
-        }
-        text = prompts.render(f"{method.name}/analyzer/explain", variables)
-        reply = caller.ask(Request("analyzer", iteration, candidate, 0, (Message("user", text),), turn=turn, max_tokens=2048, schema=Explanation))
+        asked = (message(prompts, card, method, outcome, recorded, hints=hints, problem=problem),)
+        reply = caller.ask(Request("analyzer", iteration, candidate, 0, asked, turn=turn, max_tokens=2048, schema=Explanation))
         try:
             said = record_of(reply.text, Explanation)
         except Unreadable as error:
@@ -101,6 +93,19 @@ def analyze(
             }
         )
     return found.model_copy(update={"summary": f"the model's explanation could not be read: {problem}"})
+
+
+def message(prompts: Prompts, card: TaskCard, method: Method, outcome: Outcome, recorded: Trajectories, *, hints: bool = False, problem: str = "") -> Message:
+    """The prompt: the outcome's numbers and findings, and excerpts of the recorded episodes."""
+    variables = {
+        "task": briefing.task(card),
+        "hints": briefing.hints(card, hints),
+        "program": outcome.program,
+        "outcome": briefing.outcome(outcome, hints),
+        "episodes": excerpts(recorded, card),
+        "problem": problem,
+    }
+    return Message("user", prompts.render(f"{method.name}/analyzer/explain", variables))
 
 
 def _replay(program: str, card: TaskCard, recorded: Trajectories, sandbox: str) -> tuple[tuple[str, ...], list[np.ndarray]]:

@@ -47,9 +47,8 @@ def review(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, pro
         return Review(ok=not refused, verdicts=found, by="lint")
     problem = ""
     for turn in range(TURNS):
-        variables = {"task": briefing.task(card), "hints": briefing.hints(card, hints), "program": program, "warnings": [v.message for v in found], "problem": problem}
-        text = prompts.render(f"{method.name}/critic/review", variables)
-        reply = caller.ask(Request("critic", iteration, candidate, attempt, (Message("user", text),), turn=turn, max_tokens=2048, schema=Opinion))
+        asked = (message(prompts, card, method, program, found, hints=hints, problem=problem),)
+        reply = caller.ask(Request("critic", iteration, candidate, attempt, asked, turn=turn, max_tokens=2048, schema=Opinion))
         try:
             opinion = record_of(reply.text, Opinion)
         except Unreadable as error:
@@ -59,3 +58,9 @@ def review(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, pro
         refusing = not opinion.ok and any(v.severity == "refuse" for v in verdicts)
         return Review(ok=not refusing, verdicts=found + verdicts, by=f"lint + {caller.model.name}", opinion=opinion.opinion[:2000])
     return Review(ok=True, verdicts=found, by="lint", opinion=f"the model's review could not be read: {problem}")
+
+
+def message(prompts: Prompts, card: TaskCard, method: Method, program: str, found: tuple[Verdict, ...] = (), *, hints: bool = False, problem: str = "") -> Message:
+    """The prompt: the task, the program, and what the linter found."""
+    variables = {"task": briefing.task(card), "hints": briefing.hints(card, hints), "program": program, "warnings": [v.message for v in found], "problem": problem}
+    return Message("user", prompts.render(f"{method.name}/critic/review", variables))

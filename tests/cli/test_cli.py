@@ -45,6 +45,8 @@ BAD = [
     (("design", "corridor", "--method", "magic"), 2, "no method 'magic'"),
     (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
     (("design", "corridor", "--prompts", "nowhere"), 2, "no such folder"),
+    (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: no variable 'tsk'"),
+    (("design", "corridor", "--base-url", "http://127.0.0.1:9", "--model", "m", "--header", "no-colon"), 2, "no colon"),
     (("design", "corridor", "--set", "colour=red"), 2, "no setting 'colour'"),
     (("design", "corridor", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
     (("design", "broken.yaml"), 1, "broken.yaml"),
@@ -61,7 +63,11 @@ BAD = [
     (("envs", "check", "crooked.yaml"), 3, "fields.cell"),
     (("prompts", "render", "designer", "--task", "nowhere"), 2, "no task"),
     (("prompts", "show", "nowhere"), 2, "no template"),
+    (("prompts", "render", "analyzer", "--task", "corridor"), 2, "name a run"),
+    (("prompts", "check", "--prompts", "crooked"), 1, "task.md.j2:1: no variable 'tsk'"),
     (("bench", "nowhere.yaml"), 2, "no suite"),
+    (("bench", "suite.yaml"), 1, "line 3"),
+    (("bench", "words.yaml"), 1, "seeds.0"),
     (("sandboxes", "show", "nowhere"), 2, "no sandbox profile"),
 ]
 
@@ -76,6 +82,10 @@ def place(tmp_path_factory) -> Path:
     (folder / "broken.yaml").write_text(text.replace("limit: 100\n", "limitt: 100\n"))
     (folder / "missing.yaml").write_text(text.replace("  limit: 100\n", "  limit: 100\n  needs: [no_such_simulator]\n"))
     (folder / "crooked.yaml").write_text(text.replace('source: "0"', 'source: "11"'))
+    (folder / "crooked" / "auto-mc-reward" / "designer").mkdir(parents=True)
+    (folder / "crooked" / "auto-mc-reward" / "designer" / "task.md.j2").write_text("{{ tsk.title }} {{ task.title }}")
+    (folder / "suite.yaml").write_text("tasks: [corridor]\nseeds: [0\nmodels: x\n")
+    (folder / "words.yaml").write_text("tasks: [corridor]\nseeds: [zero]\n")
     (folder / "bad.py").write_text("import numpy as np\n\n\nimport os\n\n\ndef reward(prev, action, curr, memory):\n    return {}\n")
     return folder
 
@@ -85,7 +95,7 @@ def test_a_fault_is_one_sentence_a_way_out_and_an_exit_code(place, words, code, 
     done = autoreward(*words, cwd=place)
     assert done.returncode == code, (done.returncode, done.stderr[-1500:])
     assert said in done.stderr + done.stdout and "Traceback" not in done.stderr
-    if words[0] != "check" or "nowhere" in words[1]:
+    if "check" not in words[:2] or "nowhere" in words[1] or words[0] == "envs":
         assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
         assert "next:" in done.stderr
     assert not list((place / "runs").glob("*/run.yaml")), "nothing is begun where something is wrong"
