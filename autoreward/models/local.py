@@ -20,7 +20,11 @@ from autoreward.run import write
 class _Free:
     """No price, and tokens as a quarter of the characters."""
 
+    name: str
     language = True
+
+    def _reply(self, request: Request, text: str, began: float) -> Reply:
+        return Reply(text, self.name, self.tokens(request.text), self.tokens(text), latency=time.monotonic() - began)
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         return 0.0
@@ -89,7 +93,7 @@ class Manual(_Free):
         while True:  # a reply counts once it has stopped growing
             size = reply.stat().st_size if reply.exists() else -1
             if size > 0 and size == before:
-                return Reply(reply.read_text(encoding="utf-8", errors="replace"), self.name, latency=time.monotonic() - began)
+                return self._reply(request, reply.read_text(encoding="utf-8", errors="replace"), began)
             before = size
             time.sleep(0.5)
 
@@ -117,4 +121,4 @@ class Command(_Free):
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise ModelFailed(f"{self.name} ended with exit code {done.returncode}: {said[-1] if said else 'no word on stderr'}")
-        return Reply(done.stdout.decode(errors="replace"), self.name, latency=time.monotonic() - began)
+        return self._reply(request, done.stdout.decode(errors="replace"), began)
