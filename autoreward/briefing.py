@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autoreward.records import Feedback, Outcome
@@ -70,7 +71,6 @@ def feedback(told: Feedback | None, with_hints: bool) -> list[dict[str, Any]]:
 def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any]:
     """One outcome; `full` False leaves out program and numbers."""
     result, analysis = told.evaluation, told.analysis
-    stride = max(1, -(-len(told.curve) // CURVE_ROWS))
     return {
         "id": f"{told.iteration}{told.candidate}",
         "full": full,
@@ -82,7 +82,7 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "steps": max(result.steps) if result and result.steps else None,
         "steps_to_80": next(iter(result.steps_to_80), None) if result else None,
         "verdicts": [{"kind": v.kind, "severity": v.severity, "line": v.line, "message": v.message} for v in told.verdicts],
-        "curve": [{"steps": s, "success": r, "length": n} for s, r, n in told.curve[stride - 1 :: stride]],
+        "curve": _pooled(told.curve),
         "terms": [{"name": t.name, "sum": t.episode_sum, "first": t.first_window_sum, "share": t.share} for t in told.terms],
         "endings": analysis.endings if analysis else {},
         "parts": [(name, p.model_dump()) for name, p in (("successful", analysis.successes), ("unsuccessful", analysis.failures)) if p] if analysis else [],
@@ -90,3 +90,18 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "causes": list(analysis.causes) if analysis else [],
         "suggestions": list(analysis.suggestions) if analysis else [],
     }
+
+
+def _pooled(curve: Sequence[tuple[int, float | None, float | None]]) -> list[dict[str, Any]]:
+    """At most CURVE_ROWS rows: means over neighbouring windows, None where no episode ended in any of them."""
+    stride = max(1, -(-len(curve) // CURVE_ROWS))
+    rows = []
+    for k in range(0, len(curve), stride):
+        part = curve[k : k + stride]
+        rows.append({"steps": part[-1][0], "success": _mean([success for _, success, _ in part]), "length": _mean([length for _, _, length in part])})
+    return rows
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None

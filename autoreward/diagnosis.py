@@ -84,7 +84,7 @@ def _is_flag(card: TaskCard, name: str) -> bool:
 
 def diagnose(evidence: Evidence, evaluation: Evaluation, training: list[TrainingDone]) -> tuple[Diagnostic, ...]:
     """The findings, the most severe first."""
-    found = [*_unfinished(evidence), *_terms(evidence), *_toggled(evidence), *_pace(evaluation, training), *_touched(evidence), *_subgoals(evidence)]
+    found = [*_unfinished(evidence), *_terms(evidence, training), *_toggled(evidence), *_pace(evaluation, training), *_touched(evidence), *_subgoals(evidence)]
     return tuple(sorted(found, key=lambda d: -d.severity))
 
 
@@ -132,14 +132,17 @@ def _earned(values: Array) -> int:
     return int(np.searchsorted(total, 0.9 * total[-1])) + 1
 
 
-def _terms(evidence: Evidence) -> list[Diagnostic]:
+def _terms(evidence: Evidence, training: list[TrainingDone]) -> list[Diagnostic]:
     """Terms that never moved, that drown the others, that cost more than success is worth."""
     everyone = list(range(len(evidence.recorded.episodes)))
     if not everyone or not evidence.names:
         return []
     sizes = np.mean([np.abs(evidence.terms[k]).sum(0) for k in everyone], axis=0)
     sums, total, found = evidence.sums(everyone), float(sizes.sum()) or 1.0, []
+    at_first = {t.name: t.first_window_sum for t in training[0].terms} if training else {}
     for j, name in enumerate(evidence.names):
+        if sizes[j] == 0 and at_first.get(name):
+            continue  # it has done its work: the trained agent no longer meets it
         if sizes[j] == 0:
             found.append(Diagnostic(kind="silent-term", term=name, severity=0.3, words=f"{name!r} was 0 in every recorded episode"))
         elif sizes[j] > 20 and sizes[j] > 0.9 * total:

@@ -243,6 +243,7 @@ def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
         trajectories=episodes,
         evaluation=result,
         training=candidate.trainings(),
+        curve=training.curve(candidate.first_training),
         iteration=candidate.iteration,
         candidate=candidate.name,
         hints=header.hints_used,
@@ -260,7 +261,6 @@ def _outcome(candidate: CandidateFolder) -> Outcome:
     review, checked = candidate.review, candidate.check
     verdicts = (checked.verdicts if checked else review.verdicts if review else ()) + tuple(t.refusal for t in trainings if t.refusal)
     status = "rejected" if not candidate.accepted else "evaluated" if result and result.ok else "failed"
-    first = next(iter(sorted(candidate.path.glob("5-training/seed-*"))), None)
     return Outcome(
         iteration=candidate.iteration,
         candidate=candidate.name,
@@ -268,7 +268,7 @@ def _outcome(candidate: CandidateFolder) -> Outcome:
         status=status,  # type: ignore[arg-type]
         verdicts=verdicts,
         evaluation=result,
-        curve=training.curve(first) if first and trainings else (),
+        curve=training.curve(candidate.first_training),
         terms=trainings[0].terms if trainings else (),
         analysis=read(candidate.path / "7-analyzer.json", Analysis),
     )

@@ -79,7 +79,7 @@ class Prompts:
         except (UndefinedError, TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError, KeyError) as error:
             place, line = self._blamed(error, path)
             raise self._wrong(place, line, str(error)) from None
-        return re.sub(r"\n{3,}", "\n\n", text).strip()
+        return _tidy(text)
 
     def problems(self, name: str) -> list[str]:
         """What is wrong with a template before anything is rendered: `FILE:LINE: what`."""
@@ -152,6 +152,14 @@ class Prompts:
     @staticmethod
     def _wrong(path: Path, line: int | None, what: str) -> UserError:
         return UserError(f"{path}{f':{line}' if line else ''}: {what}", "autoreward prompts check", REFUSED)
+
+
+def _tidy(text: str) -> str:
+    """One blank line between parts and before headings; code blocks stay as they are."""
+    parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.M | re.S)
+    for k in range(0, len(parts), 2):
+        parts[k] = re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<=[^\n])\n(?=#{1,3} )", "\n\n", parts[k]))
+    return "".join(parts).strip()
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -112,6 +112,11 @@ class CandidateFolder:
     def training(self, seed: int) -> TrainingDone | None:
         return read(self.path / "5-training" / f"seed-{seed}" / "done.json", TrainingDone)
 
+    @property
+    def first_training(self) -> Path:
+        """The folder of the training that every candidate has."""
+        return next(iter(sorted(self.path.glob("5-training/seed-*"), key=lambda p: int(p.name.removeprefix("seed-")))), self.path / "5-training")
+
     def trainings(self) -> list[TrainingDone]:
         done = [read(p, TrainingDone) for p in sorted(self.path.glob("5-training/seed-*/done.json"))]
         return sorted((d for d in done if d), key=lambda d: d.seed)

@@ -208,7 +208,8 @@ def render_prompt(
             raise UserError("the analyzer's prompt needs a trained agent, so name a run that has one", f"autoreward prompts render analyzer --task {task} --run last")
         best = feedback.best
         recorded = Trajectories.load(found.candidate(best.iteration, best.candidate).path / "6-episodes.npz")
-        messages = (analyzer.message(templates, card.card, method, best, recorded, hints=hints),)
+        unexplained = best.model_copy(update={"analysis": best.analysis.model_copy(update={"causes": (), "suggestions": ()}) if best.analysis else None})
+        messages = (analyzer.message(templates, card.card, method, unexplained, recorded, hints=hints),)
     else:
         raise UserError(f"no agent {kind!r}", "designer, critic or analyzer")
     whole = "\n\n".join(f"--- {m.role} ---\n{m.content}" for m in messages)

@@ -54,6 +54,7 @@ def analyze(
     trajectories: Path,
     evaluation: Evaluation,
     training: list[TrainingDone],
+    curve: tuple[tuple[int, float | None, float | None], ...] = (),
     iteration: int,
     candidate: str,
     hints: bool = False,
@@ -72,7 +73,8 @@ def analyze(
     )
     if not caller.model.language or caller.settings.get("analyzer", "on") == "off":
         return found
-    outcome = Outcome(iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, terms=training[0].terms if training else (), analysis=found)
+    told = training[0].terms if training else ()
+    outcome = Outcome(iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, curve=curve, terms=told, analysis=found)
     problem = ""
     for turn in range(TURNS):
         asked = (message(prompts, card, method, outcome, recorded, hints=hints, problem=problem),)
@@ -136,9 +138,10 @@ def excerpts(recorded: Trajectories, card: TaskCard) -> list[dict[str, Any]]:
     for k in order[:EXCERPTS]:
         episode, states = recorded.episodes[k], recorded.states(k)
         steps = sorted({int(s) for s in np.linspace(0, episode.length, ROWS)})
-        rows = [{"step": s, "values": [_cell(getattr(states, n)[s]) for n in names]} for s in steps]
+        actions = [_cell(a) for a in episode.actions] + ["-"]  # in row s: what was done in that state
+        rows = [{"step": s, "values": [*(_cell(getattr(states, n)[s]) for n in names), actions[s]]} for s in steps]
         ending = "success" if episode.success else "ran to the limit" if episode.truncated else "ended in failure"
-        found.append({"number": k, "ending": ending, "length": episode.length, "fields": names, "rows": rows})
+        found.append({"number": k, "ending": ending, "length": episode.length, "fields": [*names, "action"], "rows": rows})
     return found
 
 
