@@ -212,7 +212,7 @@ def _run_arms(tools: Tools, arms: Sequence[_Arm], stage: str) -> None:
         if training.done(arm.out) is None:
             jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out)))
     if jobs:
-        tools.say(stage, "training", agents=[label for label, _ in jobs])
+        tools.say(stage, "begins to train", agents=[label for label, _ in jobs])
         tools.engine.run(jobs, tools.progress)
 
 
@@ -250,7 +250,7 @@ def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
         sandbox=header.sandbox,
     )
     write(path, analysis)
-    tools.say("analyzer", "done", candidate.iteration, candidate.name, diagnostics=[d.kind for d in analysis.diagnostics])
+    tools.say("analyzer", "done", candidate.iteration, candidate.name, findings=[d.kind for d in analysis.diagnostics] or "none")
 
 
 # -- feedback and choice ----------------------------------------------------------------------------------------------------

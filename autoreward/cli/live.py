@@ -8,7 +8,7 @@ from typing import Any
 
 from autoreward.run import Run
 
-WORDS = {"success": "{:.0%}", "low": "low {:.0%}", "high": "high {:.0%}"}
+LISTED = 6  # items of a list that a line shows
 
 
 def clean(text: str) -> str:
@@ -61,12 +61,14 @@ class Display:
     def _told(data: dict[str, Any]) -> str:
         parts = []
         for key, value in data.items():
-            if value in (None, "", [], ()):
+            if value in (None, "", [], ()) or (key == "attempt" and value == 0) or key in ("low", "high"):
                 continue
-            if key in WORDS and isinstance(value, float):
-                parts.append(f"{key} {value:.0%}" if key == "success" else WORDS[key].format(value))
+            if key == "success":
+                between = f" ({data['low']:.0%} to {data['high']:.0%})" if data.get("low") is not None else ""
+                parts.append(f"success {value:.0%}{between}")
             elif isinstance(value, (list, tuple)):
-                parts.append(f"{key} {', '.join(map(str, value))}")
+                more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
+                parts.append(f"{key} {', '.join(map(str, value[:LISTED]))}{more}")
             else:
                 parts.append(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}")
         return clean(": " + "; ".join(parts)) if parts else ""
