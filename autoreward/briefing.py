@@ -35,8 +35,15 @@ def task(card: TaskCard) -> dict[str, Any]:
         "fields": [
             {"name": f.name, "shape": list(f.shape), "unit": f.unit, "range": f.range, "meaning": f.meaning + ("" if f.policy else " (the policy does not see this)")} for f in card.fields if f.reward
         ],
+        "policy": _seen(card),
         "training": {"algorithm": card.training.algorithm, "steps": card.training.steps, "n_envs": card.training.n_envs, "gamma": card.training.gamma},
     }
+
+
+def _seen(card: TaskCard) -> str:
+    kind = card.policy.input
+    what = {"observation": "the environment's own observation", "fields": "the fields"}.get(kind, "features computed from the fields")
+    return what + (", normalized by running mean and deviation" if card.policy.normalize else "")
 
 
 def hints(card: TaskCard, shown: bool) -> list[str]:

@@ -50,6 +50,7 @@ def variables(agent: str) -> dict[str, Any]:
         "own_reward": True,
         "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
         "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
+        "policy": "the fields",
         "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
     }
     shared: dict[str, Any] = {"task": task, "hints": ["bring a to b"], "program": OUTCOME["program"], "outcome": OUTCOME, "warnings": ["warning"], "problem": "problem"}

@@ -19,7 +19,7 @@ from autoreward.resources import shipped
 
 SUFFIX = ".md.j2"
 TASK = {
-    "task": "the card, without its hints: title, description, success, endings, limit, action, fields, task_reward, training (algorithm, steps, n_envs, gamma)",
+    "task": "the card, without its hints: title, description, success, endings, limit, action, fields, policy (what it sees), own_reward, ends_at_success, training (algorithm, steps, n_envs, gamma)",
     "hints": "the card's hints as sentences; empty unless --hints is given",
 }
 VARIABLES: dict[str, dict[str, str]] = {

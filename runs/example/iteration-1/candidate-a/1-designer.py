@@ -1,17 +1,9 @@
 import numpy as np
 
 
-def gap(s):
-    return np.maximum(s.exit - s.cell, 0.0)
-
-
 def reward(prev, action, curr, memory):
-    progress = 0.1 * (gap(prev) - gap(curr))
-    bumped = (prev.cell <= 0.5) & (curr.cell <= 0.5)
-    wall_bump = np.where(bumped, -0.05, 0.0)
-    time_price = np.full(curr.cell.shape, -0.004)
-    return {
-        "progress": progress,
-        "wall_bump": wall_bump,
-        "time_price": time_price,
-    }
+    gap_before = np.maximum(prev.exit - prev.cell, 0.0)
+    gap_after = np.maximum(prev.exit - curr.cell, 0.0)
+    progress = 0.1 * (gap_before - gap_after)
+    time_price = np.full(progress.shape, -0.002)
+    return {"progress": progress, "time_price": time_price}

@@ -1,16 +1,8 @@
 import numpy as np
 
 
-def gap(s):
-    return np.maximum(s.exit - s.cell, 0.0)
-
-
 def reward(prev, action, curr, memory):
-    progress = 0.1 * (gap(prev) - gap(curr))
-    wrong = np.asarray(action).astype(np.float64) != np.round(prev.handle)
-    stuck = np.abs(curr.cell - prev.cell) < 0.5
-    wall_bump = np.where(wrong & stuck, -0.1, 0.0)
-    return {
-        "progress": progress,
-        "wall_bump": wall_bump,
-    }
+    gain = curr.cell - prev.cell
+    progress = 0.1 * np.clip(gain, -1.0, 1.0)
+    wall_push = -0.1 * (np.abs(gain) < 0.5).astype(np.float64)
+    return {"progress": progress, "wall_push": wall_push}
