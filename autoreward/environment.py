@@ -132,7 +132,7 @@ class CardEnvironment(gym.Env[Array, Any]):
         self.env = FlatAction(env) if isinstance(env.action_space, (spaces.Dict, spaces.Tuple)) else env
         check_spaces(self.card, self.env)
         self.inner_space = self.env.observation_space
-        self.sources = [self._source(card, code, f.name, f.source) for f in self.card.fields]
+        self.sources = [(f, self._source(card, code, f.name, f.source), *self.layout.slices[f.name][:2]) for f in self.card.fields]
         self.predicate = function(card, code, "success.predicate", self.card.success.predicate) if self.card.success and self.card.success.predicate else None
         self.own = self.card.policy.input == "observation"
         self.plain = isinstance(self.inner_space, spaces.Box)
@@ -165,19 +165,16 @@ class CardEnvironment(gym.Env[Array, Any]):
     def _vector(self, observation: Any, info: dict[str, Any]) -> Array:
         flat = np.asarray(observation, np.float64).ravel() if self.plain else np.asarray(spaces.flatten(self.inner_space, observation), np.float64)
         out = np.empty(self.width)
-        at = 0
-        for field, source in zip(self.card.fields, self.sources, strict=True):
+        for field, source, start, end in self.sources:
             try:
                 value = np.asarray(source(observation, flat, info), np.float64).ravel()
             except Exception as error:
                 raise CardProblem(f"fields.{field.name}: source {field.source!r}: {type(error).__name__}: {error}") from error
-            size = int(np.prod(field.shape, dtype=int))
-            if value.size != size:
-                raise CardProblem(f"fields.{field.name}: source {field.source!r} gives {value.size} numbers, shape {list(field.shape)} needs {size}")
-            out[at : at + size] = value
-            at += size
+            if value.size != end - start:
+                raise CardProblem(f"fields.{field.name}: source {field.source!r} gives {value.size} numbers, shape {list(field.shape)} needs {end - start}")
+            out[start:end] = value
         if self.own:
-            out[at:] = flat
+            out[self.layout.width :] = flat
         return out
 
     def _succeeds(self, vector: Array, info: dict[str, Any]) -> bool:

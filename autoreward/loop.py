@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoreward.cards import LocatedCard
@@ -28,6 +28,7 @@ from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Analysis, Check, Evaluation, Feedback, Final, Outcome, ProbeJob, Refused, Review, TrainingDone, Verdict
 from autoreward.run import CandidateFolder, Run, read, write
+from autoreward.sandbox import Template
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
 
 REPAIRS = 3  # refused drafts that go back to the designer; then one new design from scratch; then the candidate is rejected
@@ -51,6 +52,7 @@ class Tools:
     controls: Path  # cache of sparse and human trainings, shared by runs of the same card, versions and seeds
     say: Say
     progress: Progress
+    template: Template = field(default_factory=Template)  # started with its first worker
 
 
 def design(tools: Tools) -> Final:
@@ -58,18 +60,19 @@ def design(tools: Tools) -> Final:
     run, header = tools.run, tools.run.header
     if (final := run.final) is not None:
         return final
-    _probe(tools)
-    for iteration in range(1, header.iterations + 1):
-        if run.feedback(iteration) is not None:
-            continue
-        candidates = [run.candidate(iteration, chr(ord("a") + k)) for k in range(header.candidates)]
-        _draft(tools, iteration, candidates)
-        _train(tools, [c for c in candidates if c.accepted])
-        for candidate in candidates:
-            _analyze(tools, candidate)
-        write(run.path / f"iteration-{iteration}" / "feedback.json", _feedback(tools, iteration))
-        _tell_best(tools, iteration)
-    final = _confirm(tools, _leaders(tools))
+    with tools.template:
+        _probe(tools)
+        for iteration in range(1, header.iterations + 1):
+            if run.feedback(iteration) is not None:
+                continue
+            candidates = [run.candidate(iteration, chr(ord("a") + k)) for k in range(header.candidates)]
+            _draft(tools, iteration, candidates)
+            _train(tools, [c for c in candidates if c.accepted])
+            for candidate in candidates:
+                _analyze(tools, candidate)
+            write(run.path / f"iteration-{iteration}" / "feedback.json", _feedback(tools, iteration))
+            _tell_best(tools, iteration)
+        final = _confirm(tools, _leaders(tools))
     write(run.path / "final.json", final)
     tools.say("evaluation", "final", winner=final.winner, success=final.arms["winner"].success if final.winner else None)
     return final
@@ -129,7 +132,7 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, program: str,
             verdict = Verdict(kind="duplicate", stage="check", message=f"this is the program of candidate {twin.id} again", hint="write a different program")
             result = Check(ok=False, verdicts=(verdict,), sandbox=header.sandbox)
         else:
-            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox)
+            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template)
     if result is not None and result.ok:
         write(candidate.program_path, program)
         write(candidate.path / "2-critic.json", review)
@@ -248,6 +251,7 @@ def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
         candidate=candidate.name,
         hints=header.hints_used,
         sandbox=header.sandbox,
+        template=tools.template,
     )
     write(path, analysis)
     tools.say("analyzer", "done", candidate.iteration, candidate.name, findings=[d.kind for d in analysis.diagnostics] or "none")

@@ -6,6 +6,7 @@ them back by name, shaped (n, *shape). Numpy only, nothing else of ours: this mo
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,15 +31,15 @@ class Layout:
         """name -> (first column, end column, shape)."""
         out, start = {}, 0
         for name, shape in zip(self.names, self.shapes, strict=True):
-            end = start + int(np.prod(shape, dtype=int))
+            end = start + math.prod(shape)
             out[name] = (start, end, shape)
             start = end
         return out
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of columns, D."""
-        return sum(int(np.prod(shape, dtype=int)) for shape in self.shapes)
+        return sum(math.prod(shape) for shape in self.shapes)
 
     def to_json(self) -> list[dict[str, Any]]:
         return [{"name": n, "shape": list(s)} for n, s in zip(self.names, self.shapes, strict=True)]

@@ -309,7 +309,7 @@ def list_sandboxes(as_json: Json = False) -> None:
     from autoreward.sandbox.profiles import find_profile, listing
 
     found = {n: {**find_profile(n).model_dump(), "path": str(p)} for n, p in listing().items()}
-    _tell(found, "\n".join(f"{n:<10} {p['level']:<8} {p['description']}" for n, p in found.items()), as_json)
+    _tell(found, "\n".join(f"{n:<10} {p['backend']:<8} {p['description']}" for n, p in found.items()), as_json)
 
 
 @sandboxes.command("show")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,16 +19,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autoreward import wire
-from autoreward.errors import MISSING, UserError
 from autoreward.records import Verdict
 from autoreward.sandbox.profiles import Profile, find_profile
+from autoreward.sandbox.start import MachineFault, Template, start
 from autoreward.state import Array, Layout
 from autoreward.task import Action
 
 LOAD_SECONDS = 30.0  # wall time for Python, numpy and the program to load
 EXTRA_CPU_PER_STEP = 0.05
-ROOT = Path(__file__).resolve().parents[2]
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from runpy import run_module; run_module('autoreward.worker', run_name='__main__', alter_sys=True)"
+
+
+__all__ = ["KINDS", "Answer", "MachineFault", "ProgramRefused", "Template", "Worker", "clean"]
 
 
 class ProgramRefused(Exception):
@@ -38,13 +38,6 @@ class ProgramRefused(Exception):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message)
         self.verdict = verdict
-
-
-class MachineFault(UserError):
-    """The machine is to blame: no sandbox here, or a kill that was not ours."""
-
-    def __init__(self, message: str, hint: str = "autoreward doctor") -> None:
-        super().__init__(message, hint, MISSING)
 
 
 class Answer(NamedTuple):
@@ -64,15 +57,16 @@ def clean(text: str, cap: int = 500) -> str:
 class Worker:
     """One program in one jailed process. A context manager; one stream of steps at a time."""
 
-    def __init__(self, program: str, layout: Layout, action: Action, *, profile: str = "default") -> None:
+    def __init__(self, program: str, layout: Layout, action: Action, *, profile: str = "default", template: Template | None = None) -> None:
         self.layout, self.action = layout, action
+        self._closed = False
         self.profile: Profile = find_profile(profile)
         self.terms: tuple[str, ...] = ()
         self.potentials: tuple[str, ...] = ()
         self.broadcast: frozenset[str] = frozenset()
         self._named = False
         self._pending: tuple[int, int] = (0, 0)
-        self._start()
+        self._start(template)
         hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
         self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), LOAD_SECONDS)
         ready = self._json(wire.READY, LOAD_SECONDS)
@@ -80,23 +74,15 @@ class Worker:
         self.memory = bool(ready.get("memory"))
         self.level = str(ready.get("level"))
 
-    def _start(self) -> None:
-        if sys.platform == "win32":
-            raise MachineFault("reward programs cannot be jailed on native Windows", "use WSL2: docs/cli.md, 'Windows'")
+    def _start(self, template: Template | None) -> None:
         down, self._out = os.pipe()
         self._in, up = os.pipe()
         try:
-            # The shell's `3<&..` done by hand: the worker's two descriptors become 3 and 4, everything else is closed.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", f"import os; os.dup2({down}, 3000, False); os.dup2({up}, 4, False); os.dup2(3000, 3, False); os.closerange(5, 4096); " + BOOT, str(ROOT)],
-                pass_fds=(down, up),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
-                cwd="/",
-                start_new_session=True,
-            )
+            self._child = start(self.profile, down, up, template)
+        except BaseException:
+            os.close(self._out)
+            os.close(self._in)
+            raise
         finally:
             os.close(down)
             os.close(up)
@@ -150,17 +136,12 @@ class Worker:
 
     def close(self) -> None:
         """End the worker and everything in its session."""
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                self._process.kill()
-        self._process.wait()
-        for descriptor in (self._in, self._out):
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue  # closed before
+        if not self._closed:
+            self._closed = True
+            self._child.kill()
+            self._child.wait()
+            os.close(self._in)
+            os.close(self._out)
 
     def __enter__(self) -> Worker:
         return self
@@ -212,7 +193,7 @@ class Worker:
     def _look(self, deadline: float, seconds: float) -> None:
         """Silence: has the program used up its processor time, or is it hung? Processor time decides, so a busy machine rejects nobody."""
         try:
-            ticks = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks = Path(f"/proc/{self._child.pid}/stat").read_text().rsplit(")", 1)[1].split()
             used = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
         except (OSError, IndexError, ValueError):
             used = 0.0
@@ -245,7 +226,7 @@ class Worker:
         return ProgramRefused(Verdict(kind=kind, message=message, hint=hint))
 
     def _ended(self) -> ProgramRefused | MachineFault:
-        code = self._process.wait()
+        code = self._child.wait()
         loading = not self._pending[0]
         self.close()
         if code == -signal.SIGKILL:

@@ -17,7 +17,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     description: str = ""
-    level: Literal["kernel", "limits"] = "kernel"
+    backend: Literal["kernel", "bwrap", "limits"] = "kernel"
     memory_mb: int = Field(2048, ge=256)
     call_cpu_seconds: float = Field(1.0, gt=0)
     wall_seconds: float = Field(10.0, gt=0)

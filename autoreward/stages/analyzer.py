@@ -17,7 +17,7 @@ from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Analysis, Citation, Evaluation, Outcome, TrainingDone
 from autoreward.replies import Unreadable, record_of
-from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.sandbox import ProgramRefused, Template, Worker
 from autoreward.task import TaskCard
 from autoreward.transitions import Trajectories, columns
 
@@ -59,10 +59,11 @@ def analyze(
     candidate: str,
     hints: bool = False,
     sandbox: str = "default",
+    template: Template | None = None,
 ) -> Analysis:
     """The record of 7-analyzer.json. An explanation that cannot be read is told and costs nobody anything."""
     recorded = Trajectories.load(trajectories)
-    names, terms = _replay(program, card, recorded, sandbox)
+    names, terms = _replay(program, card, recorded, sandbox, template)
     evidence = Evidence(card, recorded, names, terms)
     found = Analysis(
         diagnostics=diagnose(evidence, evaluation, training),
@@ -110,12 +111,12 @@ def message(prompts: Prompts, card: TaskCard, method: Method, outcome: Outcome, 
     return Message("user", prompts.render(f"{method.name}/analyzer/explain", variables))
 
 
-def _replay(program: str, card: TaskCard, recorded: Trajectories, sandbox: str) -> tuple[tuple[str, ...], list[np.ndarray]]:
+def _replay(program: str, card: TaskCard, recorded: Trajectories, sandbox: str, template: Template | None) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """Names of terms and shaped potentials, and their values (T, k) per recorded episode."""
     picked = columns(card.layout, card.reward_layout)
     out = []
     try:
-        with Worker(program, card.reward_layout, card.action, profile=sandbox) as worker:
+        with Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as worker:
             for episode in recorded.episodes:
                 states = episode.fields[:, picked]
                 first = np.zeros((episode.length, 1), bool)

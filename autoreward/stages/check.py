@@ -8,7 +8,7 @@ import numpy as np
 
 from autoreward.composition import shape
 from autoreward.records import Check, TermProbe, Verdict
-from autoreward.sandbox import Answer, ProgramRefused, Worker
+from autoreward.sandbox import Answer, ProgramRefused, Template, Worker
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.transitions import columns
@@ -16,7 +16,7 @@ from autoreward.transitions import columns
 SAME = 1e-9  # relative: batched products differ in their last bits
 
 
-def check(program: str, card: TaskCard, probes: Path, sandbox: str) -> Check:
+def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None) -> Check:
     """Refused or accepted, with the statistics of every term on the probes. MachineFault where there is no sandbox here."""
     with np.load(probes, allow_pickle=False) as data:
         recorded = {k: data[k] for k in data.files}
@@ -25,10 +25,13 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str) -> Check:
     action, first = recorded["action"], recorded["first"]
     steps, n = first.shape
     try:
-        with Worker(program, card.reward_layout, card.action, profile=sandbox) as worker:
-            answer = worker.ask(prev, action, curr, first)
-        with Worker(program, card.reward_layout, card.action, profile=sandbox) as other:
+        with (
+            Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as worker,
+            Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as other,
+        ):
+            worker.send(prev, action, curr, first)  # both work at once
             parts = [other.ask(prev[:, rows], action[:, rows], curr[:, rows], first[:, rows]) for rows in _groups(n)]
+            answer = worker.receive()
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
     if (worker.terms, worker.potentials) != (other.terms, other.potentials):
@@ -44,9 +47,8 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str) -> Check:
 
 
 def _groups(n: int) -> list[Array]:
-    """The n rows backwards, in batches of 1, 2, 4, ...: one row is alone, and no batch has the size that training uses."""
-    order, sizes = np.arange(n)[::-1], [2**k for k in range(n.bit_length())]
-    return [g for g in np.split(order, np.cumsum(sizes)[:-1]) if len(g)]
+    """The last row alone, and the others backwards."""
+    return [np.array([n - 1]), np.arange(n - 1)[::-1]]
 
 
 def _pure(answer: Answer, parts: list[Answer], n: int, names: tuple[str, ...]) -> list[Verdict]:

@@ -74,6 +74,10 @@ def _say(kind: int, value: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     try:
+        if sys.argv[-1] == "template":
+            from autoreward.worker.template import serve
+
+            serve(main)
         main()
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         sys.exit(0)

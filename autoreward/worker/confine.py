@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import struct
+from functools import cache
 from typing import Any
 
 # Imported here because a confined process cannot open files: numpy and the traceback machinery load these on first use.
@@ -61,8 +62,8 @@ def confine(profile: dict[str, Any], read: int, write: int) -> str:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    _warm()
-    if profile["level"] == "limits":
+    warm()
+    if profile["backend"] == "limits":
         return "limits"
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise _unavailable("no_new_privs")
@@ -72,8 +73,9 @@ def confine(profile: dict[str, Any], read: int, write: int) -> str:
     return "landlock+seccomp" if landlock else "seccomp"
 
 
-def _warm() -> None:
-    """Run once what imports or allocates on first use."""
+@cache
+def warm() -> None:
+    """Run once what imports or allocates on first use; a template does it before it forks."""
     np.unique(np.array([2.0, 1.0]))
     np.linalg.norm(np.ones((2, 2)) @ np.ones((2, 2)), axis=-1)
     np.einsum("ij,ij->i", np.ones((2, 2)), np.ones((2, 2)))
