@@ -240,7 +240,7 @@ class _Writer:
         assert hold is not None
         if keeps(self.card, hint):
             self.helpers.append(f"def kept{tag}(s):\n    return {' & '.join(self._test(c) for c in hold.when)}")
-            self.terms.append(f'"lost{tag}": {_signed(-0.1 * self.plan.weight(k))} * (kept{tag}(prev) & ~kept{tag}(curr))')
+            self.terms.append(f'"lost{tag}": {_signed(-max(0.1 * self.plan.weight(k), 1.5 * self._dearest()))} * (kept{tag}(prev) & ~kept{tag}(curr))')
             self.doc.append("a price for losing what must be kept")
             return
         self.memory.append(f'"longest{tag}": 0.0')
@@ -255,6 +255,12 @@ class _Writer:
         self.body += [f'longest{tag} = np.maximum(memory["longest{tag}"], {counted})']
         self.terms.append(f'"hold{tag}": {self.plan.weight(k) / hold.steps:.6g} * (longest{tag} - memory["longest{tag}"])')
         self.doc.append("longer holding")
+
+    def _dearest(self) -> float:
+        """What going on for ever may cost, discounted: losing on purpose must be dearer, or dying early is the best policy."""
+        shares = {"price": 1.0, "best+price": 0.5}
+        paid = sum(shares.get(form, 0.0) * self.plan.weight(k) for k, form in enumerate(self.plan.forms) if k not in self.plan.dropped and not self.card.hints[k].hold)
+        return (paid + self.plan.cost) / self.card.environment.limit / max(1.0 - self.card.training.gamma, 1.0 / self.card.environment.limit)
 
     def text(self) -> str:
         if self.plan.cost:
