@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -133,6 +134,11 @@ class Field(Part):
     meaning: str = ""
     policy: bool = _(True, description="seen by the policy")
     reward: bool = _(True, description="offered to reward programs")
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers in a field's range, as `0 .. 14` gives 0 and 14."""
+    return [float(n) for n in re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", text)]
 
 
 class Policy(Part):

@@ -1,8 +1,9 @@
 """Frames between the trusted side and a reward worker: lengths that both sides know, caps on everything else.
 
 A frame is one kind byte and a four-byte length, then that many bytes. To the worker: HELLO (JSON: program, fields, action), then
-STEPS (T, n, first, prev, curr, action as raw arrays). Back: READY (JSON: what the program defines), NAMES (JSON, once, before the
-first answer), ANSWER (raw float64: terms, potentials before, potentials after), or REFUSED (JSON: kind, line, message, hint).
+STEPS (T, n, prev, curr, action, first as raw arrays). Back: CONFINED (JSON: how; before anything of the program runs), READY (JSON:
+what the program defines), NAMES (JSON, once, before the first answer), ANSWER (raw float64: terms, potentials before, potentials
+after), or REFUSED (JSON: kind, line, message, hint).
 Imported on both sides of the jail; standard library and numpy only.
 """
 
@@ -13,7 +14,7 @@ import os
 import struct
 from typing import Any
 
-HELLO, STEPS, READY, NAMES, ANSWER, REFUSED = 1, 2, 3, 4, 5, 6
+HELLO, STEPS, READY, NAMES, ANSWER, REFUSED, CONFINED = 1, 2, 3, 4, 5, 6, 7
 HEADER = struct.Struct("<BI")
 SHAPE = struct.Struct("<II")
 JSON_CAP = 1 << 16  # what a worker may say in JSON

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from autoreward.task import Condition, Hint, Near, TaskCard
+from autoreward.task import Condition, Hint, Near, TaskCard, numbers
 
 Form = Literal["best", "gain", "price", "best+price", "potential"]
 FORMS: tuple[Form, ...] = ("best", "gain", "best+price", "potential", "price")
@@ -60,11 +60,6 @@ def write_program(card: TaskCard, plan: Plan) -> str:
         if k not in plan.dropped:
             writer.guide(k, hint)
     return writer.text()
-
-
-def numbers(text: str) -> list[float]:
-    """The numbers in a field's range, as `0 .. 14` gives 0 and 14."""
-    return [float(n) for n in re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", text)]
 
 
 def keeps(card: TaskCard, hint: Hint) -> bool:

@@ -27,6 +27,7 @@ from autoreward.task import Action
 
 LOAD_SECONDS = 30.0  # wall time for Python, numpy and the program to load
 EXTRA_CPU_PER_STEP = 0.05
+MOST_TERMS = 64
 
 
 __all__ = ["KINDS", "Answer", "MachineFault", "ProgramRefused", "Template", "Worker", "clean"]
@@ -59,7 +60,7 @@ class Worker:
 
     def __init__(self, program: str, layout: Layout, action: Action, *, profile: str = "default", template: Template | None = None) -> None:
         self.layout, self.action = layout, action
-        self._closed = False
+        self._closed = self._confined = False
         self.profile: Profile = find_profile(profile)
         self.terms: tuple[str, ...] = ()
         self.potentials: tuple[str, ...] = ()
@@ -69,10 +70,11 @@ class Worker:
         self._start(template)
         hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
         self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), LOAD_SECONDS)
+        self.level = str(self._json(wire.CONFINED, LOAD_SECONDS).get("level"))  # from here on the program may have had its hands on it
+        self._confined = True
         ready = self._json(wire.READY, LOAD_SECONDS)
-        self.sparse = frozenset(str(s) for s in ready.get("sparse", ()))
-        self.memory = bool(ready.get("memory"))
-        self.level = str(ready.get("level"))
+        self.sparse = frozenset(self._names(ready.get("sparse", [])))
+        self.memory = ready.get("memory") is True
 
     def _start(self, template: Template | None) -> None:
         down, self._out = os.pipe()
@@ -115,11 +117,10 @@ class Worker:
         seconds = self.profile.wall_seconds + steps * EXTRA_CPU_PER_STEP
         if not self._named:
             names = self._json(wire.NAMES, seconds)
-            terms, potentials = names.get("terms"), names.get("potentials")
-            if not all(isinstance(v, list) and all(isinstance(s, str) and 0 < len(s) <= 64 for s in v) for v in (terms, potentials)):
-                raise self._refused("protocol", "the names of the terms came back malformed")
-            self.terms, self.potentials = tuple(clean(s) for s in terms or ()), tuple(clean(s) for s in potentials or ())
-            self.broadcast = frozenset(str(s) for s in names.get("broadcast", ()))
+            self.terms, self.potentials = self._names(names.get("terms")), self._names(names.get("potentials"))
+            self.broadcast = frozenset(self._names(names.get("broadcast")))
+            if len({*self.terms, *self.potentials}) != len(self.terms) + len(self.potentials):
+                raise self._refused("name-twice", "two terms came back under one name")
             self._named = True
         k, p = len(self.terms), len(self.potentials)
         data = self._frame(wire.ANSWER, seconds, steps * n * (k + 2 * p) * 8)
@@ -128,6 +129,14 @@ class Worker:
             raise self._refused("not-finite", "an answer holds numbers that are not finite")
         a, b = steps * n * k, steps * n * (k + p)
         return Answer(values[:a].reshape(steps, n, k), values[a:b].reshape(steps, n, p), values[b:].reshape(steps, n, p))
+
+    def spent(self) -> tuple[float, int]:
+        """(processor seconds, resident bytes) of the process so far; zeros where the system does not tell."""
+        try:
+            ticks = Path(f"/proc/{self._child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK"), int(ticks[21]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError, ValueError):
+            return 0.0, 0
 
     def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> Answer:
         """`send`, then `receive`."""
@@ -162,6 +171,14 @@ class Worker:
             except BrokenPipeError:
                 return  # `receive` finds out why
 
+    def _names(self, given: Any) -> tuple[str, ...]:
+        """Names as a worker may give them; anything else is the program's doing."""
+        if not isinstance(given, list) or len(given) > MOST_TERMS:
+            raise self._refused("too-many-terms" if isinstance(given, list) else "protocol", f"more than {MOST_TERMS} names, or no list of names, came back", "1 to 5 terms are enough")
+        if not all(isinstance(s, str) and 0 < len(s) <= 64 for s in given):
+            raise self._refused("protocol", "the names of the terms came back malformed")
+        return tuple(clean(s) for s in given)
+
     def _json(self, kind: int, seconds: float) -> dict[str, Any]:
         data = self._frame(kind, seconds, None)
         try:
@@ -192,11 +209,7 @@ class Worker:
 
     def _look(self, deadline: float, seconds: float) -> None:
         """Silence: has the program used up its processor time, or is it hung? Processor time decides, so a busy machine rejects nobody."""
-        try:
-            ticks = Path(f"/proc/{self._child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            used = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
-        except (OSError, IndexError, ValueError):
-            used = 0.0
+        used = self.spent()[0]
         if self._pending[0]:
             if self._cpu_before is None:
                 self._cpu_before = used - 0.25 if used > 0.25 else 0.0
@@ -216,7 +229,7 @@ class Worker:
         kind, line = said.get("kind"), said.get("line")
         message, hint = clean(str(said.get("message", ""))), clean(str(said.get("hint", "")))
         self.close()
-        if kind == "sandbox" and not self._pending[0]:
+        if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
         known = kind if isinstance(kind, str) and kind in KINDS else "exception"
         return ProgramRefused(Verdict(kind=known, line=line if isinstance(line, int) and 0 < line < 10**6 else None, message=message, hint=hint))
@@ -227,11 +240,11 @@ class Worker:
 
     def _ended(self) -> ProgramRefused | MachineFault:
         code = self._child.wait()
-        loading = not self._pending[0]
+        starting = not self._confined
         self.close()
         if code == -signal.SIGKILL:
             return MachineFault("the reward worker was killed, and not by us (out of memory?)", "fewer --jobs; then again")
-        if loading and code == 1:
+        if starting and code == 1:
             return MachineFault("the reward worker does not start", f"try: {sys.executable} -I -c 'import numpy'")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return ProgramRefused(Verdict(kind="crash", message=f"the program ended its process ({name})", hint="no exits; arrays of n rows; no recursion without end"))

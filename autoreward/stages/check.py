@@ -1,8 +1,10 @@
-"""Check: the program runs in the jail over recorded transitions, and what it answers is judged."""
+"""Check: the program runs in the jail over recorded transitions and at the edges of every field, and what it answers is judged."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,10 +12,29 @@ from autoreward.composition import shape
 from autoreward.records import Check, TermProbe, Verdict
 from autoreward.sandbox import Answer, ProgramRefused, Template, Worker
 from autoreward.state import Array
-from autoreward.task import TaskCard
+from autoreward.task import TaskCard, numbers
 from autoreward.transitions import columns
 
 SAME = 1e-9  # relative: batched products differ in their last bits
+KEPT = 16 << 20  # bytes that a program may keep over half of the probes
+SLOW = 0.002  # seconds of processor time per vector step
+TINY = 1e-6  # a term that never gets larger
+FLAT = 0.95  # share of probes at one end of a term's range from which it is saturated
+
+
+class Batch(NamedTuple):
+    """T steps of n rows, as `Worker.ask` takes them."""
+
+    prev: Array
+    action: Array
+    curr: Array
+    first: Array
+
+    def rows(self, chosen: Array) -> Batch:
+        return Batch(*(part[:, chosen] for part in self))
+
+    def steps(self, start: int, end: int) -> Batch:
+        return Batch(*(part[start:end] for part in self))
 
 
 def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None) -> Check:
@@ -21,24 +42,36 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     with np.load(probes, allow_pickle=False) as data:
         recorded = {k: data[k] for k in data.files}
     picked = columns(card.layout, card.reward_layout)
-    prev, curr = recorded["prev"][..., picked], recorded["curr"][..., picked]
-    action, first = recorded["action"], recorded["first"]
-    steps, n = first.shape
+    batch = Batch(recorded["prev"][..., picked], recorded["action"], recorded["curr"][..., picked], recorded["first"])
+    steps, n = batch.first.shape
+    half = steps // 2
+
+    def start() -> Worker:
+        return Worker(program, card.reward_layout, card.action, profile=sandbox, template=template)
+
     try:
-        with (
-            Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as worker,
-            Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as other,
-        ):
-            worker.send(prev, action, curr, first)  # both work at once
-            parts = [other.ask(prev[:, rows], action[:, rows], curr[:, rows], first[:, rows]) for rows in _groups(n)]
-            answer = worker.receive()
+        with start() as worker, start() as other:
+            worker.send(*batch.steps(0, half))  # both work at once
+            parts = [other.ask(*batch.rows(rows)) for rows in _groups(n)]
+            begun = worker.receive()
+            kept = worker.spent()[1]
+            ended = worker.ask(*batch.steps(half, steps))
+            kept = worker.spent()[1] - kept
+            seconds = worker.spent()[0] / steps
+            for where, unusual in _unusual(card, batch):
+                _ask(other, unusual, where)
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
-    if (worker.terms, worker.potentials) != (other.terms, other.potentials):
-        message = f"the same transitions gave the terms {', '.join(worker.terms + worker.potentials)}, and in other batches {', '.join(other.terms + other.potentials)}"
-        return Check(ok=False, verdicts=(Verdict(kind="names-changed", message=message, hint="return the same names at every call"),), probes=steps * n, sandbox=sandbox)
     names = worker.terms + worker.potentials
+    if names != other.terms + other.potentials:
+        message = f"the same transitions gave the terms {', '.join(names)}, and in other batches {', '.join(other.terms + other.potentials)}"
+        return Check(ok=False, verdicts=(Verdict(kind="names-changed", message=message, hint="return the same names at every call"),), probes=steps * n, sandbox=sandbox)
+    answer = Answer(*(np.concatenate(both) for both in zip(begun, ended, strict=True)))
     verdicts = _pure(answer, parts, n, names)
+    if kept > KEPT:
+        verdicts.append(Verdict(kind="memory-growth", message=f"it keeps {kept / half / 1000:.0f} kB more at every call", hint="no lists or caches that grow; what an episode needs goes into MEMORY"))
+    if seconds > SLOW:
+        verdicts.append(Verdict(kind="slow-program", severity="warn", message=f"one vector step takes {1000 * seconds:.1f} ms: training waits for it", hint="whole-array numpy, no loops over rows"))
     shaped = shape(answer.before, answer.after, recorded["terminated"].astype(np.float64), card.training.gamma)
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
     probed = _statistics(values, names, worker)
@@ -51,14 +84,51 @@ def _groups(n: int) -> list[Array]:
     return [np.array([n - 1]), np.arange(n - 1)[::-1]]
 
 
+def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
+    """What recorded transitions may not hold: every number at either end of its range, training's own batch size, and a larger one."""
+    low, high = _ranges(card, batch)
+    width = len(low)
+    ends = np.repeat(batch.curr[0, :1], 2 * width, axis=0)
+    ends[np.arange(width), np.arange(width)], ends[width + np.arange(width), np.arange(width)] = low, high
+    base = Batch(*(np.repeat(part[:1, :1], 2 * width, axis=1) for part in batch))
+    yield "where one field is at an end of its range", base._replace(curr=ends[None])
+    yield "where one field begins at an end of its range", base._replace(prev=ends[None])
+    flat = Batch(*(part.reshape(-1, *part.shape[2:]) for part in batch))
+    for size in (card.training.n_envs, 2 * card.training.n_envs + 1):
+        chosen = np.arange(size) * 7 % len(flat.first)
+        made = Batch(*(part[chosen][None] for part in flat))
+        yield f"in a batch of {size} rows at the start of an episode", made._replace(first=np.ones((1, size), bool))
+        yield f"in a batch of {size} rows", made._replace(first=np.zeros((1, size), bool))
+
+
+def _ranges(card: TaskCard, batch: Batch) -> tuple[Array, Array]:
+    """(D,) lowest and highest of every number: as seen, and as the card says where it says two numbers."""
+    seen = np.concatenate([batch.prev, batch.curr]).reshape(-1, batch.prev.shape[-1])
+    low, high = seen.min(0), seen.max(0)
+    for field in card.fields:
+        said = numbers(field.range)
+        if field.reward and len(said) == 2:
+            start, end, _ = card.reward_layout.slices[field.name]
+            low[start:end], high[start:end] = np.minimum(low[start:end], min(said)), np.maximum(high[start:end], max(said))
+    return low, high
+
+
+def _ask(worker: Worker, batch: Batch, where: str) -> None:
+    try:
+        worker.ask(*batch)
+    except ProgramRefused as error:
+        raise ProgramRefused(error.verdict.model_copy(update={"message": f"{error.verdict.message} ({where})"})) from None
+
+
 def _pure(answer: Answer, parts: list[Answer], n: int, names: tuple[str, ...]) -> list[Verdict]:
     """The same transitions in other batches and another order, in a fresh process, must give the same numbers."""
-    mine = np.concatenate([answer.terms, answer.before], -1)
+    mine = np.concatenate([answer.terms, answer.before, answer.after], -1)
     theirs = np.empty_like(mine)
     for rows, part in zip(_groups(n), parts, strict=True):
-        theirs[:, rows] = np.concatenate([part.terms, part.before], -1)
+        theirs[:, rows] = np.concatenate([part.terms, part.before, part.after], -1)
     scale = np.maximum(np.abs(mine).max((0, 1)), 1e-12)
-    wrong = [name for name, far in zip(names, (np.abs(mine - theirs).max((0, 1)) / scale > SAME).tolist(), strict=True) if far]
+    far = np.abs(mine - theirs).max((0, 1)) / scale > SAME
+    wrong = [name for k, name in enumerate(names) if far[k] or (k >= answer.terms.shape[-1] and far[k + answer.before.shape[-1]])]
     if not wrong:
         return []
     message = f"{', '.join(wrong)}: the same transitions gave other numbers in batches of other sizes and another order"
@@ -96,11 +166,19 @@ def _warnings(values: Array, names: tuple[str, ...], worker: Worker, answer: Ans
         found.append(warn("silent", "every term is 0 on all probes: a random agent notices nothing", "cover the way from how an episode starts"))
     for k, name in enumerate(names):
         column = values[:, k]
+        largest, limit = float(np.abs(column).max()), card.environment.limit
+        if largest * limit > 1 and column.min() == column.max() and name in worker.terms:
+            message = f"{name!r} is {column[0]:.3g} on every probe: {column[0] * limit:.3g} over {limit} steps, whatever the agent does"
+            found.append(warn("constant", message, "a price for time of at most 0.5 over an episode may be constant; anything else should change with the state"))
+        elif 0 < largest < TINY:
+            found.append(warn("tiny", f"{name!r} never exceeds {largest:.1g}: against a success bonus of 1 nobody notices it", "0.5 .. 5 over an episode"))
+        elif column.min() < column.max() and name in worker.terms and (column == (end := column[np.abs(column).argmax()])).mean() > FLAT:
+            found.append(warn("saturated", f"{name!r} is {end:.3g}, its largest, on {(column == end).mean():.0%} of the probes", "a wider scale, or a gain in place of a level"))
         if name in worker.terms and column.min() > 0 and card.success is not None and card.success.ends_episode:
             message = f"{name!r} pays {column.mean():.3g} at every step on an episode that ends at success: staying may beat finishing"
             found.append(warn("stalling", message, "per-step terms of this kind should be 0 or below, or differences"))
-        if np.abs(column).max() * card.environment.limit > 1e4 and np.abs(column).mean() * card.environment.limit > 1e3:
-            found.append(warn("scale", f"{name!r} may sum to {np.abs(column).mean() * card.environment.limit:.3g} over an episode; the success bonus is 1", "0.5 .. 5 over an episode"))
+        if largest * limit > 1e4 and np.abs(column).mean() * limit > 1e3:
+            found.append(warn("scale", f"{name!r} may sum to {np.abs(column).mean() * limit:.3g} over an episode; the success bonus is 1", "0.5 .. 5 over an episode"))
     for j, name in enumerate(worker.potentials):
         highest = float(max(answer.before[..., j].max(), answer.after[..., j].max()))
         if highest > 1e-9:

@@ -20,12 +20,12 @@ def main() -> None:
     hello = wire.parse_json(bytes(data), wire.HELLO_CAP)
     layout = Layout.from_json(hello["fields"])
     try:
-        level = confine(hello["profile"], READ, WRITE)
+        _say(wire.CONFINED, {"level": confine(hello["profile"], READ, WRITE)})
         program = Program(hello["program"], layout)
     except Refusal as refusal:
         _say(wire.REFUSED, refusal.to_json())
         return
-    _say(wire.READY, {"sparse": program.sparse, "memory": bool(program.initial), "level": level})
+    _say(wire.READY, {"sparse": program.sparse, "memory": bool(program.initial)})
     row, integer = tuple(hello["action"]["row"]), hello["action"]["integer"]
     named = False
     while True:
