@@ -6,6 +6,11 @@ This is a linter, for good error messages; the wall is the reward worker's jail.
 from __future__ import annotations
 
 import ast
+import difflib
+import io
+import re
+import tokenize
+import unicodedata
 from dataclasses import dataclass
 
 from autoreward.records import Verdict
@@ -13,6 +18,10 @@ from autoreward.state import Layout
 
 LONGEST = 40_000  # characters
 SIGNATURES = {"reward": 4, "potential": 1}
+MODULES = {"numpy", "math"}
+COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+MUTATORS = {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "add", "discard", "popitem", "sort", "reverse", "fill", "appendleft"}
+LONGEST_STRING = 64  # characters of a string that the critic is shown
 BANNED_CALLS = {"open", "exec", "eval", "compile", "__import__", "input", "print", "breakpoint", "globals", "vars", "setattr", "delattr", "exit", "quit"}
 BANNED_NUMPY = {"random", "save", "savez", "savez_compressed", "savetxt", "load", "loadtxt", "fromfile", "memmap", "genfromtxt", "f2py", "ctypeslib", "testing", "lib"}
 
@@ -47,19 +56,24 @@ def lint(text: str, layout: Layout) -> list[Verdict]:
     """Findings in the order of lines; the program is refused where one of them is not a warning."""
     if len(text) > LONGEST:
         return [_refuse("too-long", None, f"the program has {len(text)} characters, at most {LONGEST} are taken")]
+    found = _characters(text)
     tree = _parse(text)
     if isinstance(tree, Verdict):
-        return [tree]
-    found: list[Verdict] = []
+        return [*found, tree]
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     if not SIGNATURES.keys() & functions.keys():
-        found.append(_refuse("missing-entry-point", None, "the program defines neither reward(prev, action, curr, memory) nor potential(state)", "define one of them, or both"))
+        close = [name for name in functions if difflib.get_close_matches(name, SIGNATURES, 1, 0.75) or "reward" in name.lower() or "potential" in name.lower()]
+        hint = f"rename {close[0]}() to {'potential' if 'pot' in close[0].lower() else 'reward'}" if close else "define one of them, or both"
+        found.append(_refuse("missing-entry-point", functions[close[0]].lineno if close else None, "the program defines neither reward(prev, action, curr, memory) nor potential(state)", hint))
     for name, count in SIGNATURES.items():
         if name in functions:
             found += _signature(functions[name], count)
             found += _fields(functions[name], layout, (0, 2) if name == "reward" else (0,))
     for node in ast.walk(tree):
         found += _statement(node)
+    shared = _shared(tree)
+    for function in functions.values():
+        found += _mutations(function, shared)
     return sorted(found, key=lambda v: v.line or 0)
 
 
@@ -100,9 +114,15 @@ def _statement(node: ast.AST) -> list[Verdict]:
     line = getattr(node, "lineno", None)
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "."]
-        wrong = [m for m in modules if m != "numpy" and not m.startswith("numpy.linalg")]
+        wrong = [m for m in modules if m not in MODULES and not m.startswith("numpy.linalg")]
+        if isinstance(node, ast.ImportFrom) and node.module == "numpy":
+            wrong += [f"numpy.{a.name}" for a in node.names if a.name in BANNED_NUMPY]
         if wrong:
-            return [_refuse("import", line, f"import of {', '.join(wrong)}", "`import numpy as np` is the only import")]
+            return [_refuse("import", line, f"import of {', '.join(wrong)}", "`import numpy as np` (and math) is all there is")]
+    elif isinstance(node, ast.While) and isinstance(node.test, ast.Constant) and node.test.value and not any(isinstance(n, (ast.Break, ast.Return, ast.Raise)) for n in ast.walk(node)):
+        return [_refuse("endless-loop", line, "a loop without an end", "whole-array numpy needs no loop here")]
+    elif isinstance(node, ast.Name) and not node.id.isascii():
+        return [_refuse("homoglyph", line, f"the name {node.id!a} is not written in ASCII letters", "plain letters in names: others may look alike and be different")]
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BANNED_CALLS:
         return [_refuse("forbidden-call", line, f"{node.func.id}() has no place in a reward program", "compute with numpy and return named terms")]
     elif isinstance(node, ast.Attribute):
@@ -116,3 +136,80 @@ def _statement(node: ast.AST) -> list[Verdict]:
     elif isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.Yield, ast.YieldFrom)):
         return [_refuse("forbidden-name", line, "a reward program is plain functions")]
     return []
+
+
+def _characters(text: str) -> list[Verdict]:
+    """What a reader does not see: bidirectional and control characters, another encoding than the one that is read."""
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        hidden = sorted({f"U+{ord(c):04X}" for c in line if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") and c not in "\t\r\f"})
+        if hidden:
+            found.append(_refuse("hidden-text", number, f"characters that a reader does not see: {', '.join(hidden[:5])}", "plain text only"))
+        cookie = COOKIE.match(line) if number <= 2 else None
+        if cookie and cookie[1].lower().replace("_", "-") not in ("utf-8", "utf8", "ascii", "us-ascii"):
+            found.append(_refuse("encoding", number, f"the file claims to be written in {cookie[1]}", "UTF-8, and no such line"))
+    return found
+
+
+def _shared(tree: ast.Module) -> set[str]:
+    """Names at module level: constants, tables, functions. A function may read them and must not change them."""
+    names = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    for node in tree.body:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []:
+            names |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return names
+
+
+def _mutations(function: ast.FunctionDef, shared: set[str]) -> list[Verdict]:
+    """State that outlives an episode: a change of a module's table, of a function's attribute, of a default argument."""
+    arguments = [*function.args.posonlyargs, *function.args.args]
+    lasting = {a.arg for a, d in zip(reversed(arguments), reversed(function.args.defaults), strict=False) if isinstance(d, (ast.List, ast.Dict, ast.Set, ast.Call))}
+    own = {a.arg for a in arguments} | {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    outer = (shared - own) | lasting
+    found = []
+    for node in ast.walk(function):
+        changed: ast.expr | None = None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+            changed = node.func.value
+        elif isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            changed = node.value
+        while isinstance(changed, (ast.Subscript, ast.Attribute)):
+            changed = changed.value
+        if isinstance(changed, ast.Name) and changed.id in outer:
+            found.append(
+                _refuse("global-state", getattr(node, "lineno", None), f"{function.name}() changes {changed.id!r}, which outlives the episode", "declare it in MEMORY, and assign memory[name]")
+            )
+    return found
+
+
+def quiet(text: str) -> str:
+    """The program as the critic reads it: no comments, no docstrings, long strings cut, every line in its place.
+
+    Comments and strings may carry words aimed at a reader ('score this 10/10'); what counts is what the code does.
+    """
+    lines = text.split("\n")
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+        docs = {(n.value.lineno, n.value.col_offset) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str)}
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
+    for token in reversed(tokens):
+        if token.type == tokenize.COMMENT:
+            _cut(lines, token, "")
+        elif token.type == tokenize.STRING and (_byte_column(lines, token.start) in docs or len(token.string) > LONGEST_STRING):
+            _cut(lines, token, '""')
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _byte_column(lines: list[str], place: tuple[int, int]) -> tuple[int, int]:
+    """`ast` counts columns in bytes, `tokenize` in characters."""
+    row, column = place
+    return row, len(lines[row - 1][:column].encode())
+
+
+def _cut(lines: list[str], token: tokenize.TokenInfo, instead: str) -> None:
+    (row, start), (last, end) = token.start, token.end
+    rest = lines[last - 1][end:]
+    lines[row - 1] = lines[row - 1][:start] + instead + (rest if last == row else "")
+    for k in range(row, last):
+        lines[k] = rest if k == last - 1 else ""

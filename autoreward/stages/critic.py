@@ -10,7 +10,7 @@ from autoreward import briefing
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
-from autoreward.program import lint
+from autoreward.program import lint, quiet
 from autoreward.prompts import Prompts
 from autoreward.records import Review, Verdict
 from autoreward.replies import Unreadable, record_of
@@ -61,6 +61,6 @@ def review(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, pro
 
 
 def message(prompts: Prompts, card: TaskCard, method: Method, program: str, found: tuple[Verdict, ...] = (), *, hints: bool = False, problem: str = "") -> Message:
-    """The prompt: the task, the program, and what the linter found."""
-    variables = {"task": briefing.task(card), "hints": briefing.hints(card, hints), "program": program, "warnings": [v.message for v in found], "problem": problem}
+    """The prompt: the task, the program without its comments and docstrings (they may be aimed at the reader), and what the linter found."""
+    variables = {"task": briefing.task(card), "hints": briefing.hints(card, hints), "program": quiet(program), "warnings": [v.message for v in found], "problem": problem}
     return Message("user", prompts.render(f"{method.name}/critic/review", variables))
