@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoreward.errors import MISSING, UserError
+from autoreward.files import write
 from autoreward.records import EvaluateJob, ProbeJob, TrainJob
-from autoreward.run import write
 
 Job = TrainJob | EvaluateJob | ProbeJob
 Progress = Callable[[str, dict[str, float | None]], None]

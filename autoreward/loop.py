@@ -23,11 +23,12 @@ from pathlib import Path
 from autoreward.cards import LocatedCard
 from autoreward.engine import Engine, Job, Progress
 from autoreward.errors import MISSING, UserError
+from autoreward.files import read, write
 from autoreward.methods import Method
 from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Analysis, Check, Evaluation, Feedback, Final, Outcome, ProbeJob, Refused, Review, TrainingDone, Verdict
-from autoreward.run import CandidateFolder, Run, read, write
+from autoreward.run import CandidateFolder, Run
 from autoreward.sandbox import Template
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
 

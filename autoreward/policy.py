@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load as unpack
+from safetensors.numpy import save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
@@ -20,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from autoreward.cards import LocatedCard
 from autoreward.environment import CardProblem, function
 from autoreward.errors import MISSING, REFUSED, UserError
+from autoreward.files import MOST_ARRAYS, plain
 from autoreward.state import Array, State
 from autoreward.task import TaskCard
 
@@ -125,7 +127,7 @@ def save(agent: BaseAlgorithm, view: PolicyView, path: Path) -> None:
 def load(agent: BaseAlgorithm, view: PolicyView, path: Path) -> None:
     """Put saved weights into a fresh agent, after checking names, shapes and finiteness. UserError where they do not fit."""
     try:
-        tensors = load_file(str(path))
+        tensors = unpack(plain(path, MOST_ARRAYS))
     except FileNotFoundError:
         raise UserError(f"no weights at {path}", "autoreward resume trains again", MISSING) from None
     except SafetensorError as error:

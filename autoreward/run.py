@@ -14,7 +14,6 @@ Files are the state: one truth, one writer, each file whole or absent. A candida
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import secrets
@@ -22,52 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from autoreward.errors import LOCKED, REFUSED, UserError
+from autoreward.files import plain, read, text, write
 from autoreward.records import Check, Evaluation, Event, Feedback, Final, Refused, Review, RunHeader, TrainingDone
-
-R = TypeVar("R", bound=BaseModel)
-
-
-def write(path: Path, content: str | bytes | BaseModel) -> None:
-    """Write a file whole or not at all: a temporary file beside it, flushed to disk, then renamed."""
-    if isinstance(content, BaseModel):
-        content = content.model_dump_json(indent=1, exclude_defaults=False) + "\n"
-    data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write an npz file without pickle, whole or not at all."""
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write(path, buffer.getvalue())
-
-
-def read(path: Path, record: type[R]) -> R | None:
-    """The record in that file, None where there is no file. UserError where it is not what it should be."""
-    try:
-        return record.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}", f"move it away, then: autoreward resume {path.parent}", REFUSED) from None
 
 
 class CandidateFolder:
@@ -88,7 +48,7 @@ class CandidateFolder:
 
     @property
     def program(self) -> str:
-        return self.program_path.read_text(encoding="utf-8") if self.program_path.exists() else ""
+        return text(self.program_path)
 
     def refused_drafts(self) -> list[Refused]:
         """The refused drafts in order; their number is the next attempt's number."""
@@ -98,8 +58,7 @@ class CandidateFolder:
         return found
 
     def refused_program(self, attempt: int) -> str:
-        path = self.path / "tries" / f"{attempt}-designer.py"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return text(self.path / "tries" / f"{attempt}-designer.py")
 
     @property
     def review(self) -> Review | None:
@@ -150,7 +109,7 @@ class Run:
         import yaml
 
         try:
-            data = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
+            data = yaml.safe_load(plain(self.path / "run.yaml"))
             if isinstance(data, dict) and data.get("format") != 1:
                 raise UserError(f"{self.path}/run.yaml: format {data.get('format')!r} is not known to this version", "update autoreward", REFUSED)
             return RunHeader.model_validate(data)
@@ -197,7 +156,7 @@ class Run:
     def events(self) -> list[Event]:
         """All events; a line cut by a kill is passed over."""
         path, out = self.path / "events.jsonl", []
-        for line in path.read_bytes().splitlines() if path.exists() else []:
+        for line in plain(path).splitlines() if path.exists() else []:
             try:
                 out.append(Event.model_validate(json.loads(line)))
             except (ValueError, ValidationError):

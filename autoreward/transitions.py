@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.run import write_arrays
+from autoreward.files import read_arrays, write_arrays
 from autoreward.state import Array, Layout, State
 
 
@@ -61,16 +61,18 @@ class Trajectories:
     def load(cls, path: Path) -> Trajectories:
         """UserError where the file is missing or is not what `save` writes."""
         try:
-            with np.load(path, allow_pickle=False) as data:
-                shapes = tuple(tuple(int(n) for n in str(s).split(",") if n) for s in data["shapes"])
-                layout = Layout(tuple(str(n) for n in data["names"]), shapes)
-                episodes, at = [], 0
-                for k, length in enumerate(data["lengths"]):
-                    fields, actions = data["fields"][at + k : at + k + length + 1], data["actions"][at : at + length]
-                    episodes.append(Episode(fields, actions, *(bool(flag) for flag in data["endings"][k])))
-                    at += int(length)
+            data = read_arrays(path)
+            shapes = tuple(tuple(int(n) for n in str(s).split(",") if n) for s in data["shapes"])
+            layout = Layout(tuple(str(n) for n in data["names"]), shapes)
+            episodes, at = [], 0
+            for k, length in enumerate(data["lengths"]):
+                fields, actions = data["fields"][at + k : at + k + length + 1], data["actions"][at : at + length]
+                episodes.append(Episode(fields, actions, *(bool(flag) for flag in data["endings"][k])))
+                at += int(length)
+            if data["fields"].shape != (at + len(episodes), layout.width) or not np.isfinite(data["fields"]).all():
+                raise ValueError("fields of another shape, or not finite")
         except FileNotFoundError:
             raise UserError(f"no recorded episodes at {path}", "autoreward resume makes them") from None
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(f"{path} is no file of recorded episodes: {error}", "move it away, then: autoreward resume", REFUSED) from None
         return cls(layout, tuple(episodes))

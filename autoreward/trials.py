@@ -7,10 +7,10 @@ from pathlib import Path
 
 from autoreward.cards import LocatedCard
 from autoreward.engine import Engine, Progress
+from autoreward.files import write
 from autoreward.launch import Options as LaunchOptions
 from autoreward.launch import cache_folder, header, versions
 from autoreward.records import Check, Evaluation, ProbeJob, TrainingDone
-from autoreward.run import write
 from autoreward.stages import check as check_stage
 from autoreward.stages import evaluation, training
 

@@ -6,8 +6,9 @@ import pytest
 
 from autoreward import run as run_module
 from autoreward.errors import UserError
+from autoreward.files import read, write
 from autoreward.records import Check, Refused, Review, RunHeader, Verdict
-from autoreward.run import Run, find_run, read, write
+from autoreward.run import Run, find_run
 
 HEADER = RunHeader(task="corridor", card={}, card_path="corridor.yaml", card_digest="0")
 

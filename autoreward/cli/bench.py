@@ -16,8 +16,9 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoreward.errors import REFUSED, UserError
+from autoreward.files import write
 from autoreward.records import Final
-from autoreward.run import Run, write
+from autoreward.run import Run
 
 
 class Suite(BaseModel):

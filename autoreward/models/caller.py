@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import BudgetExhausted, ModelFailed, UserError
+from autoreward.files import plain, write
 from autoreward.models import Model, Reply, Request, Transient
 from autoreward.records import Limits, Usage
-from autoreward.run import write
 
 RETRIES = 5
 LONGEST_WAIT = 60.0
@@ -128,7 +128,7 @@ def digest(request: Request) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(plain(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import MODEL, ModelFailed, UserError
+from autoreward.files import plain, write
 from autoreward.models import Reply, Request
 from autoreward.models.caller import digest
-from autoreward.run import write
 
 
 class _Free:
@@ -45,7 +45,7 @@ class Replay(_Free):
         self.calls: dict[tuple[Any, ...], dict[str, Any]] = {}
         try:
             if path.is_dir():
-                recorded = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(path.glob("calls/iteration-*/*.json"))]
+                recorded = [json.loads(plain(p)) for p in sorted(path.glob("calls/iteration-*/*.json"))]
             elif path.suffix in (".json", ".jsonl"):
                 recorded = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             else:

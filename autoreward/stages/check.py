@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autoreward.composition import shape
+from autoreward.files import read_arrays
 from autoreward.records import Check, TermProbe, Verdict
 from autoreward.sandbox import Answer, ProgramRefused, Template, Worker
 from autoreward.state import Array
@@ -39,8 +40,7 @@ class Batch(NamedTuple):
 
 def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None) -> Check:
     """Refused or accepted, with the statistics of every term on the probes. MachineFault where there is no sandbox here."""
-    with np.load(probes, allow_pickle=False) as data:
-        recorded = {k: data[k] for k in data.files}
+    recorded = read_arrays(probes)
     picked = columns(card.layout, card.reward_layout)
     batch = Batch(recorded["prev"][..., picked], recorded["action"], recorded["curr"][..., picked], recorded["first"])
     steps, n = batch.first.shape

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from autoreward.files import read
 from autoreward.records import EvaluateJob, Evaluation, Purpose, RunHeader, Score, TrainingDone
-from autoreward.run import read
 from autoreward.task import TaskCard
 
 

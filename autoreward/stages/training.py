@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoreward.files import read, read_arrays
 from autoreward.records import RunHeader, TrainingDone, TrainJob
-from autoreward.run import read
 
 
 def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_rewards: int = 0) -> TrainJob:
@@ -35,6 +35,6 @@ def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
 
     if not (out / "curve.npz").exists():
         return ()
-    with np.load(out / "curve.npz", allow_pickle=False) as data:
-        columns = [data["success"], data["length"]]
-        return tuple((int(s), *(None if np.isnan(v) else float(v) for v in row)) for s, *row in zip(data["steps"], *columns, strict=True))  # type: ignore[misc]
+    data = read_arrays(out / "curve.npz")
+    columns = [data["success"], data["length"]]
+    return tuple((int(s), *(None if np.isnan(v) else float(v) for v in row)) for s, *row in zip(data["steps"], *columns, strict=True))  # type: ignore[misc]

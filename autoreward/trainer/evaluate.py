@@ -15,8 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from autoreward import policy
 from autoreward.cards import LocatedCard, load
 from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.files import write
 from autoreward.records import EvaluateJob, Score, stream_seed
-from autoreward.run import write
 from autoreward.state import Array
 from autoreward.transitions import Episode, Trajectories
 

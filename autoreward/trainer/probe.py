@@ -10,8 +10,8 @@ import numpy as np
 
 from autoreward.cards import load
 from autoreward.environment import trusted_code
+from autoreward.files import write, write_arrays
 from autoreward.records import ProbeJob, stream_seed
-from autoreward.run import write, write_arrays
 from autoreward.state import Array
 from autoreward.trainer.train import environments
 

@@ -17,8 +17,8 @@ from autoreward import policy
 from autoreward.cards import LocatedCard, load
 from autoreward.composition import Composition
 from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.files import plain, write, write_arrays
 from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
-from autoreward.run import write, write_arrays
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.trainer.rewards import RewardVec
@@ -127,17 +127,17 @@ def train(job: TrainJob) -> None:
     code = trusted_code(card)
     budget = job.steps or card.card.training.steps
     device = policy.choose_device(card.card, job.device)
-    text = Path(job.program).read_text(encoding="utf-8") if job.program else None
+    program = plain(Path(job.program)).decode() if job.program else None
     worker = None
     try:
-        worker = Worker(text, card.card.reward_layout, card.card.action, profile=job.sandbox) if text is not None else None
+        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox) if program is not None else None
         rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition(weights=job.weights), job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         agent = policy.build(card.card, view, job.seed, device)
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
         agent.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]) if job.tensorboard else configure(None, []))
         success = card.card.success is not None
-        curve = Curve(rewards, budget, card.card.training.solved if success else None, may_give_up=success and text is not None)
+        curve = Curve(rewards, budget, card.card.training.solved if success else None, may_give_up=success and program is not None)
         refusal = None
         try:
             agent.learn(budget, callback=curve)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from autoreward.files import read
 from autoreward.models.caller import recorded, spent
 from autoreward.records import Evaluation
-from autoreward.run import CandidateFolder, Run, read
+from autoreward.run import CandidateFolder, Run
 
 
 def summary(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autoreward.run import Run, write
+from autoreward.files import read_arrays, write
+from autoreward.run import Run
 from autoreward.views import rate, summary
 
 COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
@@ -72,9 +73,9 @@ def _confirmation(run: Run, data: dict[str, Any]) -> str:
 def _curves(folder: Path) -> list[tuple[Any, Any]]:
     found = []
     for path in sorted(folder.glob("seed-*/curve.npz")):
-        with np.load(path, allow_pickle=False) as data:
-            keep = np.isfinite(data["success"])
-            found.append((data["steps"][keep], data["success"][keep]))
+        data = read_arrays(path)
+        keep = np.isfinite(data["success"])
+        found.append((data["steps"][keep], data["success"][keep]))
     return [c for c in found if len(c[0])]
 
 

@@ -10,8 +10,8 @@ from autoreward.cards import load
 from autoreward.composition import Composition, compose
 from autoreward.engine import Engine
 from autoreward.errors import UserError
+from autoreward.files import read
 from autoreward.records import EvaluateJob, Score, TrainingDone, TrainJob, stream_seed
-from autoreward.run import read
 from autoreward.sandbox import Worker
 from autoreward.transitions import Trajectories
 
