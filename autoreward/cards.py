@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
+import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,15 +93,21 @@ def mark(error: Exception) -> str:
 
 
 def find(task: str) -> LocatedCard:
-    """A card by name, by `family/name`, or by the path of its file."""
+    """A card by name, by `family/name`, or by the path of its file. Says so where its Python file belongs to somebody else."""
     if task.endswith((".yaml", ".yml")):
-        return load(Path(task))
+        return _told(load(Path(task)))
     cards = listing()
     name = task.rsplit("/", 1)[-1]
     if name in cards:
-        return load(cards[name][1])
+        return _told(load(cards[name][1]))
     close = difflib.get_close_matches(name, cards, 3, 0.4)
     raise UserError(f"no task {task!r}", (f"did you mean {', '.join(close)}? " if close else "") + "autoreward envs list shows all")
+
+
+def _told(card: LocatedCard) -> LocatedCard:
+    if card.code and card.code.exists() and hasattr(os, "getuid") and (owner := card.code.stat().st_uid) not in (os.getuid(), 0):
+        print(f"note: {card.code} belongs to another user ({owner}); a card's Python file runs as trusted code, outside of the jail", file=sys.stderr)
+    return card
 
 
 def require_simulator(card: TaskCard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from autoreward.cards import LocatedCard, find, load, require_simulator
+from autoreward.cards import LocatedCard, find, listing, load, require_simulator
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, UserError
+from autoreward.files import plain, write
 from autoreward.loop import Tools
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions, connect
@@ -123,11 +125,45 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
         raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)
-    return Run.create(options.folder, made, options.name)
+    run = Run.create(options.folder, made, options.name)
+    write(_seen(run), "")
+    return run
+
+
+def _seen(run: Run) -> Path:
+    """Where it is noted that this run.yaml was made, or read and trusted, by this user."""
+    return cache_folder() / "trusted" / hashlib.sha256(plain(run.path / "run.yaml")).hexdigest()[:32]
+
+
+def reaches(run: Run) -> list[str]:
+    """What a run's header would execute, ask or switch off when it goes on: what a stranger could have put there."""
+    made, found = run.header, []
+    own = listing().get(made.task)
+    if Path(made.card_path).is_file() and (own is None or load(own[1]).digest() != load(Path(made.card_path)).digest()):
+        found.append(f"the card {made.card_path} and its Python file")
+    for name, value in (
+        ("the interpreter", made.trainer_python),
+        ("the command", made.settings.get("key_command")),
+        ("the command", made.model.removeprefix("cmd:") if made.model.startswith("cmd:") else None),
+        ("the server", made.settings.get("base_url")),
+        ("the sandbox profile", made.sandbox if made.sandbox != "default" else None),
+    ):
+        if value:
+            found.append(f"{name} {value}")
+    return found
+
+
+def trust(run: Run, given: bool) -> None:
+    """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well."""
+    if not _seen(run).exists():
+        if not given and (found := reaches(run)):
+            raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: autoreward resume {run.path} --trust", REFUSED)
+        write(_seen(run), "")
 
 
 def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress, limits: Limits | None = None) -> Tools:
-    """What the loop needs for this run; UserError where the card changed since the run began."""
+    """What the loop needs for this run; UserError where it is not to be trusted, or the card changed since the run began."""
+    trust(run, False)
     made = run.header
     card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
     if card.digest() != made.card_digest:

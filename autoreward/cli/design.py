@@ -93,6 +93,7 @@ def resume(
     max_calls: Annotated[int | None, Option(help="another limit")] = None,
     max_time: Annotated[float | None, Option(help="another limit, in minutes")] = None,
     header: Header = None,
+    trust: Annotated[bool, Option("--trust", help="go on with a run that was begun elsewhere, and with the commands, servers and cards it names")] = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, at any point."""
@@ -100,6 +101,7 @@ def resume(
     from autoreward.run import find_run
 
     found = find_run(run)
+    launch.trust(found, trust)
     given = {"max_cost": max_cost, "max_tokens": max_tokens, "max_calls": max_calls, "max_time": max_time * 60 if max_time else None}
     limits = found.header.limits.model_copy(update={k: v for k, v in given.items() if v is not None})
     _go(found, launch.model_options(found.header.settings, headers=_headers(header)), as_json, limits)
