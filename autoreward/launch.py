@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from autoreward.records import Limits, RunHeader
 from autoreward.run import Run
 from autoreward.sandbox.profiles import find_profile
 
+PR_SET_DUMPABLE = 4
 DEFAULT_MODEL = "offline/search"
 DECIDING = ("autoreward-rl", "numpy", "torch", "stable-baselines3", "gymnasium", "sb3-contrib", "minigrid", "mujoco", "gymnasium-robotics", "metaworld")
 
@@ -161,9 +164,16 @@ def trust(run: Run, given: bool) -> None:
         write(_seen(run), "")
 
 
+def shut() -> None:
+    """Make this process, which holds the keys, unreadable to others of the same user (/proc/PID/environ, ptrace); Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress, limits: Limits | None = None) -> Tools:
     """What the loop needs for this run; UserError where it is not to be trusted, or the card changed since the run began."""
     trust(run, False)
+    shut()
     made = run.header
     card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
     if card.digest() != made.card_digest:

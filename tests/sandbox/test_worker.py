@@ -1,9 +1,12 @@
 """The one door: what comes back is right, and whatever goes wrong is classed, the candidate's or the machine's."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.sandbox import ProgramRefused, Template, Worker
 from autoreward.state import Layout
 from autoreward.task import Action
 
@@ -91,3 +94,50 @@ def test_secrets_files_network_and_processes_are_out_of_reach(statement, monkeyp
     except ProgramRefused:
         return  # killed or refused: as good
     assert (answer.terms == 0).all()
+
+
+@pytest.fixture(params=["cold", "template", "bwrap"])
+def started(request):
+    """Options of `Worker` for each way a worker can be started here."""
+    if request.param == "bwrap" and not shutil.which("bwrap"):
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
+    with Template() as template:
+        yield {"cold": {}, "template": {"template": template}, "bwrap": {"profile": "bwrap"}}[request.param]
+
+
+def test_however_it_was_started_it_answers_the_same_and_is_confined(started):
+    zeros = np.zeros((1, 2, 3))
+    with Worker(HEAD + "def reward(prev, action, curr, memory):\n    return {'a': curr.x + 1}\n", LAYOUT, ACTION, **started) as worker:
+        assert worker.level == "landlock+seccomp"
+        assert worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool)).terms.tolist() == [[[1.0], [1.0]]]
+        cpu, memory = worker.spent()
+        assert cpu >= 0 and memory > 10 << 20
+    assert not Path(f"/proc/{worker._child.pid}").exists(), "closed means gone"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [("while True: pass", "too-slow"), ("import os; os._exit(3)", "crash"), ("open('/etc/passwd')", "exception"), ("return {str(k): prev.x for k in range(100)}", "too-many-terms")]
+)
+def test_however_it_was_started_faults_are_classed_the_same(started, body, kind):
+    zeros = np.zeros((1, 2, 3))
+    with Worker(HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n", LAYOUT, ACTION, **started) as worker, pytest.raises(ProgramRefused) as caught:
+        worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))
+    assert caught.value.verdict.kind == kind
+
+
+def test_a_template_that_dies_is_started_again():
+    program = HEAD + "def reward(prev, action, curr, memory):\n    return {'a': curr.x}\n"
+    with Template() as template:
+        Worker(program, LAYOUT, ACTION, template=template).close()
+        template._process.kill()
+        template._process.wait()
+        with Worker(program, LAYOUT, ACTION, template=template) as worker:
+            assert worker.level == "landlock+seccomp"
+
+
+@pytest.mark.parametrize("forged", ["[]", "{}", '{"terms": 3}', '{"terms": ["a", "a"], "potentials": [], "broadcast": []}', '{"terms": [], "potentials": [], "broadcast": 5}', "[" * 30000])
+def test_forged_names_are_the_programs_fault_and_crash_nobody(forged):
+    body = f"import os, struct\n    data = {forged!r}.encode()\n    os.write(4, struct.pack('<BI', 4, len(data)) + data)\n    return {{'a': prev.x}}"
+    zeros = np.zeros((1, 2, 3))
+    with Worker(HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n", LAYOUT, ACTION) as worker, pytest.raises(ProgramRefused):
+        worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))
