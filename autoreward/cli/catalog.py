@@ -185,6 +185,7 @@ def render_prompt(
 ) -> None:
     """The exact message for a task, and its size in tokens."""
     from autoreward.cards import find
+    from autoreward.cli.design import program_text
     from autoreward.methods import find_method
     from autoreward.program import lint
     from autoreward.prompts import Prompts
@@ -200,7 +201,7 @@ def render_prompt(
     if kind == "designer":
         messages = designer.messages(templates, card.card, method, feedback=feedback, hints=hints)
     elif kind == "critic":
-        text = _program_text(program) if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
+        text = program_text(program) if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
         warnings = tuple(v for v in lint(text, card.card.reward_layout) if v.severity == "warn")
         messages = (critic.message(templates, card.card, method, text, warnings, hints=hints),)
     elif kind == "analyzer":
@@ -219,13 +220,6 @@ def render_prompt(
     else:
         print(whole)
         typer.echo(f"\n{tokens:,} tokens ({how}), {len(whole):,} characters", err=True)
-
-
-def _program_text(program: Path) -> str:
-    try:
-        return program.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--program {program}: {error}", "name a reward program") from None
 
 
 def _count(text: str) -> tuple[int, str]:

@@ -207,7 +207,7 @@ def check(
 
     card = find(task)
     require_simulator(card.card)
-    result = trials.check_program(_text(program), card, sandbox, Engine(1, trainer_python))
+    result = trials.check_program(program_text(program), card, sandbox, Engine(1, trainer_python))
     if as_json:
         print(result.model_dump_json(indent=1))
     else:
@@ -251,7 +251,7 @@ def train(
     if program == "human" and path is None:
         raise UserError(f"the card {card.card.name} has no human program", "name a file instead, or `sparse`")
     if path is not None:
-        _text(path)
+        program_text(path)
     options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=sandbox, trainer_python=trainer_python, settings=_settings(setting))
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     with Display(None) as display:
@@ -264,7 +264,8 @@ def train(
         raise typer.Exit(REFUSED)
 
 
-def _text(program: Path) -> str:
+def program_text(program: Path) -> str:
+    """A program's file; UserError where there is none, or it is no UTF-8 text."""
     try:
         return program.read_text(encoding="utf-8")
     except FileNotFoundError:
