@@ -20,6 +20,7 @@ SAME = 1e-9  # relative: batched products differ in their last bits
 KEPT = 16 << 20  # bytes that a program may keep over half of the probes
 SLOW = 0.002  # seconds of processor time per vector step
 TINY = 1e-6  # a term that never gets larger
+ALONE = 3  # one row is asked alone for a third of its steps: a vector step costs the same for one row as for many
 FLAT = 0.95  # share of probes at one end of a term's range from which it is saturated
 
 
@@ -50,16 +51,17 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
         return Worker(program, card.reward_layout, card.action, profile=sandbox, template=template)
 
     try:
-        with start() as worker, start() as other:
-            worker.send(*batch.steps(0, half))  # both work at once
-            parts = [other.ask(*batch.rows(rows)) for rows in _groups(n)]
-            begun = worker.receive()
-            kept = worker.spent()[1]
-            ended = worker.ask(*batch.steps(half, steps))
-            kept = worker.spent()[1] - kept
-            seconds = worker.spent()[0] / steps
-            for where, unusual in _unusual(card, batch):
-                _ask(other, unusual, where)
+        with start() as worker:
+            worker.send(*batch.steps(0, half))
+            with start() as other:  # while the first one works
+                parts = [other.ask(*part) for _, part in _regrouped(batch)]
+                begun = worker.receive()
+                kept = worker.spent()[1]
+                ended = worker.ask(*batch.steps(half, steps))
+                kept = worker.spent()[1] - kept
+                seconds = worker.spent()[0] / steps
+                for where, unusual in _unusual(card, batch):
+                    _ask(other, unusual, where)
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
     names = worker.terms + worker.potentials
@@ -67,7 +69,7 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
         message = f"the same transitions gave the terms {', '.join(names)}, and in other batches {', '.join(other.terms + other.potentials)}"
         return Check(ok=False, verdicts=(Verdict(kind="names-changed", message=message, hint="return the same names at every call"),), probes=steps * n, sandbox=sandbox)
     answer = Answer(*(np.concatenate(both) for both in zip(begun, ended, strict=True)))
-    verdicts = _pure(answer, parts, n, names)
+    verdicts = _pure(answer, parts, batch, names)
     if kept > KEPT:
         verdicts.append(Verdict(kind="memory-growth", message=f"it keeps {kept / half / 1000:.0f} kB more at every call", hint="no lists or caches that grow; what an episode needs goes into MEMORY"))
     if seconds > SLOW:
@@ -79,9 +81,11 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
 
 
-def _groups(n: int) -> list[Array]:
-    """The last row alone, and the others backwards."""
-    return [np.array([n - 1]), np.arange(n - 1)[::-1]]
+def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:
+    """Rows and their steps in other company: the last one alone for a while, and the others backwards."""
+    steps, n = batch.first.shape
+    alone, others = np.array([n - 1]), np.arange(n - 1)[::-1]
+    return [(alone, batch.rows(alone).steps(0, -(-steps // ALONE))), (others, batch.rows(others))]
 
 
 def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -120,12 +124,12 @@ def _ask(worker: Worker, batch: Batch, where: str) -> None:
         raise ProgramRefused(error.verdict.model_copy(update={"message": f"{error.verdict.message} ({where})"})) from None
 
 
-def _pure(answer: Answer, parts: list[Answer], n: int, names: tuple[str, ...]) -> list[Verdict]:
+def _pure(answer: Answer, parts: list[Answer], batch: Batch, names: tuple[str, ...]) -> list[Verdict]:
     """The same transitions in other batches and another order, in a fresh process, must give the same numbers."""
     mine = np.concatenate([answer.terms, answer.before, answer.after], -1)
-    theirs = np.empty_like(mine)
-    for rows, part in zip(_groups(n), parts, strict=True):
-        theirs[:, rows] = np.concatenate([part.terms, part.before, part.after], -1)
+    theirs = mine.copy()
+    for (rows, _), part in zip(_regrouped(batch), parts, strict=True):
+        theirs[: len(part.terms), rows] = np.concatenate([part.terms, part.before, part.after], -1)
     scale = np.maximum(np.abs(mine).max((0, 1)), 1e-12)
     far = np.abs(mine - theirs).max((0, 1)) / scale > SAME
     wrong = [name for k, name in enumerate(names) if far[k] or (k >= answer.terms.shape[-1] and far[k + answer.before.shape[-1]])]
