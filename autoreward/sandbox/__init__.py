@@ -70,7 +70,8 @@ class Worker:
         self._start(template)
         hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
         self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), LOAD_SECONDS)
-        self.level = str(self._json(wire.CONFINED, LOAD_SECONDS).get("level"))  # from here on the program may have had its hands on it
+        confined = self._json(wire.CONFINED, LOAD_SECONDS)  # from here on the program may have had its hands on it
+        self.level, self.escapes_tried = str(confined.get("level")), int(confined.get("tried", 0))
         self._confined = True
         ready = self._json(wire.READY, LOAD_SECONDS)
         self.sparse = frozenset(self._names(ready.get("sparse", [])))
@@ -133,9 +134,20 @@ class Worker:
     def spent(self) -> tuple[float, int]:
         """(processor seconds, resident bytes) of the process so far; zeros where the system does not tell."""
         try:
+            if sys.platform != "linux":
+                return self._spent_elsewhere()
             ticks = Path(f"/proc/{self._child.pid}/stat").read_text().rsplit(")", 1)[1].split()
             return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK"), int(ticks[21]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError, ValueError):
+            return 0.0, 0
+
+    def _spent_elsewhere(self) -> tuple[float, int]:
+        import psutil
+
+        try:
+            process = psutil.Process(self._child.pid)
+            return sum(process.cpu_times()[:2]), process.memory_info().rss
+        except psutil.Error:
             return 0.0, 0
 
     def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> Answer:

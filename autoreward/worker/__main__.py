@@ -20,7 +20,8 @@ def main() -> None:
     hello = wire.parse_json(bytes(data), wire.HELLO_CAP)
     layout = Layout.from_json(hello["fields"])
     try:
-        _say(wire.CONFINED, {"level": confine(hello["profile"], READ, WRITE)})
+        level, tried = confine(hello["profile"], READ, WRITE)
+        _say(wire.CONFINED, {"level": level, "tried": tried})
         program = Program(hello["program"], layout)
     except Refusal as refusal:
         _say(wire.REFUSED, refusal.to_json())
