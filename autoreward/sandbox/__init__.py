@@ -25,9 +25,12 @@ from autoreward.sandbox.start import MachineFault, Template, start
 from autoreward.state import Array, Layout
 from autoreward.task import Action
 
-LOAD_SECONDS = 30.0  # wall time for Python, numpy and the program to load
+START_SECONDS = 30.0  # wall time for Python and numpy to load and the jail to close: the machine's
+LOAD_CPU = 2.0  # processor seconds for a program's definitions
 EXTRA_CPU_PER_STEP = 0.05
+LOOK = 0.25  # seconds of waiting after which processor time and deadline are looked at
 MOST_TERMS = 64
+LONGEST = 1 << 20  # characters of a program; the linter is stricter
 
 
 __all__ = ["KINDS", "Answer", "MachineFault", "ProgramRefused", "Template", "Worker", "clean"]
@@ -67,12 +70,15 @@ class Worker:
         self.broadcast: frozenset[str] = frozenset()
         self._named = False
         self._pending: tuple[int, int] = (0, 0)
+        self._cpu_before: float | None = None
+        if len(program) > LONGEST:
+            raise ProgramRefused(Verdict(kind="too-long", message=f"the program has {len(program)} characters", hint=f"at most {LONGEST} are taken"))
         self._start(template)
         hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
-        self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), LOAD_SECONDS)
-        self.level = str(self._json(wire.CONFINED, LOAD_SECONDS).get("level"))  # from here on the program may have had its hands on it
-        self._confined = True
-        ready = self._json(wire.READY, LOAD_SECONDS)
+        self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), START_SECONDS)
+        self.level = str(self._json(wire.CONFINED, START_SECONDS).get("level"))  # from here on the program may have had its hands on it
+        self._confined, self._cpu_before = True, self.spent()[0]
+        ready = self._json(wire.READY, self.profile.wall_seconds)
         self.sparse = frozenset(self._names(ready.get("sparse", [])))
         self.memory = ready.get("memory") is True
 
@@ -107,8 +113,10 @@ class Worker:
         width, row = self.layout.width, int(np.prod(self.action.row, dtype=int))
         if sum(map(len, parts)) != wire.SHAPE.size + steps * n * (16 * width + 8 * row + 1):
             raise ValueError(f"arrays do not fit: prev {prev.shape}, action {action.shape}, curr {curr.shape}, first {first.shape}, {width} columns")
+        if any(event & select.POLLIN for _, event in self._poll_in.poll(0)):
+            raise self._refused("protocol", "an answer came back before the question")
         self._pending = (steps, n)
-        self._cpu_before: float | None = None
+        self._cpu_before = None
         self._write(wire.pack(wire.STEPS, *parts), self.profile.wall_seconds)
 
     def receive(self) -> Answer:
@@ -167,7 +175,7 @@ class Worker:
                 view = view[os.write(self._out, view) :]
             except BlockingIOError:
                 if not self._poll_out.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise self._refused("hung", f"the program took nothing for {seconds:g} s") from None
+                    raise self._silent(seconds) from None
             except BrokenPipeError:
                 return  # `receive` finds out why
 
@@ -175,9 +183,9 @@ class Worker:
         """Names as a worker may give them; anything else is the program's doing."""
         if not isinstance(given, list) or len(given) > MOST_TERMS:
             raise self._refused("too-many-terms" if isinstance(given, list) else "protocol", f"more than {MOST_TERMS} names, or no list of names, came back", "1 to 5 terms are enough")
-        if not all(isinstance(s, str) and 0 < len(s) <= 64 for s in given):
+        if not all(isinstance(s, str) and 0 < len(s) <= 64 and s.isprintable() for s in given):
             raise self._refused("protocol", "the names of the terms came back malformed")
-        return tuple(clean(s) for s in given)
+        return tuple(given)
 
     def _json(self, kind: int, seconds: float) -> dict[str, Any]:
         data = self._frame(kind, seconds, None)
@@ -198,9 +206,14 @@ class Worker:
     def _read(self, count: int, seconds: float) -> bytearray:
         buffer, got = bytearray(count), 0
         view, deadline = memoryview(buffer), time.monotonic() + seconds
+        looked = time.monotonic()
         while got < count:
-            while not self._poll_in.poll(250):
+            ready = self._poll_in.poll(LOOK * 1000)
+            if not ready or time.monotonic() - looked > LOOK:  # an answer that trickles in is looked at as silence is
+                looked = time.monotonic()
                 self._look(deadline, seconds)
+            if not ready:
+                continue
             size = os.readv(self._in, [view[got:]])
             if size == 0:
                 raise self._ended()
@@ -210,16 +223,22 @@ class Worker:
     def _look(self, deadline: float, seconds: float) -> None:
         """Silence: has the program used up its processor time, or is it hung? Processor time decides, so a busy machine rejects nobody."""
         used = self.spent()[0]
-        if self._pending[0]:
+        if self._confined:
             if self._cpu_before is None:
-                self._cpu_before = used - 0.25 if used > 0.25 else 0.0
-            allowed = self.profile.call_cpu_seconds + self._pending[0] * EXTRA_CPU_PER_STEP
+                self._cpu_before = max(0.0, used - LOOK)
+            allowed = self.profile.call_cpu_seconds + self._pending[0] * EXTRA_CPU_PER_STEP if self._pending[0] else LOAD_CPU
             if used - self._cpu_before > allowed:
-                raise self._refused("too-slow", f"one call used more than {allowed:.2g} s of processor time", "whole-array numpy; no loops over rows or cells that grow")
+                what, hint = ("one call", "whole-array numpy; no loops over rows or cells that grow") if self._pending[0] else ("loading", "nothing may run at import but definitions")
+                raise self._refused("too-slow", f"{what} used more than {allowed:.2g} s of processor time", hint)
         if time.monotonic() > deadline:
-            if used > seconds / 2 or self._pending[0]:
-                raise self._refused("hung", f"no answer within {seconds:g} s", "no waiting and no endless loops")
-            raise self._refused("too-slow", f"loading took more than {seconds:g} s", "nothing may run at import but definitions")
+            raise self._silent(seconds)
+
+    def _silent(self, seconds: float) -> ProgramRefused | MachineFault:
+        """Hung: the program's doing once it runs, the machine's before."""
+        if self._confined:
+            return self._refused("hung", f"no answer within {seconds:g} s", "no waiting and no endless loops")
+        self.close()
+        return MachineFault(f"the reward worker did not start within {seconds:g} s", "a busy machine? fewer --jobs; autoreward doctor")
 
     def _verdict(self, data: bytearray) -> ProgramRefused | MachineFault:
         try:
@@ -227,7 +246,7 @@ class Worker:
         except wire.ProtocolError as error:
             return self._refused("protocol", str(error))
         kind, line = said.get("kind"), said.get("line")
-        message, hint = clean(str(said.get("message", ""))), clean(str(said.get("hint", "")))
+        message, hint = (clean(" ".join(str(text).split())) if isinstance(text := said.get(key), str) else "" for key in ("message", "hint"))
         self.close()
         if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
@@ -244,9 +263,9 @@ class Worker:
         self.close()
         if code == -signal.SIGKILL:
             return MachineFault("the reward worker was killed, and not by us (out of memory?)", "fewer --jobs; then again")
-        if starting and code == 1:
-            return MachineFault("the reward worker does not start", f"try: {sys.executable} -I -c 'import numpy'")
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if starting:
+            return MachineFault(f"the reward worker does not start (exit status {code})", f"try: {sys.executable} -I -c 'import numpy'")
+        name = (signal.strsignal(-code) or f"signal {-code}") if code < 0 else f"exit code {code}"
         return ProgramRefused(Verdict(kind="crash", message=f"the program ended its process ({name})", hint="no exits; arrays of n rows; no recursion without end"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from autoreward import wire
 from autoreward.state import Array, Layout
 from autoreward.worker.confine import confine
-from autoreward.worker.load import Program, Refusal
+from autoreward.worker.load import Program, Refusal, refused
 
 READ, WRITE = 3, 4  # the protocol's own descriptors, so that a print cannot forge an answer
 
@@ -37,8 +37,8 @@ def main() -> None:
             return
         try:
             answer = _answer(program, data, layout.width, row, integer)
-        except Refusal as refusal:
-            _say(wire.REFUSED, refusal.to_json())
+        except BaseException as error:  # ours, too, may fail where the program replaced something of numpy
+            _say(wire.REFUSED, refused("the program", error).to_json())
             return
         if not named:
             named = True
