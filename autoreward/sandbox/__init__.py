@@ -26,7 +26,7 @@ from autoreward.state import Array, Layout
 from autoreward.task import Action
 
 START_SECONDS = 30.0  # wall time for Python and numpy to load and the jail to close: the machine's
-LOAD_CPU = 2.0  # processor seconds for a program's definitions
+LOAD_CALLS = 2  # a program's definitions may take as long as this many calls
 EXTRA_CPU_PER_STEP = 0.05
 LOOK = 0.25  # seconds of waiting after which processor time and deadline are looked at
 MOST_TERMS = 64
@@ -226,7 +226,7 @@ class Worker:
         if self._confined:
             if self._cpu_before is None:
                 self._cpu_before = max(0.0, used - LOOK)
-            allowed = self.profile.call_cpu_seconds + self._pending[0] * EXTRA_CPU_PER_STEP if self._pending[0] else LOAD_CPU
+            allowed = self.profile.call_cpu_seconds + self._pending[0] * EXTRA_CPU_PER_STEP if self._pending[0] else LOAD_CALLS * self.profile.call_cpu_seconds
             if used - self._cpu_before > allowed:
                 what, hint = ("one call", "whole-array numpy; no loops over rows or cells that grow") if self._pending[0] else ("loading", "nothing may run at import but definitions")
                 raise self._refused("too-slow", f"{what} used more than {allowed:.2g} s of processor time", hint)

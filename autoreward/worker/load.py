@@ -128,6 +128,8 @@ class Program:
             after = self._call("potential", self.potential, n, State(curr, self.layout))
         if self.terms is None or self.potentials is None:
             twice = sorted(set(terms) & set(before))
+            if not terms and not before:
+                raise Refusal("return-form", "the program returns no term at all", hint='return {"name": array of shape (n,)}')
             if twice:
                 raise Refusal("name-twice", f"{', '.join(twice)} is a term of reward() and a potential, too", hint="give each its own name")
             self.terms, self.potentials = list(terms), list(before)
@@ -164,7 +166,11 @@ class Program:
                 result = function(*arguments)
             if not isinstance(result, dict):
                 raise Refusal("return-form", f"{what}() returned {type(result).__name__}, not a dict of named arrays")
-            return {self._name(what, k): self._values(what, k, v, n) for k, v in dict.items(result)}
+            found = {}
+            for given, value in dict.items(result):
+                name = self._name(what, given)
+                found[name] = self._values(what, name, value, n)
+            return found
         except BaseException as error:
             raise refused(f"{what}()", error) from None
 
