@@ -27,9 +27,12 @@ from autoreward.sandbox.start import MachineFault, Template, start
 from autoreward.state import Array, Layout
 from autoreward.task import Action
 
-LOAD_SECONDS = 30.0  # wall time for Python, numpy and the program to load
+START_SECONDS = 30.0  # wall time for Python and numpy to load and the jail to close: the machine's
+LOAD_CALLS = 2  # a program's definitions may take as long as this many calls
 EXTRA_CPU_PER_STEP = 0.05
+LOOK = 0.25  # seconds of waiting after which processor time and deadline are looked at
 MOST_TERMS = 64
+LONGEST = 1 << 20  # characters of a program; the linter is stricter
 
 
 __all__ = ["KINDS", "Answer", "MachineFault", "ProgramRefused", "Template", "Worker", "clean"]
@@ -83,15 +86,18 @@ class Worker:
         self._named = False
         self._asked: wire.Steps | None = None
         self._answered: wire.Answers | None = None
+        self._cpu_before: float | None = None
+        if len(program) > LONGEST:
+            raise ProgramRefused(Verdict(kind="too-long", message=f"the program has {len(program)} characters", hint=f"at most {LONGEST} are taken"))
         self._start(template)
         self._cpu_of_caller = _current_cpu if same_cpu and sys.platform == "linux" else None
         self._cpu = -1
         hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
-        self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), LOAD_SECONDS)
-        confined = self._json(wire.CONFINED, LOAD_SECONDS)  # from here on the program may have had its hands on it
+        self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), START_SECONDS)
+        confined = self._json(wire.CONFINED, START_SECONDS)  # from here on the program may have had its hands on it
         self.level, self.escapes_tried = str(confined.get("level")), int(confined.get("tried", 0))
-        self._confined = True
-        ready = self._json(wire.READY, LOAD_SECONDS)
+        self._confined, self._cpu_before = True, self.spent()[0]
+        ready = self._json(wire.READY, self.profile.wall_seconds)
         self.sparse = frozenset(self._names(ready.get("sparse", [])))
         self.memory = ready.get("memory") is True
 
@@ -119,8 +125,10 @@ class Worker:
         asked = self._asked
         if (prev.shape, curr.shape, action.shape) != (asked.prev.shape, asked.curr.shape, asked.action.shape):
             raise ValueError(f"arrays do not fit: prev {prev.shape}, action {action.shape}, curr {curr.shape}, first {first.shape}, {self.layout.width} columns")
+        if any(event & select.POLLIN for _, event in self._poll_in.poll(0)):
+            raise self._refused("protocol", "an answer came back before the question")
         asked.prev[...], asked.curr[...], asked.action[...], asked.first[...] = prev, curr, action, first
-        self._cpu_before: float | None = None
+        self._cpu_before = None
         if self._cpu_of_caller and (cpu := self._cpu_of_caller()) != self._cpu:
             self._move(cpu)
         self._write(asked.view, self.profile.wall_seconds)
@@ -201,7 +209,7 @@ class Worker:
                 view = view[os.write(self._out, view) :]
             except BlockingIOError:
                 if not self._poll_out.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise self._refused("hung", f"the program took nothing for {seconds:g} s") from None
+                    raise self._silent(seconds) from None
             except BrokenPipeError:
                 return  # `receive` finds out why
 
@@ -209,9 +217,9 @@ class Worker:
         """Names as a worker may give them; anything else is the program's doing."""
         if not isinstance(given, list) or len(given) > MOST_TERMS:
             raise self._refused("too-many-terms" if isinstance(given, list) else "protocol", f"more than {MOST_TERMS} names, or no list of names, came back", "1 to 5 terms are enough")
-        if not all(isinstance(s, str) and 0 < len(s) <= 64 for s in given):
+        if not all(isinstance(s, str) and 0 < len(s) <= 64 and s.isprintable() for s in given):
             raise self._refused("protocol", "the names of the terms came back malformed")
-        return tuple(clean(s) for s in given)
+        return tuple(given)
 
     def _json(self, kind: int, seconds: float) -> dict[str, Any]:
         data = self._frame(kind, seconds)
@@ -251,9 +259,14 @@ class Worker:
     def _read(self, view: memoryview, least: int, seconds: float) -> int:
         """Fill `view` with at least `least` bytes, and with more where they are there at once. Returns how many."""
         got, deadline = 0, time.monotonic() + seconds
+        looked = time.monotonic()
         while got < least:
-            while not self._poll_in.poll(250):
+            ready = self._poll_in.poll(LOOK * 1000)
+            if not ready or time.monotonic() - looked > LOOK:  # an answer that trickles in is looked at as silence is
+                looked = time.monotonic()
                 self._look(deadline, seconds)
+            if not ready:
+                continue
             size = os.readv(self._in, [view[got:]])
             if size == 0:
                 raise self._ended()
@@ -263,16 +276,23 @@ class Worker:
     def _look(self, deadline: float, seconds: float) -> None:
         """Silence: has the program used up its processor time, or is it hung? Processor time decides, so a busy machine rejects nobody."""
         used = self.spent()[0]
-        if self._asked:
+        if self._confined:
+            steps = self._asked.shape[0] if self._asked else 0
             if self._cpu_before is None:
-                self._cpu_before = used - 0.25 if used > 0.25 else 0.0
-            allowed = self.profile.call_cpu_seconds + self._asked.shape[0] * EXTRA_CPU_PER_STEP
+                self._cpu_before = max(0.0, used - LOOK)
+            allowed = self.profile.call_cpu_seconds + steps * EXTRA_CPU_PER_STEP if steps else LOAD_CALLS * self.profile.call_cpu_seconds
             if used - self._cpu_before > allowed:
-                raise self._refused("too-slow", f"one call used more than {allowed:.2g} s of processor time", "whole-array numpy; no loops over rows or cells that grow")
+                what, hint = ("one call", "whole-array numpy; no loops over rows or cells that grow") if steps else ("loading", "nothing may run at import but definitions")
+                raise self._refused("too-slow", f"{what} used more than {allowed:.2g} s of processor time", hint)
         if time.monotonic() > deadline:
-            if used > seconds / 2 or self._asked:
-                raise self._refused("hung", f"no answer within {seconds:g} s", "no waiting and no endless loops")
-            raise self._refused("too-slow", f"loading took more than {seconds:g} s", "nothing may run at import but definitions")
+            raise self._silent(seconds)
+
+    def _silent(self, seconds: float) -> ProgramRefused | MachineFault:
+        """Hung: the program's doing once it runs, the machine's before."""
+        if self._confined:
+            return self._refused("hung", f"no answer within {seconds:g} s", "no waiting and no endless loops")
+        self.close()
+        return MachineFault(f"the reward worker did not start within {seconds:g} s", "a busy machine? fewer --jobs; autoreward doctor")
 
     def _verdict(self, data: bytearray) -> ProgramRefused | MachineFault:
         try:
@@ -280,7 +300,7 @@ class Worker:
         except wire.ProtocolError as error:
             return self._refused("protocol", str(error))
         kind, line = said.get("kind"), said.get("line")
-        message, hint = clean(str(said.get("message", ""))), clean(str(said.get("hint", "")))
+        message, hint = (clean(" ".join(str(text).split())) if isinstance(text := said.get(key), str) else "" for key in ("message", "hint"))
         self.close()
         if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
@@ -297,9 +317,9 @@ class Worker:
         self.close()
         if code == -signal.SIGKILL:
             return MachineFault("the reward worker was killed, and not by us (out of memory?)", "fewer --jobs; then again")
-        if starting and code == 1:
-            return MachineFault("the reward worker does not start", f"try: {sys.executable} -I -c 'import numpy'")
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if starting:
+            return MachineFault(f"the reward worker does not start (exit status {code})", f"try: {sys.executable} -I -c 'import numpy'")
+        name = (signal.strsignal(-code) or f"signal {-code}") if code < 0 else f"exit code {code}"
         return ProgramRefused(Verdict(kind="crash", message=f"the program ended its process ({name})", hint="no exits; arrays of n rows; no recursion without end"))
 
 

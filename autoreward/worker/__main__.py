@@ -8,7 +8,7 @@ import sys
 from autoreward import wire
 from autoreward.state import Layout
 from autoreward.worker.confine import confine
-from autoreward.worker.load import Program, Refusal
+from autoreward.worker.load import Program, Refusal, refused
 
 READ, WRITE = 3, 4  # the protocol's own descriptors, so that a print cannot forge an answer
 
@@ -40,8 +40,8 @@ def main() -> None:
                         _say(wire.NAMES, {"terms": program.terms, "potentials": program.potentials, "broadcast": sorted(program.broadcast)})
                     answer = wire.Answers(*shape)
                 answer.terms[t], answer.before[t], answer.after[t] = terms, before, after
-        except Refusal as refusal:
-            _say(wire.REFUSED, refusal.to_json())
+        except BaseException as error:  # ours, too, may fail where the program replaced something of numpy
+            _say(wire.REFUSED, refused("the program", error).to_json())
             return
         assert answer is not None
         wire.write_all(WRITE, answer.view)

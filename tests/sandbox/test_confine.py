@@ -28,7 +28,7 @@ import numpy as np
 def reward(prev, action, curr, memory):
     ctypes = sys.modules["ctypes"]
     libc = ctypes.CDLL(None, use_errno=True)
-    answered = {}
+    answered = {"none": curr.x}
     for number in NUMBERS:
         ctypes.set_errno(0)
         got = libc.syscall(number, *ARGUMENTS)
@@ -44,7 +44,7 @@ def answered(numbers, arguments: tuple[int, ...], profile: str = "default") -> s
     zeros = np.zeros((1, 2, 1))
     with Worker(text, LAYOUT, ACTION, profile=profile) as worker:
         worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))
-        return {int(name) for name in worker.terms}
+        return {int(name) for name in worker.terms if name != "none"}
 
 
 def listed() -> dict[str, str]:

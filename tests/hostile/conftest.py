@@ -1,0 +1,49 @@
+"""The bench that every file of the suite uses."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoreward.sandbox import Template
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import Bench, hasty_profiles, save
+
+
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hasty")
+    hasty_profiles(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template():
+    with Template() as made:
+        made._start()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def short_probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("probes") / "short.npz", 24)
+
+
+@pytest.fixture(scope="session")
+def long_probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("probes") / "long.npz", 125)
+
+
+@pytest.fixture
+def bench(short_probes: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Short probes and little patience, for programs that may hang."""
+    monkeypatch.chdir(hasty)
+    return Bench(short_probes, template)
+
+
+@pytest.fixture
+def patient(long_probes: Path, template: Template) -> Bench:
+    """The shipped profiles and as many probes as a run uses, for programs that must be accepted."""
+    return Bench(long_probes, template, patient=True)
