@@ -22,11 +22,7 @@ def task(card: TaskCard) -> dict[str, Any]:
         "description": card.description.strip(),
         "success": card.success.means if card.success and card.success.means else " and ".join(c.words() for c in card.success.when) if card.success else "",
         "metric": f"{metric.reduce} of {metric.of} over an episode, to {metric.direction}, about {metric.range[0]:g} .. {metric.range[1]:g}" if metric else "",
-        "constraints": [
-            f"{c.metric.name} at most {c.at_most:g}" if c.at_most is not None else f"{c.metric.name} at least {c.at_least:g}"
-            for c in card.constraints
-            if c.at_most is not None or c.at_least is not None
-        ],
+        "constraints": [f"{c.words()} on average ({c.metric.reduce} of {c.metric.of} over an episode)" for c in card.constraints],
         "ends_at_success": bool(card.success and card.success.ends_episode),
         "endings": card.endings,
         "limit": card.environment.limit,
@@ -85,6 +81,7 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "status": told.status,
         "success": result.success if result else None,
         "metric": result.metric if result else None,
+        "broken": list(result.broken) if result else [],
         "why": result.why if result else "",
         "steps": max(result.steps) if result and result.steps else None,
         "steps_to_80": next(iter(result.steps_to_80), None) if result else None,

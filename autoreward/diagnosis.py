@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoreward.criteria import all_hold
 from autoreward.records import Citation, Diagnostic, Evaluation, Part, TrainingDone
 from autoreward.state import Array
-from autoreward.task import TaskCard, all_hold
+from autoreward.task import TaskCard
 from autoreward.transitions import Trajectories
 
 FLAG_TOGGLES = 4.0  # changes of a flag per episode from which it is being toggled

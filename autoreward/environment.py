@@ -18,9 +18,10 @@ import numpy as np
 from gymnasium import spaces
 
 from autoreward.cards import LocatedCard, require_simulator
+from autoreward.criteria import Metric, all_hold
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State, resolve
-from autoreward.task import Metric, TaskCard, all_hold
+from autoreward.task import TaskCard
 
 
 class CardProblem(UserError):

@@ -75,7 +75,8 @@ def design(tools: Tools) -> Final:
             _tell_best(tools, iteration)
         final = _confirm(tools, _leaders(tools))
     write(run.path / "final.json", final)
-    tools.say("evaluation", "final", winner=final.winner, success=final.arms["winner"].success if final.winner else None)
+    best = final.arms["winner"] if final.winner else None
+    tools.say("evaluation", "final", winner=final.winner, success=best.success if best else None, metric=best.metric if best else None)
     return final
 
 
@@ -199,7 +200,8 @@ def _train(tools: Tools, candidates: Sequence[CandidateFolder]) -> None:
                 (candidate.path / ".6-episodes.tmp").replace(candidate.path / "6-episodes.npz")
                 episodes.unlink()
             write(candidate.path / "6-evaluation.json", result)
-            tools.say("evaluation", "scored", candidate.iteration, candidate.name, success=result.success, low=result.low, high=result.high, steps=done.steps if done else None, why=result.why)
+            numbers = result.model_dump(include={"success", "low", "high", "metric", "broken", "why"})
+            tools.say("evaluation", "scored", candidate.iteration, candidate.name, **numbers, steps=done.steps if done else None)
 
 
 @dataclass(frozen=True)

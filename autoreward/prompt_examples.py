@@ -11,6 +11,7 @@ OUTCOME: dict[str, Any] = {
     "status": "evaluated",
     "success": 0.5,
     "metric": 1.0,
+    "broken": ["energy at most 4: 5.2"],
     "why": "why",
     "steps": 1000,
     "steps_to_80": 800,

@@ -113,12 +113,13 @@ class TrainingDone(Record):
 
 
 class Score(Record):
-    """One trained policy on fresh seeds. Metrics are means over episodes, by name."""
+    """One trained policy on fresh seeds. Metrics are means over episodes, by name; `values` of the card's own metric, by episode."""
 
     seed: int
     episodes: int
     successes: int | None = None
     metrics: dict[str, float] = {}
+    values: tuple[float, ...] = ()
     mean_length: float = 0.0
     terminated_failures: int = 0
     truncations: int = 0
@@ -133,9 +134,12 @@ class Evaluation(Record):
     low: float | None = None
     high: float | None = None
     metric: float | None = None
+    metric_low: float | None = None
+    metric_high: float | None = None
     steps_to_80: tuple[int | None, ...] = ()
     steps: tuple[int, ...] = ()
     constraints_kept: bool = True
+    broken: tuple[str, ...] = ()  # constraints, with the value that broke them
     why: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Statistics of success rates: intervals in which training seeds, not episodes, are the unit of evidence; robust means; steps to a rate."""
+"""Intervals in which training seeds, not episodes, are the unit of evidence: of success rates, and of bounded means; robust means."""
 
 from __future__ import annotations
 
@@ -31,15 +31,51 @@ def interval(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
     if total == 0:
         return 0.0, 1.0
     rate = sum(k for k, _ in counts) / total
-    seeds = len(counts)
+    return wilson(rate, _effective([(k / n, n) for k, n in counts if n], rate * (1 - rate)))
+
+
+def _effective(means: Sequence[tuple[float, int]], variance: float) -> float:
+    """How many independent episodes (mean, episodes) of each seed are worth, where one episode has this variance."""
+    total, seeds = sum(n for _, n in means), len(means)
     if seeds == 1:
-        return wilson(rate, total)
-    between = sum((n / total) ** 2 * (k / n - rate) ** 2 for k, n in counts if n) * seeds / (seeds - 1)
+        return float(total)
+    mean = sum(m * n for m, n in means) / total
+    between = sum((n / total) ** 2 * (m - mean) ** 2 for m, n in means) * seeds / (seeds - 1)
     effective = float(total)
     if between > 0:
-        effective = min(effective, max(1.0, rate * (1 - rate) / between))
+        effective = min(effective, max(1.0, variance / between))
     t = T[seeds - 2] if seeds - 2 < len(T) else Z
-    return wilson(rate, effective * (Z / t) ** 2)
+    return effective * (Z / t) ** 2
+
+
+def bounded_mean(values: Sequence[Sequence[float]], low: float, high: float) -> tuple[float, float]:
+    """95% interval of the mean of numbers in low .. high, from the episodes' values of each training seed. No normality is needed.
+
+    Betting (Waudby-Smith and Ramdas 2023, Theorem 3, hedged capital, predictable plug-in bets): a mean m is kept while nobody could
+    have become 20 times richer by betting against it. As in `interval`, episodes of one agent are a cluster: the log of the capital is
+    scaled by the effective share of episodes. Values outside of the range are taken as its ends.
+    """
+    import numpy as np
+
+    rounds = max((len(v) for v in values), default=0)
+    mixed = np.array([v[k] for k in range(rounds) for v in values if k < len(v)], float)
+    if len(mixed) == 0 or high <= low:
+        return low, high
+    x = np.clip((mixed - low) / (high - low), 0.0, 1.0)
+    n, level = len(x), math.log(2 / 0.05)
+    counts = np.arange(1, n + 1)
+    means = (0.5 + np.cumsum(x)) / (counts + 1)
+    variances = (0.25 + np.cumsum((x - means) ** 2)) / (counts + 1)
+    bets = np.sqrt(2 * level / (n * np.concatenate([[0.25], variances[:-1]])))
+    share = _effective([(float(np.clip((np.mean(v) - low) / (high - low), 0, 1)), len(v)) for v in values if len(v)], max(float(x.var()), 1e-12)) / n
+    grid = np.linspace(0, 1, 2001)[:, None]
+    with np.errstate(divide="ignore"):
+        up = np.log1p(np.minimum(bets, 0.5 / np.maximum(grid, 1e-12)) * (x - grid)).sum(1)
+        down = np.log1p(-np.minimum(bets, 0.5 / np.maximum(1 - grid, 1e-12)) * (x - grid)).sum(1)
+    kept = grid[share * np.maximum(up, down) < level, 0]
+    centre = float(x.mean())
+    ends = (min(centre, float(kept.min())), max(centre, float(kept.max()))) if len(kept) else (centre, centre)
+    return low + ends[0] * (high - low), low + ends[1] * (high - low)
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

@@ -11,74 +11,13 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 from pydantic import Field as _
 
+from autoreward.criteria import Condition, Constraint, Metric, Name, Part, Ref, Success
+
 if TYPE_CHECKING:
-    from autoreward.state import Array, Layout, State
-
-Ref = Annotated[str, _(pattern=r"^[A-Za-z_]\w*(\[\d+\])*$")]
-Name = Annotated[str, _(pattern=r"^[A-Za-z_]\w*$")]
-
-
-class Part(BaseModel):
-    """Base of every part of a card: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Condition(Part):
-    """A comparison of named fields, true or false for each state.
-
-    `within` holds where the Euclidean distance of `field` to `other` (or to `value_at`, or to 0) is at most `value`.
-    A comparison of a vector field holds where it holds for every component.
-    """
-
-    field: Ref
-    op: Literal[">=", "<=", ">", "<", "==", "!=", "within"]
-    value: float | None = None
-    other: Ref | None = None
-    at: tuple[float, ...] | None = None
-
-    @model_validator(mode="after")
-    def _sides(self) -> Condition:
-        if self.op == "within":
-            if self.value is None or (self.other is not None and self.at is not None):
-                raise ValueError("`within` needs `value` (the distance) and at most one of `other` (a field) and `at` (numbers)")
-        elif (self.value is None) == (self.other is None) or self.at is not None:
-            raise ValueError(f"`{self.op}` needs exactly one of `value` (a number) and `other` (a field)")
-        return self
-
-    def holds(self, state: State) -> Array:
-        """(n,) of bool."""
-        import numpy as np
-
-        from autoreward.state import resolve
-
-        left = resolve(state, self.field)
-        if self.op == "within":
-            right = resolve(state, self.other) if self.other else np.asarray(self.at if self.at is not None else 0.0)
-            gap = (left - right).reshape(len(left), -1)
-            return np.asarray(np.sqrt((gap * gap).sum(-1)) <= self.value)
-        right = resolve(state, self.other) if self.other else np.asarray(self.value)
-        compare = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less, "==": np.equal, "!=": np.not_equal}
-        return np.asarray(compare[self.op](left, right).reshape(len(left), -1).all(-1))
-
-    def words(self) -> str:
-        """For people and prompts: `has_key == 1`."""
-        if self.op == "within":
-            return f"distance of {self.field} to {self.other or list(self.at or [0.0])} <= {self.value:g}"
-        return f"{self.field} {self.op} {self.other if self.other else format(self.value, 'g')}"
-
-
-def all_hold(conditions: tuple[Condition, ...], state: State) -> Array:
-    """(n,) of bool: every condition holds."""
-    import numpy as np
-
-    held = np.ones(len(state), bool)
-    for condition in conditions:
-        held &= condition.holds(state)
-    return held
+    from autoreward.state import Layout
 
 
 class Environment(Part):
@@ -146,47 +85,6 @@ class Policy(Part):
 
     input: str = "observation"
     normalize: bool = False
-
-
-class Success(Part):
-    """What counts: conditions on fields, an `info` key, or a trusted predicate `f(state) -> (n,) bool` of `code`."""
-
-    when: tuple[Condition, ...] = ()
-    info: str | None = None
-    predicate: Name | None = None
-    ends_episode: bool = True
-    latches: bool = _(True, description="once reached it counts for the episode; else only if it holds at the end")
-    means: str = _("", description="in words")
-
-    @model_validator(mode="after")
-    def _one(self) -> Success:
-        if sum((bool(self.when), self.info is not None, self.predicate is not None)) != 1:
-            raise ValueError("give exactly one of `when`, `info` and `predicate`")
-        return self
-
-
-class Metric(Part):
-    """A number of an episode, from the environment's own return, an `info` key or a field, over the episode's steps."""
-
-    name: Name
-    of: str = _(pattern=r"^(return|info\.[\w.\-]+|field\.[A-Za-z_]\w*(\[\d+\])*)$")
-    reduce: Literal["sum", "mean", "max", "min", "last"] = "sum"
-    range: tuple[float, float]
-    direction: Literal["maximize", "minimize"] = "maximize"
-
-
-class Constraint(Part):
-    """A bound on a metric's mean over episodes; a candidate that breaks it ranks below every one that keeps it."""
-
-    metric: Metric
-    at_most: float | None = None
-    at_least: float | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Constraint:
-        if (self.at_most is None) == (self.at_least is None):
-            raise ValueError("give exactly one of `at_most` and `at_least`")
-        return self
 
 
 class EvaluationMode(Part):
@@ -303,6 +201,9 @@ class TaskCard(Part):
             raise ValueError(f"fields: a name stands twice: {sorted({n for n in names if names.count(n) > 1})}")
         if self.success is None and self.metric is None:
             raise ValueError("success: a card needs `success`, or `metric`, or both: without one nothing says which agent is better")
+        measured = [m.name for m in [*([self.metric] if self.metric else []), *(c.metric for c in self.constraints)]]
+        if len(set(measured)) < len(measured):
+            raise ValueError(f"constraints: a metric's name stands twice: {sorted({n for n in measured if measured.count(n) > 1})}")
         if self.success is None and self.task_reward == "success":
             raise ValueError("task_reward: a card without `success` needs `task_reward: environment`")
         known = set(names)

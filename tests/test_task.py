@@ -5,9 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from autoreward import cards
+from autoreward.criteria import Condition
 from autoreward.errors import UserError
 from autoreward.state import State
-from autoreward.task import Condition, TaskCard
+from autoreward.task import TaskCard
 
 BASE = {
     "name": "x",

@@ -31,7 +31,8 @@ class Suite(BaseModel):
     options: dict[str, Any] = {}
 
 
-COLUMNS = ("task", "model", "seed", "winner", "success", "low", "high", "by_seed", "steps_to_80", "sparse", "human", "human_steps_to_80", "state")
+COLUMNS: tuple[str, ...] = ("task", "model", "seed", "winner", "success", "low", "high", "by_seed", "steps_to_80", "sparse", "human", "human_steps_to_80", "state")
+COLUMNS += ("metric", "metric_low", "metric_high", "sparse_metric", "human_metric", "broken")
 
 
 def bench(
@@ -89,12 +90,13 @@ def _row(task: str, model: str, seed: int, final: Final | None, state: str) -> d
     row["winner"] = final.winner or ""
     if final.winner and (w := arms.get("winner")):
         row |= {"success": _number(w.success), "low": _number(w.low), "high": _number(w.high)}
-        row["by_seed"] = " ".join(f"{(s.successes or 0) / s.episodes:.2f}" for s in w.scores)
+        row |= {"metric": _number(w.metric), "metric_low": _number(w.metric_low), "metric_high": _number(w.metric_high), "broken": "; ".join(w.broken)}
+        row["by_seed"] = " ".join(f"{s.successes / s.episodes:.2f}" if s.successes is not None else f"{sum(s.values) / len(s.values):.4g}" for s in w.scores)
         row["steps_to_80"] = " ".join(str(s) if s is not None else "never" for s in w.steps_to_80)
     if s := arms.get("sparse"):
-        row["sparse"] = _number(s.success)
+        row |= {"sparse": _number(s.success), "sparse_metric": _number(s.metric)}
     if h := arms.get("human"):
-        row |= {"human": _number(h.success), "human_steps_to_80": " ".join(str(s) if s is not None else "never" for s in h.steps_to_80)}
+        row |= {"human": _number(h.success), "human_metric": _number(h.metric), "human_steps_to_80": " ".join(str(s) if s is not None else "never" for s in h.steps_to_80)}
     return row
 
 

@@ -160,8 +160,15 @@ def _rate(result: Any) -> str:
         reached = [s for s in result.steps_to_80 if s is not None]
         text += f"; 80% after {', '.join(f'{s / 1000:.0f}k' if s is not None else 'never' for s in result.steps_to_80)} steps" if reached else "; 80% never reached"
     if result.metric is not None:
-        text += f"{'; ' if text else ''}metric {result.metric:.4g}"
-    return text
+        text += f"{'; ' if text else ''}metric {result.metric:.4g} (95% interval {result.metric_low:.4g} to {result.metric_high:.4g}; by seed {' '.join(f'{_own(s):.4g}' for s in result.scores)})"
+    for words in result.broken:
+        text += f"\n  breaks a constraint: {words}"
+    return text + (f"\n  {result.why}" if result.why else "")
+
+
+def _own(score: Any) -> float:
+    """A score's mean of the card's own metric."""
+    return sum(score.values) / len(score.values) if score.values else float("nan")
 
 
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:

@@ -54,8 +54,9 @@ class Display:
         self.trainings[label] = data
         if not self.terminal and time.monotonic() - self.told.get(label, self.started) >= 10:
             self.told[label] = time.monotonic()
-            success = data.get("success")
-            self._line(f"{'training':<10} {'':<4} {label}: {int(data.get('steps') or 0):,} steps" + (f", success {success:.0%}" if success is not None else ""))
+            success, metric = data.get("success"), data.get("metric")
+            told = f", success {success:.0%}" if success is not None else f", metric {metric:.4g}" if metric is not None else ""
+            self._line(f"{'training':<10} {'':<4} {label}: {int(data.get('steps') or 0):,} steps{told}")
 
     @staticmethod
     def _told(data: dict[str, Any]) -> str:
@@ -90,9 +91,11 @@ class Display:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False)
-        for name in ("training", "steps", "success", "episode"):
+        measured = any(d.get("metric") is not None for d in self.trainings.values())
+        for name in ("training", "steps", *(("metric",) if measured else ()), "success", "episode"):
             table.add_column(name, justify="left" if name == "training" else "right")
         for label, data in list(self.trainings.items())[-16:]:
             success, length = data.get("success"), data.get("length")
-            table.add_row(Text(clean(label)), f"{int(data.get('steps') or 0):,}", "-" if success is None else f"{success:.0%}", "-" if length is None else f"{length:.0f}")
+            metric = [f"{data['metric']:.4g}" if data.get("metric") is not None else "-"] if measured else []
+            table.add_row(Text(clean(label)), f"{int(data.get('steps') or 0):,}", *metric, "-" if success is None else f"{success:.0%}", "-" if length is None else f"{length:.0f}")
         return table

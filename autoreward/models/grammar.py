@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from autoreward.task import Condition, Hint, Near, TaskCard, numbers
+from autoreward.criteria import Condition
+from autoreward.task import Hint, Near, TaskCard, numbers
 
 Form = Literal["best", "gain", "price", "best+price", "potential"]
 FORMS: tuple[Form, ...] = ("best", "gain", "best+price", "potential", "price")

@@ -30,11 +30,15 @@ def done(out: Path) -> TrainingDone | None:
 
 
 def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
-    """(steps, success rate of training episodes, mean episode length) per window; None where no episode ended, or the card has no success."""
+    """(steps, success rate of training episodes, mean episode length) per window; None where no episode ended.
+
+    On a card without a success the mean of its metric takes the place of the rate.
+    """
     import numpy as np
 
     if not (out / "curve.npz").exists():
         return ()
     data = read_arrays(out / "curve.npz")
-    columns = [data["success"], data["length"]]
+    counted = data["metric"] if "metric" in data and np.isnan(data["success"]).all() else data["success"]
+    columns = [counted, data["length"]]
     return tuple((int(s), *(None if np.isnan(v) else float(v) for v in row)) for s, *row in zip(data["steps"], *columns, strict=True))  # type: ignore[misc]

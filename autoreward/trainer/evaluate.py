@@ -89,6 +89,7 @@ def _score(job: EvaluateJob, card: LocatedCard, code: ModuleType | None, weights
     taken = np.zeros(n, int)
     successes, ended, lengths, truncations, failures = 0, 0, 0, 0, 0
     metrics: dict[str, float] = {}
+    values: list[float] = []
     seen = view.reset()
     while (taken < quota).any() or any(len(k) < q for k, q in zip(venv.kept, venv.quota, strict=True)):
         actions, _ = agent.policy.predict(seen, deterministic=mode.mode == "deterministic")
@@ -104,12 +105,15 @@ def _score(job: EvaluateJob, card: LocatedCard, code: ModuleType | None, weights
             failures += not cut and not won
             for name, value in infos[i]["metrics"].items():
                 metrics[name] = metrics.get(name, 0.0) + value / episodes
+            if card.card.metric:
+                values.append(infos[i]["metrics"][card.card.metric.name])
     venv.close()
     score = Score(
         seed=seed,
         episodes=ended,
         successes=successes if card.card.success else None,
         metrics=metrics,
+        values=tuple(values),
         mean_length=lengths / ended,
         terminated_failures=failures,
         truncations=truncations,

@@ -28,6 +28,7 @@ class Finished:
     length: int
     reward: float
     terms: Array
+    metric: float | None = None
 
 
 @dataclass
@@ -50,6 +51,7 @@ class RewardVec(VecEnvWrapper):
     def __init__(self, venv: VecEnv, card: TaskCard, worker: Worker | None, composition: Composition, record: int = 0) -> None:
         super().__init__(venv)
         self.worker, self.composition, self.gamma = worker, composition, card.training.gamma
+        self.metric = card.metric.name if card.metric else None
         self.picked = columns(card.layout, card.reward_layout)
         self.names: tuple[str, ...] = ()
         self.finished: deque[Finished] = deque(maxlen=100)
@@ -106,7 +108,8 @@ class RewardVec(VecEnvWrapper):
         self.sums = self.sums + shaped
         self.rewards += reward
         for i in np.flatnonzero(dones):
-            episode = Finished(bool(infos[i]["success"]), int(infos[i]["length"]), float(self.rewards[i]), self.sums[i].copy())
+            metric = infos[i]["metrics"][self.metric] if self.metric else None
+            episode = Finished(bool(infos[i]["success"]), int(infos[i]["length"]), float(self.rewards[i]), self.sums[i].copy(), metric)
             self.finished.append(episode)
             self.fresh.append(episode)
             self.ended += 1

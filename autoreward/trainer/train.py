@@ -21,6 +21,7 @@ from autoreward.files import plain, write, write_arrays
 from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
+from autoreward.task import TaskCard
 from autoreward.trainer.rewards import RewardVec
 
 WINDOWS = 50  # rows of the curve over the whole budget
@@ -38,10 +39,12 @@ def environments(card: LocatedCard, code: ModuleType | None, n: int) -> DummyVec
 class Curve(BaseCallback):
     """Keeps the curve, tells progress, and stops when solved or hopeless. Takes no random numbers and evaluates nothing."""
 
-    def __init__(self, rewards: RewardVec, budget: int, solved: float | None, may_give_up: bool) -> None:
+    def __init__(self, rewards: RewardVec, budget: int, card: TaskCard, may_give_up: bool) -> None:
         super().__init__()
-        self.rewards, self.budget, self.solved, self.may_give_up = rewards, budget, solved, may_give_up
-        self.rows: list[tuple[int, float, float, float, Array]] = []
+        self.rewards, self.budget, self.metric = rewards, budget, card.metric
+        self.solved = card.training.solved if card.success else None
+        self.may_give_up = may_give_up and self.solved is not None
+        self.rows: list[tuple[int, float, float, float, float, Array]] = []
         self.next, self.held, self.stopped = budget / WINDOWS, 0, "budget"
         self.first_sums: Array | None = None
         self.steps_to_80: int | None = None
@@ -51,7 +54,14 @@ class Curve(BaseCallback):
     @property
     def rate(self) -> float | None:
         done = self.rewards.finished
-        return float(np.mean([e.success for e in done])) if len(done) >= ENOUGH else None
+        return float(np.mean([e.success for e in done])) if len(done) >= ENOUGH and self.solved is not None else None
+
+    def _good(self) -> bool:
+        """Success at the rate that counts as solved, or, on a card without a success, the metric at its goal."""
+        done, rate = self.rewards.finished, self.rate
+        if self.solved is not None:
+            return rate is not None and rate >= self.solved
+        return self.metric is not None and len(done) >= ENOUGH and self.metric.reached(float(np.mean([e.metric for e in done])))
 
     def _on_step(self) -> bool:
         if self.num_timesteps < self.next and self.num_timesteps < self.budget:
@@ -69,17 +79,18 @@ class Curve(BaseCallback):
         rate = self.rate
         success = float(np.mean([e.success for e in fresh])) if fresh and self.solved is not None else np.nan
         length = float(np.mean([e.length for e in fresh])) if fresh else np.nan
-        self.rows.append((self.num_timesteps, success, length, float(np.mean([e.reward for e in fresh])) if fresh else np.nan, terms))
+        metric = float(np.mean([e.metric for e in fresh])) if fresh and self.metric else np.nan
+        self.rows.append((self.num_timesteps, success, length, float(np.mean([e.reward for e in fresh])) if fresh else np.nan, metric, terms))
         self.any_success = self.any_success or any(e.success for e in fresh)
         for name, value in zip(self.rewards.names, terms, strict=True):
             self.logger.record(f"terms/{name}", float(value))
         self.logger.record("rollout/success", success)
-        self._tell(rate, length)
-        if self.solved is None:
-            return True
+        if self.metric:
+            self.logger.record(f"rollout/{self.metric.name}", metric)
+        self._tell(rate, length, metric)
         if self.steps_to_80 is None and rate is not None and rate >= 0.8:
             self.steps_to_80 = self.num_timesteps
-        self.held = self.held + 1 if rate is not None and rate >= self.solved else 0
+        self.held = self.held + 1 if self._good() else 0
         if self.held >= HELD:
             self.stopped = "solved"
         elif self.may_give_up and not self.any_success and self.num_timesteps >= HOPELESS_AFTER * self.budget and not self._rising():
@@ -95,16 +106,17 @@ class Curve(BaseCallback):
             return True
         return bool(np.nanmean(last) > np.nanmean(before) + 0.02 * (np.nanmax(returns) - np.nanmin(returns)))
 
-    def _tell(self, rate: float | None, length: float) -> None:
+    def _tell(self, rate: float | None, length: float, metric: float) -> None:
         if time.monotonic() - self.told >= PROGRESS_SECONDS:
             self.told = time.monotonic()
-            success = rate if self.solved is not None else None
-            print(json.dumps({"steps": self.num_timesteps, "success": success, "length": None if np.isnan(length) else length}), flush=True)
+            known = {k: v for k, v in (("length", length), ("metric", metric)) if not np.isnan(v)}
+            print(json.dumps({"steps": self.num_timesteps, "success": rate, "length": None, **known}), flush=True)
 
     def save(self, path: Path) -> None:
         width = len(self.rewards.names)
-        terms = np.stack([r[4] if len(r[4]) == width else np.full(width, np.nan) for r in self.rows]) if self.rows else np.zeros((0, width))
-        parts = {name: np.array([r[k] for r in self.rows], np.float64) for k, name in enumerate(("steps", "success", "length", "reward"))}
+        terms = np.stack([r[-1] if len(r[-1]) == width else np.full(width, np.nan) for r in self.rows]) if self.rows else np.zeros((0, width))
+        columns = ("steps", "success", "length", "reward", *(("metric",) if self.metric else ()))
+        parts = {name: np.array([r[k] for r in self.rows], np.float64) for k, name in enumerate(columns)}
         write_arrays(path, {**parts, "terms": terms, "names": np.array(self.rewards.names, str)})
 
     def term_curves(self) -> tuple[TermCurve, ...]:
@@ -137,7 +149,7 @@ def train(job: TrainJob) -> None:
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
         agent.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]) if job.tensorboard else configure(None, []))
         success = card.card.success is not None
-        curve = Curve(rewards, budget, card.card.training.solved if success else None, may_give_up=success and program is not None)
+        curve = Curve(rewards, budget, card.card, may_give_up=program is not None)
         refusal = None
         try:
             agent.learn(budget, callback=curve)

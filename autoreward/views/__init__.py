@@ -68,6 +68,9 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "low": result.low if result else None,
         "high": result.high if result else None,
         "metric": result.metric if result else None,
+        "metric_low": result.metric_low if result else None,
+        "metric_high": result.metric_high if result else None,
+        "broken": list(result.broken) if result else [],
         "steps": list(result.steps) if result else [],
         "steps_to_80": list(result.steps_to_80) if result else [],
         "why": result.why if result and not result.ok else "; ".join(v.message for v in verdicts if v.severity == "refuse") if state == "rejected" else "",
@@ -79,7 +82,7 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
 
 
 def rate(result: Evaluation | dict[str, Any] | None) -> str:
-    """`97% (93% to 99%), 80% after 65k, 70k steps`"""
+    """`97% (93% to 99%), 80% after 65k, 70k steps; metric 3.1 (2.9 to 3.3); breaks energy at most 4: 5.2`"""
     if result is None:
         return "-"
     data = result.model_dump() if isinstance(result, Evaluation) else result
@@ -90,7 +93,10 @@ def rate(result: Evaluation | dict[str, Any] | None) -> str:
         if reached:
             parts.append(f"80% after {', '.join(reached)} steps")
     if data.get("metric") is not None:
-        parts.append(f"metric {data['metric']:.4g}")
+        between = f" ({data['metric_low']:.4g} to {data['metric_high']:.4g})" if data.get("metric_low") is not None else ""
+        parts.append(f"metric {data['metric']:.4g}{between}")
+    parts += [f"breaks {words}" for words in data.get("broken", ())]
+    parts += [data["why"]] if parts and data.get("why") else []
     return "; ".join(parts) or data.get("why") or "-"
 
 

@@ -43,12 +43,23 @@ def _(text: Any) -> str:
 
 def _head(run: Run, data: dict[str, Any]) -> str:
     card = run.header.card
-    success = (card.get("success") or {}).get("means") or ""
+    counts = [f"<b>Success:</b> {_((card.get('success') or {}).get('means') or 'see the card')}"] if card.get("success") else []
+    counts += [f"<b>Metric:</b> {_(_metric(card['metric']))}, to {_(card['metric'].get('direction', 'maximize'))}"] if card.get("metric") else []
+    counts += [f"<b>Constraint:</b> {_(_bound(c))}" for c in card.get("constraints") or ()]
     unsafe = "" if data["sandbox"] == "default" else f"<p class='warn'>Reward programs ran with the sandbox profile <b>{_(data['sandbox'])}</b>.</p>"
     return (
         f"<h1>{_(card.get('title', data['task']))}</h1><p class='muted'>run {_(data['name'])}, {_(data['model'])}, seed {data['seed']}, {_(data['state'])}</p>{unsafe}"
-        f"<p>{_(card.get('description', ''))}</p><p><b>Success:</b> {_(success)}</p>"
+        f"<p>{_(card.get('description', ''))}</p><p>{'<br>'.join(counts)}</p>"
     )
+
+
+def _metric(metric: dict[str, Any]) -> str:
+    return f"{metric['name']} ({metric.get('reduce', 'sum')} of {metric['of']} over an episode)"
+
+
+def _bound(constraint: dict[str, Any]) -> str:
+    most = constraint.get("at_most")
+    return f"{_metric(constraint['metric'])} at {'most' if most is not None else 'least'} {most if most is not None else constraint.get('at_least')}"
 
 
 def _confirmation(run: Run, data: dict[str, Any]) -> str:
@@ -57,31 +68,48 @@ def _confirmation(run: Run, data: dict[str, Any]) -> str:
         return f"<h2>Not finished</h2><p>Go on: <code>autoreward resume {_(data['path'])}</code></p>"
     if not final["winner"]:
         return f"<h2>No program came through</h2><p>{_(final['why'])}</p>"
-    rows = []
+    rows, card = [], run.header.card
     for arm, result in final["arms"].items():
-        value = result.get("success")
+        value = _share(result, card)
         bar = f"<span class='bar'><span style='width:{100 * value:.0f}%;background:{COLOURS.get(arm, '#888')}'></span></span>" if value is not None else ""
-        seeds = " ".join(f"{(s['successes'] or 0) / s['episodes']:.2f}" for s in result["scores"])
+        seeds = " ".join(_by_seed(s) for s in result["scores"])
         rows.append(f"<tr><td>{_(arm)}</td><td>{bar}</td><td>{_(rate(result))}</td><td class='number'>{seeds}</td></tr>")
     hints = "<p class='muted'>The card's hints were used.</p>" if data["hints_used"] else ""
     return (
         f"<h2>Confirmed on new seeds and new episodes</h2><p>Winner: program {_(final['winner'])}. Intervals are 95%, over training seeds.</p>"
-        f"<table><tr><th>reward</th><th></th><th>success (95% interval)</th><th class='number'>by seed</th></tr>{''.join(rows)}</table>{hints}{_chart(run)}"
+        f"<table><tr><th>reward</th><th></th><th>{'success' if card.get('success') else 'metric'} (95% interval)</th><th class='number'>by seed</th></tr>{''.join(rows)}</table>{hints}{_chart(run)}"
     )
 
 
-def _curves(folder: Path) -> list[tuple[Any, Any]]:
+def _share(result: dict[str, Any], card: dict[str, Any]) -> float | None:
+    """How long a bar is drawn: success, or where the metric lies in its range."""
+    if result.get("success") is not None or result.get("metric") is None:
+        return result.get("success")
+    low, high = card["metric"]["range"]
+    return min(1.0, max(0.0, (result["metric"] - low) / (high - low)))
+
+
+def _by_seed(score: dict[str, Any]) -> str:
+    if score.get("successes") is not None:
+        return f"{score['successes'] / score['episodes']:.2f}"
+    return f"{np.mean(score['values']):.4g}" if score.get("values") else "-"
+
+
+def _curves(folder: Path, column: str) -> list[tuple[Any, Any]]:
     found = []
     for path in sorted(folder.glob("seed-*/curve.npz")):
         data = read_arrays(path)
-        keep = np.isfinite(data["success"])
-        found.append((data["steps"][keep], data["success"][keep]))
-    return [c for c in found if len(c[0])]
+        if column in data and (keep := np.isfinite(data[column])).any():
+            found.append((data["steps"][keep], data[column][keep]))
+    return found
 
 
 def _chart(run: Run) -> str:
-    """Success of training episodes over steps: mean over seeds, and the range of the seeds."""
-    arms = {name: _curves(run.path / "final" / name) for name in COLOURS}
+    """Success (or the metric) of training episodes over steps: mean over seeds, and the range of the seeds."""
+    card = run.header.card
+    column = "success" if card.get("success") else "metric"
+    bottom, ceiling = (0.0, 1.0) if card.get("success") else card["metric"]["range"]
+    arms = {name: _curves(run.path / "final" / name, column) for name in COLOURS}
     arms = {name: curves for name, curves in arms.items() if curves}
     if not arms:
         return ""
@@ -89,18 +117,22 @@ def _chart(run: Run) -> str:
     wide, high, left, top = 760.0, 240.0, 46.0, 14.0
 
     def place(x: float, y: float) -> str:
-        return f"{left + x / most * wide:.1f},{top + (1 - y) * high:.1f}"
+        share = min(1.0, max(0.0, (y - bottom) / (ceiling - bottom)))
+        return f"{left + x / most * wide:.1f},{top + (1 - share) * high:.1f}"
+
+    def label(tick: float) -> str:
+        return f"{tick:.0%}" if column == "success" else f"{bottom + tick * (ceiling - bottom):.4g}"
 
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = top + (1 - tick) * high
-        parts.append(f"<line x1='{left}' x2='{left + wide}' y1='{y:.1f}' y2='{y:.1f}' stroke='#e8ecee'/><text x='4' y='{y + 4:.1f}'>{tick:.0%}</text>")
+        parts.append(f"<line x1='{left}' x2='{left + wide}' y1='{y:.1f}' y2='{y:.1f}' stroke='#e8ecee'/><text x='4' y='{y + 4:.1f}'>{label(tick)}</text>")
     for tick in np.linspace(0, most, 6):
         parts.append(f"<text x='{left + tick / most * wide:.1f}' y='{top + high + 18}' text-anchor='middle'>{tick / 1000:.0f}k</text>")
     legend = []
     for k, (name, curves) in enumerate(arms.items()):
         grid = np.linspace(0, max(float(c[0][-1]) for c in curves), 120)
-        values = np.stack([np.interp(grid, x, y, left=0.0) for x, y in curves])
+        values = np.stack([np.interp(grid, x, y, left=0.0 if card.get("success") else None) for x, y in curves])
         mean, low, highest = values.mean(0), values.min(0), values.max(0)
         around = " ".join(place(x, y) for x, y in zip(grid, highest, strict=True)) + " " + " ".join(place(x, y) for x, y in zip(grid[::-1], low[::-1], strict=True))
         line = " ".join(place(x, y) for x, y in zip(grid, mean, strict=True))
@@ -108,8 +140,8 @@ def _chart(run: Run) -> str:
         parts.append(f"<polygon points='{around}' fill='{colour}' opacity='.14'/><polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
         legend.append(f"<rect x='{left + 10 + 110 * k}' y='{top + high + 30}' width='14' height='4' fill='{colour}'/><text x='{left + 30 + 110 * k}' y='{top + high + 36}'>{name}</text>")
     return (
-        f"<svg viewBox='0 0 {left + wide + 20} {top + high + 48}' width='100%' role='img' aria-label='success over steps'>{''.join(parts)}{''.join(legend)}</svg>"
-        "<p class='muted'>Success of training episodes over environment steps: mean and range over training seeds. A curve ends where the training was stopped as solved.</p>"
+        f"<svg viewBox='0 0 {left + wide + 20} {top + high + 48}' width='100%' role='img' aria-label='{column} over steps'>{''.join(parts)}{''.join(legend)}</svg>"
+        f"<p class='muted'>{column.capitalize()} of training episodes over environment steps: mean and range over training seeds. A curve ends where the training was stopped as solved.</p>"
     )
 
 
@@ -127,7 +159,7 @@ def _candidates(run: Run, data: dict[str, Any]) -> str:
         code = f"<details><summary>program</summary><pre>{_(folder.program)}</pre></details>" if folder.program else ""
         told = rate(c) if c["success"] is not None or c["metric"] is not None else c["state"]
         rows.append(f"<tr><td>{_(c['id'])}</td><td>{_(c['state'])}</td><td>{_(told)}</td><td><ul>{listed}</ul>{code}</td></tr>")
-    return f"<h2>Every candidate</h2><table><tr><th></th><th>state</th><th>success in the search</th><th>what became of it</th></tr>{''.join(rows)}</table>"
+    return f"<h2>Every candidate</h2><table><tr><th></th><th>state</th><th>in the search</th><th>what became of it</th></tr>{''.join(rows)}</table>"
 
 
 def _about(run: Run, data: dict[str, Any]) -> str:
