@@ -9,7 +9,7 @@ from autoreward.sandbox import Template
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Bench, hasty_profiles, save  # noqa: E402
+from harness import Bench, hasty_profiles, save
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,13 @@ def bench(short_probes: Path, template: Template, hasty: Path, monkeypatch: pyte
     """Short probes and little patience, for programs that may hang."""
     monkeypatch.chdir(hasty)
     return Bench(short_probes, template)
+
+
+@pytest.fixture
+def brief(tmp_path: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A few steps only: the limit of a call grows with its steps."""
+    monkeypatch.chdir(hasty)
+    return Bench(save(tmp_path / "brief.npz", 4), template)
 
 
 @pytest.fixture

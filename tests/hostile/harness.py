@@ -47,7 +47,7 @@ HEAD = "import numpy as np\n\n"
 PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "quick-unsafe"}
 JAILS = ("template", "cold", "bwrap")
 LIMIT = 12.0  # seconds of wall time that no case may take, on a loaded machine, at the patience below
-WALL, CPU = 1.5, 0.6
+WALL, CPU = 2.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,11 @@ GOOD = reward('return {"closer": np.linalg.norm(prev.pos - prev.goal, axis=-1) -
 
 def case(name: str, text: str, lint: str, check: str, twin: str = GOOD) -> Case:
     """`text` and `twin` may be bodies of reward()."""
-    return Case(name, text if "\ndef " in text or "def reward" in text else reward(text), lint, check, twin if "def " in twin else reward(twin))
+    return Case(name, _whole(text), lint, check, _whole(twin))
+
+
+def _whole(text: str) -> str:
+    return text if "def reward(" in text or "def potential(" in text else reward(text)
 
 
 def transitions(steps: int, n: int = 8, seed: int = 0) -> dict[str, np.ndarray]:

@@ -53,7 +53,13 @@ CASES = [
     Case("MEMORY that is huge", GOOD + "\nMEMORY = {'p': np.zeros(1 << 26)}\n", "", "memory", GOOD + "\nMEMORY = {'p': np.zeros(4)}\n"),
     Case("SPARSE is a number", GOOD + "\nSPARSE = 5\n", "", "load", GOOD + "\nSPARSE = ('closer')\n"),
     Case("SPARSE without end", GOOD + "\nSPARSE = iter(int, 1)\n", "", "load", GOOD + "\nSPARSE = ['closer']\n"),
-    Case("names at load time", "MEMORY = {'n': 0.0}\n" + reward("memory['n'] = memory['m']\nreturn {'a': memory['n']}"), "", "exception", "MEMORY = {'n': 0.0}\n" + reward("memory['n'] = memory['n'] + 1\nreturn {'a': memory['n']}")),
+    Case(
+        "names at load time",
+        "MEMORY = {'n': 0.0}\n" + reward("memory['n'] = memory['m']\nreturn {'a': memory['n']}"),
+        "",
+        "exception",
+        "MEMORY = {'n': 0.0}\n" + reward("memory['n'] = memory['n'] + 1\nreturn {'a': memory['n']}"),
+    ),
 ]
 
 
