@@ -133,8 +133,8 @@ class Worker:
         k, p = len(self.terms), len(self.potentials)
         data = self._frame(wire.ANSWER, seconds, steps * n * (k + 2 * p) * 8)
         values = np.frombuffer(bytearray(data), np.float64)
-        if not np.isfinite(values).all():
-            raise self._refused("not-finite", "an answer holds numbers that are not finite")
+        if not (np.abs(values) <= wire.LARGEST).all():
+            raise self._refused("not-finite", f"an answer holds numbers that are not finite, or above {wire.LARGEST:g}")
         a, b = steps * n * k, steps * n * (k + p)
         return Answer(values[:a].reshape(steps, n, k), values[a:b].reshape(steps, n, p), values[b:].reshape(steps, n, p))
 
@@ -251,7 +251,7 @@ class Worker:
         if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
         known = kind if isinstance(kind, str) and kind in KINDS else "exception"
-        return ProgramRefused(Verdict(kind=known, line=line if isinstance(line, int) and 0 < line < 10**6 else None, message=message, hint=hint))
+        return ProgramRefused(Verdict(kind=known, line=line if isinstance(line, int) and 0 < line < 10**6 else None, message=message or "it was refused, and no reason came back", hint=hint))
 
     def _refused(self, kind: str, message: str, hint: str = "") -> ProgramRefused:
         self.close()

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from autoreward.state import Array, Layout, State
+from autoreward.wire import LARGEST
 
 FILE = "program.py"
 NUMBERS = "biuf"  # kinds of numpy types that are real numbers or flags
-LARGEST = 1e30  # rewards are float32 in training, where 3e38 is infinite
 
 
 class Refusal(Exception):

@@ -15,13 +15,12 @@ PROBES = [
     Probe("process_vm_readv", IOVEC + "b = ctypes.create_string_buffer(16)\nmine, theirs = V(ctypes.addressof(b), 5), V(@ADDRESS@, 5)\nlibc.process_vm_readv(@PID@, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)\ngot = float(b.value)"),
     Probe("process_vm_writev", IOVEC + "b = ctypes.create_string_buffer(b'73519')\nmine, theirs = V(ctypes.addressof(b), 5), V(@ADDRESS@, 5)\ngot = float(libc.process_vm_writev(@PID@, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0) == 5)"),
     Probe("ptrace", "if libc.ptrace(0x4206, @PID@, 0, 0) == 0:\n    got = 1.0\n    libc.ptrace(17, @PID@, 0, 0)"),
-    Probe("its own environment", "got = float(len(os.environ) > 0 and os.environ.get('LC_ALL') is not None) if not os.getppid() < 0 and os.path.exists('/') else 0.0"),
     Probe("a list of all processes", "got = float(len([d for d in os.listdir('/proc') if d.isdigit()]))"),
     Probe("who runs it", "import pwd\ngot = float(len(pwd.getpwuid(os.getuid()).pw_name))"),
     Probe("the machine's name", "got = float(len(os.uname().nodename))"),
     Probe("the machine's load", "got = 1.0 + os.getloadavg()[0]"),
     Probe("the parent's number", "got = float(os.getppid() > 0)"),
-    Probe("kernel messages", "n = libc.klogctl(10, 0, 0)\ngot = float(n) if n > 0 else -1.0 * (ctypes.get_errno() != 1 or True)"),
+    Probe("kernel messages", "got = 1.0 if libc.klogctl(10, 0, 0) >= 0 else -1.0 * (os.getppid() > 0)"),
     # network
     Probe("TCP", "s = socket.create_connection(('127.0.0.1', @PORT@), 1)\ngot = 1.0"),
     Probe("TCP without waiting", "s = socket.socket()\ns.setblocking(False)\ns.connect_ex(('127.0.0.1', @PORT@))\ngot = 1.0"),
@@ -46,7 +45,7 @@ PROBES = [
     Probe("the old system call socketcall's kin", "got = float(libc.socket(2, 2, 0) > 0)"),
     Probe("urllib", "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:@PORT@', timeout=0.2)"),
     Probe("asyncio", "import asyncio\nasyncio.run(asyncio.open_connection('127.0.0.1', @PORT@))\ngot = 1.0"),
-    Probe("io_uring", "b = ctypes.create_string_buffer(120)\nr = libc.syscall(425, 1, b)\ngot = 1.0 if r >= 0 else -1.0 * (ctypes.get_errno() in (1, 38) and os.getppid() > 0)"),
+    Probe("io_uring", "got = 1.0 if libc.syscall(425, 1, ctypes.create_string_buffer(120)) >= 0 else -1.0 * (os.getppid() > 0)"),
 ]
 
 
