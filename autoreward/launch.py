@@ -159,6 +159,9 @@ def reaches(run: Run) -> list[str]:
 def trust(run: Run, given: bool) -> None:
     """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well."""
     if not _seen(run).exists():
+        for folder, folders, files in os.walk(run.path):
+            if links := [name for name in (*folders, *files) if (Path(folder) / name).is_symlink()]:
+                raise UserError(f"{Path(folder) / links[0]} is a link, and going on might write through it", "remove it: a run's own folder holds none", REFUSED)
         if not given and (found := reaches(run)):
             raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: autoreward resume {run.path} --trust", REFUSED)
         write(_seen(run), "")

@@ -23,6 +23,7 @@ MOST = 20  # findings; a reader mends the first ones
 # What a program may import: numpy and math is what prompts say; the rest computes, holds nothing, and is loaded in the jail anyway.
 MODULES = {"numpy", "math", "numpy.fft", "numpy.linalg", "numpy.ma", "numpy.polynomial", "numpy.typing", "__future__", "typing"}
 MODULES |= {"abc", "collections", "collections.abc", "dataclasses", "enum", "functools", "itertools", "numbers", "operator"}
+HARMLESS = {"__init__", "__name__", "__doc__"}
 GREEK = set("αβγδεζηθλμξπστφχψωΓΔΘΛΞΠΣΦΨΩ")  # the letters of formulas; those that look like Latin ones are not among them
 COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 PLAIN = set(string.ascii_letters + string.digits + "_")
@@ -145,7 +146,7 @@ def _statement(node: ast.AST) -> list[Verdict]:
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BANNED_CALLS:
         return [_refuse("forbidden-call", line, f"{node.func.id}() has no place in a reward program", "compute with numpy and return named terms")]
     elif isinstance(node, ast.Attribute):
-        if node.attr.startswith("__") and node.attr.endswith("__"):
+        if node.attr.startswith("__") and node.attr.endswith("__") and node.attr not in HARMLESS:
             return [_refuse("forbidden-name", line, f"{node.attr} has no place in a reward program")]
         if isinstance(node.value, ast.Name) and node.value.id in ("np", "numpy") and node.attr in BANNED_NUMPY:
             why = "a reward is the same for the same transition" if node.attr == "random" else "no files and no internals"
@@ -192,7 +193,7 @@ def _mutations(name: str, function: Function, shared: set[str]) -> list[Verdict]
     """State that outlives an episode: a change of a module's table, of a function's attribute, of a default argument."""
     arguments = [*function.args.posonlyargs, *function.args.args]
     lasting = {a.arg for a, d in zip(reversed(arguments), reversed(function.args.defaults), strict=False) if isinstance(d, (ast.List, ast.Dict, ast.Set, ast.Call))}
-    own = {a.arg for a in arguments} | {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    own = {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)} | {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     outer = (shared - own) | lasting
     found = []
     for node in ast.walk(function):

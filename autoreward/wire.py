@@ -10,9 +10,12 @@ Imported on both sides of the jail; standard library and numpy only.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from typing import Any
+
+import numpy as np
 
 HELLO, STEPS, READY, NAMES, ANSWER, REFUSED, CONFINED = 1, 2, 3, 4, 5, 6, 7
 HEADER = struct.Struct("<BI")
@@ -24,6 +27,43 @@ LARGEST = 1e30  # of an answered number: rewards are float32 in training, where 
 
 class ProtocolError(Exception):
     """The other side sent what no honest side sends, or went away in the middle of a frame."""
+
+
+class Steps:
+    """The frame of T steps of n rows: one buffer, with views `prev`, `curr` (T, n, width), `action` (T, n, *row), `first` (T, n) into it."""
+
+    def __init__(self, steps: int, n: int, width: int, row: tuple[int, ...], integer: bool) -> None:
+        self.shape, count = (steps, n), steps * n
+        numbers = count * width
+        buffer, self.view, place = _buffer(STEPS, SHAPE.size + count * (16 * width + 8 * math.prod(row) + 1))
+        SHAPE.pack_into(self.view, HEADER.size, steps, n)
+        place += SHAPE.size
+        self.prev = np.frombuffer(buffer, np.float64, numbers, place).reshape(steps, n, width)
+        self.curr = np.frombuffer(buffer, np.float64, numbers, place + 8 * numbers).reshape(steps, n, width)
+        place += 16 * numbers
+        self.action = np.frombuffer(buffer, np.int64 if integer else np.float64, count * math.prod(row), place).reshape(steps, n, *row)
+        self.first = np.frombuffer(buffer, np.bool_, count, place + self.action.nbytes).reshape(steps, n)
+
+
+class Answers:
+    """The frame of an answer: one buffer, with views `terms` (T, n, k), `before` and `after` (T, n, p), and all `values` of them."""
+
+    def __init__(self, steps: int, n: int, k: int, p: int) -> None:
+        self.shape, count = (steps, n, k, p), steps * n
+        buffer, self.view, place = _buffer(ANSWER, 8 * count * (k + 2 * p))
+        self.values = np.frombuffer(buffer, np.float64, count * (k + 2 * p), place)
+        self.terms = self.values[: count * k].reshape(steps, n, k)
+        self.before = self.values[count * k : count * (k + p)].reshape(steps, n, p)
+        self.after = self.values[count * (k + p) :].reshape(steps, n, p)
+
+
+def _buffer(kind: int, length: int) -> tuple[bytearray, memoryview, int]:
+    """Bytes of a frame, its view with the header filled in, and where in the bytes its content begins: so that its doubles are aligned."""
+    skipped = -HEADER.size % 8
+    buffer = bytearray(skipped + HEADER.size + length)
+    view = memoryview(buffer)[skipped:]
+    HEADER.pack_into(view, 0, kind, length)
+    return buffer, view, skipped + HEADER.size
 
 
 def pack(kind: int, *parts: bytes | memoryview) -> bytes:
@@ -60,7 +100,7 @@ def read_exactly(descriptor: int, count: int) -> bytearray:
     return buffer
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -70,6 +70,16 @@ def test_a_card_out_of_the_run_directory_is_asked_for(stranger, tmp_path):
         launch.trust(stranger(card_path=str(tmp_path / "corridor.yaml")), False)
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_run_with_a_link_in_it_is_not_written_through(stranger, tmp_path, folder):
+    run = stranger()
+    outside = tmp_path / "outside"
+    outside.mkdir() if folder else outside.write_text("mine")
+    (run.path / "iteration-9").symlink_to(outside)
+    with pytest.raises(UserError, match="iteration-9 is a link"):
+        launch.trust(run, True)
+
+
 def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOREWARD_CACHE", str(tmp_path / "cache"))
     run = launch.start(launch.Options("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"), launch.model_options({}))

@@ -21,6 +21,7 @@ Header = Annotated[list[str] | None, Option("--header", metavar="NAME: VALUE", h
 KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
 Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
 Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
+Unsafe = Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")]
 SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 
@@ -49,7 +50,7 @@ def design(
     key_command: KeyCommand = None,
     prices: Prices = None,
     sandbox: Sandbox = "default",
-    unsafe_no_sandbox: Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")] = False,
+    unsafe_no_sandbox: Unsafe = False,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     name: Annotated[str | None, Option(help="name of the run's folder below ./runs")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="print calls, steps and money, and stop")] = False,
@@ -197,6 +198,7 @@ def check(
     program: Annotated[Path, Argument(help="a reward program")],
     task: Annotated[str, Option(help="the task it is for")],
     sandbox: Sandbox = "default",
+    unsafe_no_sandbox: Unsafe = False,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     as_json: Json = False,
 ) -> None:
@@ -207,7 +209,7 @@ def check(
 
     card = find(task)
     require_simulator(card.card)
-    result = trials.check_program(program_text(program), card, sandbox, Engine(1, trainer_python))
+    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python))
     if as_json:
         print(result.model_dump_json(indent=1))
     else:
@@ -230,6 +232,7 @@ def train(
     jobs: Jobs = None,
     device: Annotated[str, Option(help="auto, cpu, cuda")] = "auto",
     sandbox: Sandbox = "default",
+    unsafe_no_sandbox: Unsafe = False,
     out: Annotated[Path | None, Option(help="folder for curves and weights [default: runs/train-TASK-...]", show_default=False)] = None,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     setting: Set = None,
@@ -252,7 +255,8 @@ def train(
         raise UserError(f"the card {card.card.name} has no human program", "name a file instead, or `sparse`")
     if path is not None:
         program_text(path)
-    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=sandbox, trainer_python=trainer_python, settings=_settings(setting))
+    jail = "unsafe" if unsafe_no_sandbox else sandbox
+    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=_settings(setting))
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     with Display(None) as display:
         result = trials.train_program(path, options, card, seeds, place, Engine(jobs or launch.cores(), trainer_python), display.progress)

@@ -20,7 +20,7 @@ def examine() -> list[Line]:
     lines: list[Line] = [("Python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.system()} {platform.release()}")]
     for name in ("autoreward-rl", "numpy", "gymnasium", "stable-baselines3", "torch", "litellm", "openai"):
         lines.append(_package(name, True))
-    lines.append(_jail())
+    lines += _jail()
     lines.append(_gpu())
     for extra, module in (("minigrid", "minigrid"), ("mujoco", "mujoco"), ("robotics", "gymnasium_robotics"), ("metaworld", "metaworld"), ("contrib", "sb3_contrib"), ("tensorboard", "tensorboard")):
         there = find_spec(module) is not None
@@ -38,7 +38,21 @@ def _package(name: str, needed: bool) -> Line:
         return name, False if needed else None, "not installed"
 
 
-def _jail() -> Line:
+def _jail() -> list[Line]:
+    """Every boundary is really set up around a program, and really tried: a worker that can get out refuses to start."""
+    level, why = _reached("default")
+    if level is None:
+        lines: list[Line] = [("reward sandbox", False, f"{why}. {_advice()}")]
+    elif level.startswith("seccomp "):
+        lines = [("reward sandbox", True, f"{level}. This kernel has no Landlock (5.13 and newer, CONFIG_SECURITY_LANDLOCK): one wall in place of two; for a second one: --sandbox bwrap")]
+    else:
+        lines = [("reward sandbox", True, level)]
+    level, why = _reached("bwrap")
+    lines.append(("  in bubblewrap", True if level else None, f"{level} (--sandbox bwrap)" if level else f"{why}; not needed where the line above is ok"))
+    return lines
+
+
+def _reached(profile: str) -> tuple[str | None, str]:
     import numpy as np
 
     from autoreward.errors import UserError
@@ -47,12 +61,21 @@ def _jail() -> Line:
     from autoreward.task import Action
 
     try:
-        with Worker(PROBE, Layout(("x",), ((),)), Action(type="discrete", n=2, shape=(), meaning="-")) as worker:
+        with Worker(PROBE, Layout(("x",), ((),)), Action(type="discrete", n=2, shape=(), meaning="-"), profile=profile) as worker:
             x = np.ones((1, 1, 1))
             worker.ask(x, np.zeros((1, 1)), x, np.ones((1, 1), bool))
-            return "reward sandbox", True, worker.level
-    except (UserError, ProgramRefused, OSError) as error:
-        return "reward sandbox", False, f"{error}; --unsafe-no-sandbox runs programs without it"
+            return f"{worker.level} ({worker.escapes_tried} ways out tried, none open)", ""
+    except UserError as error:
+        return None, f"{error}{f' ({error.hint})' if error.hint and 'doctor' not in error.hint else ''}"
+    except (ProgramRefused, OSError) as error:
+        return None, str(error)
+
+
+def _advice() -> str:
+    """What to do where there is no boundary."""
+    if sys.platform == "win32":
+        return "Use WSL2: docs/cli.md, 'Windows'"
+    return "A kernel with seccomp (3.17 and newer) is needed, and a container that lets programs use it; --unsafe-no-sandbox runs programs without a boundary, and says so in the run"
 
 
 def _gpu() -> Line:

@@ -21,6 +21,7 @@ KEPT = 16 << 20  # bytes that a program may keep over half of the probes
 SLOW = 0.002  # seconds of processor time per vector step
 UNITLESS = {"", "-", "flag", "code"}
 TINY = 1e-6  # a term that never gets larger
+ALONE = 3  # one row is asked alone for a third of its steps: a vector step costs the same for one row as for many
 FLAT = 0.95  # share of probes at one end of a term's range from which it is saturated
 
 
@@ -51,15 +52,16 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
         return Worker(program, card.reward_layout, card.action, profile=sandbox, template=template)
 
     try:
-        with start() as worker, start() as other:
-            worker.send(*batch.steps(0, half))  # both work at once
-            parts = [other.ask(*batch.rows(rows)) for rows in _groups(n)]
-            begun = worker.receive()
-            kept = worker.spent()[1]
-            ended = worker.ask(*batch.steps(half, steps))
-            kept = worker.spent()[1] - kept
-            seconds = worker.spent()[0] / steps
-            differ = [_differ(other, worker, unusual, where) for where, unusual in _unusual(card, batch)]
+        with start() as worker:
+            worker.send(*batch.steps(0, half))
+            with start() as other:  # while the first one works
+                parts = [other.ask(*part) for _, part in _regrouped(batch)]
+                begun = worker.receive()
+                kept = worker.spent()[1]
+                ended = worker.ask(*batch.steps(half, steps))
+                kept = worker.spent()[1] - kept
+                seconds = worker.spent()[0] / steps
+                differ = [_differ(other, worker, unusual, where) for where, unusual in _unusual(card, batch)]
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
     names = worker.terms + worker.potentials
@@ -67,7 +69,7 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
         message = f"the same transitions gave the terms {', '.join(names)}, and in other batches {', '.join(other.terms + other.potentials)}"
         return Check(ok=False, verdicts=(Verdict(kind="names-changed", message=message, hint="return the same names at every call"),), probes=steps * n, sandbox=sandbox)
     answer = Answer(*(np.concatenate(both) for both in zip(begun, ended, strict=True)))
-    verdicts = _pure(answer, parts, n, names)
+    verdicts = _pure(answer, parts, batch, names)
     if not verdicts and (wrong := next(filter(None, differ), None)):
         verdicts.append(wrong)
     if kept > KEPT:
@@ -81,9 +83,11 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
 
 
-def _groups(n: int) -> list[Array]:
-    """The last row alone, and the others backwards."""
-    return [np.array([n - 1]), np.arange(n - 1)[::-1]] if n > 1 else [np.array([0])]
+def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:
+    """Rows and their steps in other company: the last one alone for a while, and the others backwards."""
+    steps, n = batch.first.shape
+    alone, others = np.array([n - 1]), np.arange(n - 1)[::-1]
+    return [(alone, batch.rows(alone).steps(0, -(-steps // ALONE))), *([(others, batch.rows(others))] if n > 1 else [])]
 
 
 def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -137,21 +141,20 @@ def _met(card: TaskCard, state: Array) -> Array:
 
 def _differ(worker: Worker, other: Worker, batch: Batch, where: str) -> Verdict | None:
     """The same rows in one batch, and the other way round with the last one alone. A refusal is told with where it was."""
-    n = batch.first.shape[1]
     try:
         answer = worker.ask(*batch)
-        parts = [other.ask(*batch.rows(rows)) for rows in _groups(n)]
+        parts = [other.ask(*part) for _, part in _regrouped(batch)]
     except ProgramRefused as error:
         raise ProgramRefused(error.verdict.model_copy(update={"message": f"{error.verdict.message} ({where})"})) from None
-    return next(iter(_pure(answer, parts, n, worker.terms + worker.potentials, f" ({where})")), None)
+    return next(iter(_pure(answer, parts, batch, worker.terms + worker.potentials, f" ({where})")), None)
 
 
-def _pure(answer: Answer, parts: list[Answer], n: int, names: tuple[str, ...], where: str = "") -> list[Verdict]:
+def _pure(answer: Answer, parts: list[Answer], batch: Batch, names: tuple[str, ...], where: str = "") -> list[Verdict]:
     """The same transitions in other batches and another order, in a fresh process, must give the same numbers."""
     mine = np.concatenate([answer.terms, answer.before, answer.after], -1)
-    theirs = np.empty_like(mine)
-    for rows, part in zip(_groups(n), parts, strict=True):
-        theirs[:, rows] = np.concatenate([part.terms, part.before, part.after], -1)
+    theirs = mine.copy()
+    for (rows, _), part in zip(_regrouped(batch), parts, strict=True):
+        theirs[: len(part.terms), rows] = np.concatenate([part.terms, part.before, part.after], -1)
     scale = np.maximum(np.abs(mine).max((0, 1)), 1e-12)
     far = np.abs(mine - theirs).max((0, 1)) / scale > SAME
     wrong = [name for k, name in enumerate(names) if far[k] or (k >= answer.terms.shape[-1] and far[k + answer.before.shape[-1]])]

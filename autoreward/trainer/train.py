@@ -130,7 +130,7 @@ def train(job: TrainJob) -> None:
     program = plain(Path(job.program)).decode() if job.program else None
     worker = None
     try:
-        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox) if program is not None else None
+        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=True) if program is not None else None
         rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition(weights=job.weights), job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         agent = policy.build(card.card, view, job.seed, device)

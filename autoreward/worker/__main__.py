@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-import numpy as np
-
 from autoreward import wire
-from autoreward.state import Array, Layout
+from autoreward.state import Layout
 from autoreward.worker.confine import confine
 from autoreward.worker.load import Program, Refusal, refused
 
@@ -16,51 +14,56 @@ READ, WRITE = 3, 4  # the protocol's own descriptors, so that a print cannot for
 
 
 def main() -> None:
-    kind, data = _frame()
+    _, data = _frame()
     hello = wire.parse_json(bytes(data), wire.HELLO_CAP)
     layout = Layout.from_json(hello["fields"])
     try:
-        _say(wire.CONFINED, {"level": confine(hello["profile"], READ, WRITE)})
+        level, tried = confine(hello["profile"], READ, WRITE)
+        _say(wire.CONFINED, {"level": level, "tried": tried})
         program = Program(hello["program"], layout)
     except Refusal as refusal:
         _say(wire.REFUSED, refusal.to_json())
         return
     _say(wire.READY, {"sparse": program.sparse, "memory": bool(program.initial)})
-    row, integer = tuple(hello["action"]["row"]), hello["action"]["integer"]
-    named = False
+    asked: wire.Steps | None = None
+    answer: wire.Answers | None = None
     while True:
-        try:
-            kind, data = _frame()
-        except EOFError:
-            return
-        if kind != wire.STEPS:
+        asked = _steps(asked, layout.width, tuple(hello["action"]["row"]), hello["action"]["integer"])
+        if asked is None:
             return
         try:
-            answer = _answer(program, data, layout.width, row, integer)
+            for t in range(asked.shape[0]):
+                terms, before, after = program.step(asked.prev[t].copy(), asked.action[t].copy(), asked.curr[t].copy(), asked.first[t].copy())
+                shape = (*asked.shape, terms.shape[1], before.shape[1])
+                if answer is None or answer.shape != shape:
+                    if answer is None:
+                        _say(wire.NAMES, {"terms": program.terms, "potentials": program.potentials, "broadcast": sorted(program.broadcast)})
+                    answer = wire.Answers(*shape)
+                answer.terms[t], answer.before[t], answer.after[t] = terms, before, after
         except BaseException as error:  # ours, too, may fail where the program replaced something of numpy
             _say(wire.REFUSED, refused("the program", error).to_json())
             return
-        if not named:
-            named = True
-            _say(wire.NAMES, {"terms": program.terms, "potentials": program.potentials, "broadcast": sorted(program.broadcast)})
-        wire.write_all(WRITE, wire.pack(wire.ANSWER, answer))
+        assert answer is not None
+        wire.write_all(WRITE, answer.view)
 
 
-def _answer(program: Program, data: bytearray, width: int, row: tuple[int, ...], integer: bool) -> bytes:
-    steps, n = wire.SHAPE.unpack_from(data)
-    place = wire.SHAPE.size
-
-    def take(dtype: type, *shape: int) -> Array:
-        nonlocal place
-        array: Array = np.frombuffer(data, dtype, int(np.prod(shape)), place).reshape(shape)
-        place += array.nbytes
-        return array
-
-    prev, curr = take(np.float64, steps, n, width), take(np.float64, steps, n, width)
-    action = take(np.int64 if integer else np.float64, steps, n, *row)
-    first = take(np.uint8, steps, n).astype(bool)
-    answers = [program.step(prev[t], action[t], curr[t], first[t]) for t in range(steps)]
-    return b"".join(np.ascontiguousarray(np.stack(part)).tobytes() for part in zip(*answers, strict=True))
+def _steps(last: wire.Steps | None, width: int, row: tuple[int, ...], integer: bool) -> wire.Steps | None:
+    """The next question, in the buffer of the last one where it has the same size. None at the end of all."""
+    head = memoryview(bytearray(wire.HEADER.size + wire.SHAPE.size)) if last is None else last.view
+    got = os.readv(READ, [head])
+    if got == 0:
+        return None
+    while got < wire.HEADER.size + wire.SHAPE.size:
+        got += os.readv(READ, [head[got:]]) or os._exit(0)
+    steps, n = wire.SHAPE.unpack_from(head, wire.HEADER.size)
+    if head[0] != wire.STEPS:
+        return None
+    if last is None or last.shape != (steps, n):
+        last = wire.Steps(steps, n, width, row, integer)
+        last.view[:got] = head[:got]
+    while got < len(last.view):
+        got += os.readv(READ, [last.view[got:]]) or os._exit(0)
+    return last
 
 
 def _frame() -> tuple[int, bytearray]:

@@ -1,7 +1,7 @@
-"""The jail itself: limits, Landlock with nothing allowed, a seccomp allow-list, and a canary that tries to get out.
+"""The jail itself: limits, no capabilities, Landlock with nothing allowed, a seccomp allow-list, and a canary that tries to get out.
 
-Plain ctypes, x86-64 and aarch64. After `confine` the process can compute, read its one pipe, write to its other one, and exit.
-What numpy and Python import late is imported before.
+Plain ctypes, x86-64 and aarch64. After `confine` the process can compute, read its one pipe, write to its other one, and exit; the
+calls that are left are listed in SECURITY.md. What numpy and Python import late is imported before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import struct
+import sys
 from functools import cache
 from typing import Any
 
@@ -35,42 +36,53 @@ from autoreward.worker.load import Refusal
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 SECCOMP_SET_MODE_FILTER, SECCOMP_TSYNC = 1, 1
 LANDLOCK_CREATE, LANDLOCK_RESTRICT = 444, 446
+CAPABILITIES_V3 = 0x20080522
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, JEQ, JSET, JGE, RET = 0x20, 0x15, 0x45, 0x35, 0x06
 
 # arch token, then the numbers of the calls that arithmetic over two pipes needs
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "x86_64": {
-        "arch": 0xC000003E, "seccomp": 317, "read": 0, "readv": 19, "write": 1, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigprocmask": 14,
+        "arch": 0xC000003E, "seccomp": 317, "capset": 126, "read": 0, "readv": 19, "write": 1, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigprocmask": 14,
         "rt_sigreturn": 15, "sched_yield": 24, "mremap": 25, "madvise": 28, "exit": 60, "exit_group": 231, "futex": 202, "clock_gettime": 228, "restart_syscall": 219,
     },
     "aarch64": {
-        "arch": 0xC00000B7, "seccomp": 277, "read": 63, "readv": 65, "write": 64, "mmap": 222, "mprotect": 226, "munmap": 215, "brk": 214, "rt_sigprocmask": 135,
+        "arch": 0xC00000B7, "seccomp": 277, "capset": 91, "read": 63, "readv": 65, "write": 64, "mmap": 222, "mprotect": 226, "munmap": 215, "brk": 214, "rt_sigprocmask": 135,
         "rt_sigreturn": 139, "sched_yield": 124, "mremap": 216, "madvise": 233, "exit": 93, "exit_group": 94, "futex": 98, "clock_gettime": 113, "restart_syscall": 128,
     },
 }  # fmt: skip
-FREELY = ("munmap", "brk", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "mremap", "madvise", "exit", "exit_group", "futex", "clock_gettime", "restart_syscall")
+FREELY = ("munmap", "brk", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "mremap", "exit", "exit_group", "futex", "clock_gettime", "restart_syscall")
 PROT_EXEC, MAP_ANONYMOUS = 4, 0x20
+ADVICE = (4, 8, 14, 15)  # DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE: what allocators ask for. Others can poison pages of the machine.
+SEATBELT = b"(version 1)(deny default)"  # macOS: open descriptors go on working, nothing new is allowed
 
 
-def confine(profile: dict[str, Any], read: int, write: int) -> str:
-    """Confine this process for good. Returns the level reached; Refusal (kind `sandbox`) where the profile asks for more."""
+def confine(profile: dict[str, Any], read: int, write: int) -> tuple[str, int]:
+    """Confine this process for good. Returns the level reached and the number of escapes tried in vain.
+
+    Refusal (kind `sandbox`) where the machine cannot do what the profile asks for, or an escape succeeds.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    memory = int(profile["memory_mb"]) << 20
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    linux = sys.platform == "linux"
+    if linux:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        memory = int(profile["memory_mb"]) << 20
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     warm()
     if profile["backend"] == "limits":
-        return "limits"
+        return "limits", 0
+    if not linux:
+        _seatbelt(libc)
+        return "seatbelt", _canary()
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise _unavailable("no_new_privs")
     landlock = _landlock(libc)
     _seccomp(libc, read, write)
-    _canary()
-    return "landlock+seccomp" if landlock else "seccomp"
+    return "landlock+seccomp" if landlock else "seccomp", _canary()
 
 
 @cache
@@ -111,6 +123,7 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
     calls = ARCHITECTURES.get(platform.machine())
     if calls is None:
         raise Refusal("sandbox", f"no system-call filter is written for {platform.machine()}", hint="--unsafe-no-sandbox where you trust the programs")
+    libc.syscall(calls["capset"], struct.pack("<Ii", CAPABILITIES_V3, 0), bytes(24))  # a root user's worker is no root
     deny = ERRNO | errno.EPERM
     code: list[tuple[int, int, int, int]] = [(LOAD, 0, 0, 4), (JEQ, 1, 0, calls["arch"]), (RET, 0, 0, KILL), (LOAD, 0, 0, 0), (JGE, 0, 1, 0x40000000), (RET, 0, 0, KILL)]
     for name in FREELY:
@@ -120,7 +133,10 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
     executable = [(LOAD, 0, 0, 32), (JSET, 0, 1, PROT_EXEC), (RET, 0, 0, deny)]
     code += [(JEQ, 0, 4, calls["mprotect"]), *executable, (RET, 0, 0, ALLOW)]
     code += [(JEQ, 0, 7, calls["mmap"]), *executable, (LOAD, 0, 0, 40), (JSET, 0, 1, MAP_ANONYMOUS), (RET, 0, 0, ALLOW), (RET, 0, 0, deny)]
-    code += [(RET, 0, 0, deny)]
+    code += [(JEQ, 0, 2 + 2 * len(ADVICE), calls["madvise"]), (LOAD, 0, 0, 32)]
+    for advice in ADVICE:
+        code += [(JEQ, 0, 1, advice), (RET, 0, 0, ALLOW)]
+    code += [(RET, 0, 0, deny), (RET, 0, 0, deny)]
     instructions = b"".join(struct.pack("<HBBI", *i) for i in code)
     buffer = ctypes.create_string_buffer(instructions)
     program = struct.pack("<HxxxxxxQ", len(code), ctypes.addressof(buffer))
@@ -128,20 +144,43 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
         raise _unavailable("a seccomp filter")
 
 
-def _canary() -> None:
-    """Try to get out; whatever succeeds means that there is no jail."""
+def _seatbelt(libc: ctypes.CDLL) -> None:
+    """macOS's own sandbox, which browsers use: deprecated for twenty versions, and there. Not run by us: no such machine here."""
+    error = ctypes.c_char_p()
+    try:
+        failed = libc.sandbox_init(SEATBELT, ctypes.c_uint64(0), ctypes.byref(error)) != 0
+    except AttributeError:
+        raise Refusal("sandbox", f"no boundary is written for {sys.platform}", hint="--unsafe-no-sandbox where you trust the programs") from None
+    if failed:
+        why = (error.value or b"no reason given").decode(errors="replace")
+        raise Refusal("sandbox", f"this machine refuses its sandbox: {why}", hint="--unsafe-no-sandbox where you trust the programs")
+
+
+def _canary() -> int:
+    """Try to get out; whatever succeeds means that there is no jail. Returns how much was tried."""
 
     def fork() -> None:
         if os.fork() == 0:
             os._exit(0)
 
+    def open_through_c() -> None:
+        if ctypes.CDLL(None, use_errno=True).open(b"/dev/null", 0) < 0:
+            raise OSError(ctypes.get_errno(), "open")
+
     attempts = {
         "open a file": lambda: open("/proc/self/status").close(),  # noqa: PTH123
+        "open a file through C": open_through_c,
         "stat a file": lambda: os.stat("/"),  # noqa: PTH116
-        "make a socket": lambda: socket.socket().close(),
+        "list a folder": lambda: os.listdir("/"),  # noqa: PTH208
+        "change a file's mode": lambda: os.chmod("/dev/null", 0o666),  # noqa: PTH101
+        "read its parent's environment": lambda: open(f"/proc/{os.getppid()}/environ", "rb").close(),  # noqa: PTH123
+        "make a TCP socket": lambda: socket.socket().close(),
+        "make a UDP socket": lambda: socket.socket(type=socket.SOCK_DGRAM).close(),
+        "make a local socket": lambda: socket.socket(socket.AF_UNIX).close(),
         "fork": fork,
         "execute": lambda: os.execv("/bin/true", ["true"]),
-        "signal the parent": lambda: os.kill(os.getppid(), 0),
+        "signal its parent": lambda: os.kill(os.getppid(), 0),
+        "make a pipe": os.pipe,
     }
     for what, attempt in attempts.items():
         try:
@@ -149,3 +188,4 @@ def _canary() -> None:
         except OSError:
             continue
         raise Refusal("sandbox", f"the jail is not closed: a process in it could {what}", hint="autoreward doctor")
+    return len(attempts)

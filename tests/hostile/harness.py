@@ -44,7 +44,7 @@ CARD = TaskCard.model_validate(
 )
 HEAD = "import numpy as np\n\n"
 # The shipped profiles with less patience, so that what hangs or is slow is found sooner.
-PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "quick-unsafe"}
+PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "unsafe"}
 JAILS = ("template", "cold", "bwrap")
 LIMIT = 12.0  # seconds of wall time that no case may take, on a loaded machine, at the patience below
 WALL, CPU = 2.0, 0.3
@@ -128,7 +128,7 @@ class Bench:
 
     def run(self, text: str, jail: str, steps: int = 1) -> tuple[str, np.ndarray]:
         """One question: (class of refusal or "", terms)."""
-        profile = {"bwrap": "quick-bwrap", "unsafe": "quick-unsafe"}.get(jail, "quick")
+        profile = {"bwrap": "quick-bwrap", "unsafe": "unsafe"}.get(jail, "quick")
         made = transitions(steps, 4)
         try:
             with Worker(text, CARD.reward_layout, CARD.action, profile=profile, template=None if jail in ("cold", "bwrap") else self.template) as worker:
@@ -146,7 +146,7 @@ def children() -> set[int]:
 def hasty_profiles(folder: Path) -> None:
     """`sandboxes/quick*.toml` in `folder`, for a process that stands there."""
     (folder / "sandboxes").mkdir()
-    for backend, name in (("kernel", "quick"), ("bwrap", "quick-bwrap"), ("limits", "quick-unsafe")):
+    for backend, name in (("kernel", "quick"), ("bwrap", "quick-bwrap"), ("limits", "unsafe")):
         (folder / "sandboxes" / f"{name}.toml").write_text(f'backend = "{backend}"\nmemory_mb = 1024\ncall_cpu_seconds = {CPU}\nwall_seconds = {WALL}\n')
 
 

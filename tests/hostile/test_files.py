@@ -25,9 +25,18 @@ PROBES = [
     Probe("np.DataSource", "got = float(np.lib.npyio.DataSource().open('@CANARY@').read())"),
     Probe("mmap", "import mmap\nd = os.open('@CANARY@', os.O_RDONLY)\ngot = float(mmap.mmap(d, 5, prot=mmap.PROT_READ).read())"),
     Probe("the C library's open", "d = libc.open(b'@CANARY@', 0)\nb = ctypes.create_string_buffer(99)\nlibc.read(d, b, 99)\ngot = float(b.value)"),
-    Probe("the C library's fopen", "libc.fopen.restype = ctypes.c_void_p\nf = libc.fopen(b'@CANARY@', b'r')\nb = ctypes.create_string_buffer(99)\nlibc.fgets(b, 99, ctypes.c_void_p(f))\ngot = float(b.value)"),
-    Probe("the system call openat2", "how = struct.pack('QQQ', 0, 0, 0)\nd = libc.syscall(437, -100, b'@CANARY@', how, 24)\nb = ctypes.create_string_buffer(99)\nlibc.read(d, b, 99)\ngot = float(b.value)"),
-    Probe("a file handle", "h = ctypes.create_string_buffer(struct.pack('Ii', 120, 0), 128)\nm = ctypes.c_int()\ngot = 1.0 if libc.name_to_handle_at(-100, b'@CANARY@', h, ctypes.byref(m), 0) == 0 else 0.0"),
+    Probe(
+        "the C library's fopen",
+        "libc.fopen.restype = ctypes.c_void_p\nf = libc.fopen(b'@CANARY@', b'r')\nb = ctypes.create_string_buffer(99)\nlibc.fgets(b, 99, ctypes.c_void_p(f))\ngot = float(b.value)",
+    ),
+    Probe(
+        "the system call openat2",
+        "how = struct.pack('QQQ', 0, 0, 0)\nd = libc.syscall(437, -100, b'@CANARY@', how, 24)\nb = ctypes.create_string_buffer(99)\nlibc.read(d, b, 99)\ngot = float(b.value)",
+    ),
+    Probe(
+        "a file handle",
+        "h = ctypes.create_string_buffer(struct.pack('Ii', 120, 0), 128)\nm = ctypes.c_int()\ngot = 1.0 if libc.name_to_handle_at(-100, b'@CANARY@', h, ctypes.byref(m), 0) == 0 else 0.0",
+    ),
     Probe("sendfile", "r, w = os.pipe()\ngot = float(os.sendfile(w, os.open('@CANARY@', 0), 0, 5) == 5)"),
     Probe("an import from a folder", "open('@OUT@.py', 'w')\nsys.path.insert(0, '@DIR@')\nimport out\ngot = 1.0"),
     Probe("a module of the library that was not loaded", "import wave\ngot = 1.0", "import numpy.fft\ngot = float(np.fft.fft(np.ones(2))[0].real)"),

@@ -26,7 +26,10 @@ PROBES = [
     Probe("popen", "got = float(len(os.popen('echo 1').read()))"),
     Probe("multiprocessing", "import multiprocessing\np = multiprocessing.get_context('fork').Process(target=len, args=([],))\np.start()\ngot = float(p.pid > 0)"),
     Probe("a thread", "import threading\nout = []\nt = threading.Thread(target=out.append, args=(1,))\nt.start()\nt.join()\ngot = float(len(out))"),
-    Probe("a thread in C", "T = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)\nf = T(lambda x: None)\nh = ctypes.c_ulong()\ngot = float(libc.pthread_create(ctypes.byref(h), None, f, None) == 0)\nif got:\n    libc.pthread_join(h, None)"),
+    Probe(
+        "a thread in C",
+        "T = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)\nf = T(lambda x: None)\nh = ctypes.c_ulong()\ngot = float(libc.pthread_create(ctypes.byref(h), None, f, None) == 0)\nif got:\n    libc.pthread_join(h, None)",
+    ),
     Probe("an orphan that leaves the session", f"pid = os.fork()\nif pid == 0:\n    os.setsid()\n    if os.fork():\n        os._exit(0)\n    {LEFT}\nos.waitpid(pid, 0)\ngot = 1.0"),
     Probe("kill another process", "os.kill(@PID@, 9)\ngot = 1.0"),
     Probe("stop another process", "os.kill(@PID@, 19)\ngot = 1.0"),

@@ -12,8 +12,16 @@ PROBES = [
     Probe("the command line of another process", "got = float('time.sleep' in open('/proc/@PID@/cmdline').read())"),
     Probe("the memory of another process as a file", "d = os.open('/proc/@PID@/mem', os.O_RDONLY)\nos.lseek(d, @ADDRESS@, 0)\ngot = float(os.read(d, 5))"),
     Probe("the memory of the parent as a file", "got = float(os.open(f'/proc/{os.getppid()}/mem', os.O_RDONLY) > 0)"),
-    Probe("process_vm_readv", IOVEC + "b = ctypes.create_string_buffer(16)\nmine, theirs = V(ctypes.addressof(b), 5), V(@ADDRESS@, 5)\nlibc.process_vm_readv(@PID@, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)\ngot = float(b.value)"),
-    Probe("process_vm_writev", IOVEC + "b = ctypes.create_string_buffer(b'73519')\nmine, theirs = V(ctypes.addressof(b), 5), V(@ADDRESS@, 5)\ngot = float(libc.process_vm_writev(@PID@, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0) == 5)"),
+    Probe(
+        "process_vm_readv",
+        IOVEC
+        + "b = ctypes.create_string_buffer(16)\nmine, theirs = V(ctypes.addressof(b), 5), V(@ADDRESS@, 5)\nlibc.process_vm_readv(@PID@, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)\ngot = float(b.value)",
+    ),
+    Probe(
+        "process_vm_writev",
+        IOVEC
+        + "b = ctypes.create_string_buffer(b'73519')\nmine, theirs = V(ctypes.addressof(b), 5), V(@ADDRESS@, 5)\ngot = float(libc.process_vm_writev(@PID@, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0) == 5)",
+    ),
     Probe("ptrace", "if libc.ptrace(0x4206, @PID@, 0, 0) == 0:\n    got = 1.0\n    libc.ptrace(17, @PID@, 0, 0)"),
     Probe("a list of all processes", "got = float(len([d for d in os.listdir('/proc') if d.isdigit()]))"),
     Probe("who runs it", "import pwd\ngot = float(len(pwd.getpwuid(os.getuid()).pw_name))"),

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from autoreward.sandbox.start import ROOT
 from harness import Bench, children, must_be_accepted, reward
+
+from autoreward.sandbox.start import ROOT
 
 SECRET = 73519
 UNAVAILABLE = -1.0  # what a probe sets `got` to where this machine itself has no such thing
@@ -69,7 +70,10 @@ class World:
         for name, value in self.names.items():
             lines = lines.replace(name, value)
         inside = "\n".join("    " + line for line in lines.splitlines())
-        return reward(f"got = 0.0\ntry:\n{inside}\nexcept BaseException:\n    pass\nreturn {{'a': 0 * curr.has_key + got}}", "import ctypes, os, socket, struct, sys\n\nlibc = ctypes.CDLL(None, use_errno=True)\n")
+        return reward(
+            f"got = 0.0\ntry:\n{inside}\nexcept BaseException:\n    pass\nreturn {{'a': 0 * curr.has_key + got}}",
+            "import ctypes, os, socket, struct, sys\n\nlibc = ctypes.CDLL(None, use_errno=True)\n",
+        )
 
     def changed(self) -> list[str]:
         """Everything that is not as it was made."""
