@@ -22,6 +22,7 @@ HEADER = struct.Struct("<BI")
 SHAPE = struct.Struct("<II")
 JSON_CAP = 1 << 16  # what a worker may say in JSON
 HELLO_CAP = 1 << 22
+LARGEST = 1e30  # of an answered number: rewards are float32 in training, where 3e38 is infinite
 
 
 class ProtocolError(Exception):

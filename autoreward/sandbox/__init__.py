@@ -157,8 +157,8 @@ class Worker:
             self._answered = wire.Answers(*shape)
         answered = self._answered
         self._whole(answered.view, wire.ANSWER, seconds)
-        if not np.isfinite(answered.values).all():
-            raise self._refused("not-finite", "an answer holds numbers that are not finite")
+        if not (np.abs(answered.values) <= wire.LARGEST).all():
+            raise self._refused("not-finite", f"an answer holds numbers that are not finite, or above {wire.LARGEST:g}")
         return Answer(answered.terms.copy(), answered.before.copy(), answered.after.copy())
 
     def spent(self) -> tuple[float, int]:
@@ -305,7 +305,7 @@ class Worker:
         if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
         known = kind if isinstance(kind, str) and kind in KINDS else "exception"
-        return ProgramRefused(Verdict(kind=known, line=line if isinstance(line, int) and 0 < line < 10**6 else None, message=message, hint=hint))
+        return ProgramRefused(Verdict(kind=known, line=line if isinstance(line, int) and 0 < line < 10**6 else None, message=message or "it was refused, and no reason came back", hint=hint))
 
     def _refused(self, kind: str, message: str, hint: str = "") -> ProgramRefused:
         self.close()

@@ -14,6 +14,7 @@ from autoreward.diagnosis import Evidence, diagnose, endings, part
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
+from autoreward.program import quiet
 from autoreward.prompts import Prompts
 from autoreward.records import Analysis, Citation, Evaluation, Outcome, TrainingDone
 from autoreward.replies import Unreadable, record_of
@@ -99,7 +100,8 @@ def analyze(
 
 
 def message(prompts: Prompts, card: TaskCard, method: Method, outcome: Outcome, recorded: Trajectories, *, hints: bool = False, problem: str = "") -> Message:
-    """The prompt: the outcome's numbers and findings, and excerpts of the recorded episodes."""
+    """The prompt: the outcome's numbers and findings, excerpts of the recorded episodes, and the program as the critic reads it."""
+    outcome = outcome.model_copy(update={"program": quiet(outcome.program)})
     variables = {
         "task": briefing.task(card),
         "hints": briefing.hints(card, hints),

@@ -19,6 +19,7 @@ from autoreward.transitions import columns
 SAME = 1e-9  # relative: batched products differ in their last bits
 KEPT = 16 << 20  # bytes that a program may keep over half of the probes
 SLOW = 0.002  # seconds of processor time per vector step
+UNITLESS = {"", "-", "flag", "code"}
 TINY = 1e-6  # a term that never gets larger
 ALONE = 3  # one row is asked alone for a third of its steps: a vector step costs the same for one row as for many
 FLAT = 0.95  # share of probes at one end of a term's range from which it is saturated
@@ -60,8 +61,7 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
                 ended = worker.ask(*batch.steps(half, steps))
                 kept = worker.spent()[1] - kept
                 seconds = worker.spent()[0] / steps
-                for where, unusual in _unusual(card, batch):
-                    _ask(other, unusual, where)
+                differ = [_differ(other, worker, unusual, where) for where, unusual in _unusual(card, batch)]
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
     names = worker.terms + worker.potentials
@@ -70,6 +70,8 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
         return Check(ok=False, verdicts=(Verdict(kind="names-changed", message=message, hint="return the same names at every call"),), probes=steps * n, sandbox=sandbox)
     answer = Answer(*(np.concatenate(both) for both in zip(begun, ended, strict=True)))
     verdicts = _pure(answer, parts, batch, names)
+    if not verdicts and (wrong := next(filter(None, differ), None)):
+        verdicts.append(wrong)
     if kept > KEPT:
         verdicts.append(Verdict(kind="memory-growth", message=f"it keeps {kept / half / 1000:.0f} kB more at every call", hint="no lists or caches that grow; what an episode needs goes into MEMORY"))
     if seconds > SLOW:
@@ -85,11 +87,11 @@ def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:
     """Rows and their steps in other company: the last one alone for a while, and the others backwards."""
     steps, n = batch.first.shape
     alone, others = np.array([n - 1]), np.arange(n - 1)[::-1]
-    return [(alone, batch.rows(alone).steps(0, -(-steps // ALONE))), (others, batch.rows(others))]
+    return [(alone, batch.rows(alone).steps(0, -(-steps // ALONE))), *([(others, batch.rows(others))] if n > 1 else [])]
 
 
 def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
-    """What recorded transitions may not hold: every number at either end of its range, training's own batch size, and a larger one."""
+    """What recorded transitions may not hold: numbers at the ends of their ranges, nothing that moves, two things in one place, larger batches."""
     low, high = _ranges(card, batch)
     width = len(low)
     ends = np.repeat(batch.curr[0, :1], 2 * width, axis=0)
@@ -97,12 +99,18 @@ def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
     base = Batch(*(np.repeat(part[:1, :1], 2 * width, axis=1) for part in batch))
     yield "where one field is at an end of its range", base._replace(curr=ends[None])
     yield "where one field begins at an end of its range", base._replace(prev=ends[None])
+    yield "where a field stays at an end of its range", base._replace(prev=ends[None], curr=ends[None])
+    met = _met(card, batch.curr[0, 0])
+    if len(met):
+        made = Batch(*(np.repeat(part[:1, :1], len(met), axis=1) for part in batch))
+        yield "where two fields are equal", made._replace(curr=met[None])
+        yield "where two fields are and stay equal", made._replace(prev=met[None], curr=met[None])
     flat = Batch(*(part.reshape(-1, *part.shape[2:]) for part in batch))
     for size in (card.training.n_envs, 2 * card.training.n_envs + 1):
         chosen = np.arange(size) * 7 % len(flat.first)
         made = Batch(*(part[chosen][None] for part in flat))
-        yield f"in a batch of {size} rows at the start of an episode", made._replace(first=np.ones((1, size), bool))
-        yield f"in a batch of {size} rows", made._replace(first=np.zeros((1, size), bool))
+        starts = np.concatenate([np.ones((1, size), bool), np.zeros((1, size), bool)])
+        yield f"in a batch of {size} rows", Batch(*(np.concatenate([part, part]) for part in made))._replace(first=starts)
 
 
 def _ranges(card: TaskCard, batch: Batch) -> tuple[Array, Array]:
@@ -117,14 +125,31 @@ def _ranges(card: TaskCard, batch: Batch) -> tuple[Array, Array]:
     return low, high
 
 
-def _ask(worker: Worker, batch: Batch, where: str) -> None:
+def _met(card: TaskCard, state: Array) -> Array:
+    """(m, D): for every two quantities of one kind, the state where the first has come to the second; that is what success looks like."""
+    slices = card.reward_layout.slices
+    fields = [f for f in card.fields if f.reward and f.unit not in UNITLESS]
+    found = []
+    for k, one in enumerate(fields):
+        for two in fields[k + 1 :]:
+            if (one.unit, one.shape) == (two.unit, two.shape):
+                made = state.copy()
+                made[slice(*slices[one.name][:2])] = state[slice(*slices[two.name][:2])]
+                found.append(made)
+    return np.array(found)
+
+
+def _differ(worker: Worker, other: Worker, batch: Batch, where: str) -> Verdict | None:
+    """The same rows in one batch, and the other way round with the last one alone. A refusal is told with where it was."""
     try:
-        worker.ask(*batch)
+        answer = worker.ask(*batch)
+        parts = [other.ask(*part) for _, part in _regrouped(batch)]
     except ProgramRefused as error:
         raise ProgramRefused(error.verdict.model_copy(update={"message": f"{error.verdict.message} ({where})"})) from None
+    return next(iter(_pure(answer, parts, batch, worker.terms + worker.potentials, f" ({where})")), None)
 
 
-def _pure(answer: Answer, parts: list[Answer], batch: Batch, names: tuple[str, ...]) -> list[Verdict]:
+def _pure(answer: Answer, parts: list[Answer], batch: Batch, names: tuple[str, ...], where: str = "") -> list[Verdict]:
     """The same transitions in other batches and another order, in a fresh process, must give the same numbers."""
     mine = np.concatenate([answer.terms, answer.before, answer.after], -1)
     theirs = mine.copy()
@@ -135,7 +160,7 @@ def _pure(answer: Answer, parts: list[Answer], batch: Batch, names: tuple[str, .
     wrong = [name for k, name in enumerate(names) if far[k] or (k >= answer.terms.shape[-1] and far[k + answer.before.shape[-1]])]
     if not wrong:
         return []
-    message = f"{', '.join(wrong)}: the same transitions gave other numbers in batches of other sizes and another order"
+    message = f"{', '.join(wrong)}: the same transitions gave other numbers in batches of other sizes and another order{where}"
     return [Verdict(kind="not-pure", message=message, hint="no randomness, no state outside of memory, and never one row's values for another")]
 
 

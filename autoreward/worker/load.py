@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+import unicodedata  # noqa: F401  names in other letters are normalized with it, and a jailed process loads nothing
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from autoreward.state import Array, Layout, State
+from autoreward.wire import LARGEST
 
 FILE = "program.py"
 NUMBERS = "biuf"  # kinds of numpy types that are real numbers or flags
-LARGEST = 1e30  # rewards are float32 in training, where 3e38 is infinite
 
 
 class Refusal(Exception):
@@ -56,12 +59,14 @@ class Program:
 
     def __init__(self, text: str, layout: Layout) -> None:
         self.layout = layout
-        namespace: dict[str, Any] = {"__name__": "program", "__file__": FILE}
+        module = sys.modules["program"] = ModuleType("program")  # dataclasses look their module up by name
+        namespace: dict[str, Any] = module.__dict__
+        namespace["__file__"] = FILE
         try:
             code = compile(text.removeprefix("\ufeff"), FILE, "exec")
         except SyntaxError as error:
             raise Refusal("syntax", str(error.msg), error.lineno, "answer with one complete Python file") from None
-        except (ValueError, RecursionError, MemoryError) as error:
+        except BaseException as error:
             raise Refusal("syntax", f"not parseable: {error}", hint="answer with one complete Python file") from None
         try:
             exec(code, namespace)

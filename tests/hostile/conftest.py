@@ -44,6 +44,13 @@ def bench(short_probes: Path, template: Template, hasty: Path, monkeypatch: pyte
 
 
 @pytest.fixture
+def brief(tmp_path: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A few steps only: the limit of a call grows with its steps."""
+    monkeypatch.chdir(hasty)
+    return Bench(save(tmp_path / "brief.npz", 4), template)
+
+
+@pytest.fixture
 def patient(long_probes: Path, template: Template) -> Bench:
     """The shipped profiles and as many probes as a run uses, for programs that must be accepted."""
     return Bench(long_probes, template, patient=True)

@@ -44,10 +44,10 @@ CARD = TaskCard.model_validate(
 )
 HEAD = "import numpy as np\n\n"
 # The shipped profiles with less patience, so that what hangs or is slow is found sooner.
-PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "quick-unsafe"}
+PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "unsafe"}
 JAILS = ("template", "cold", "bwrap")
 LIMIT = 12.0  # seconds of wall time that no case may take, on a loaded machine, at the patience below
-WALL, CPU = 1.5, 0.6
+WALL, CPU = 2.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,11 @@ GOOD = reward('return {"closer": np.linalg.norm(prev.pos - prev.goal, axis=-1) -
 
 def case(name: str, text: str, lint: str, check: str, twin: str = GOOD) -> Case:
     """`text` and `twin` may be bodies of reward()."""
-    return Case(name, text if "\ndef " in text or "def reward" in text else reward(text), lint, check, twin if "def " in twin else reward(twin))
+    return Case(name, _whole(text), lint, check, _whole(twin))
+
+
+def _whole(text: str) -> str:
+    return text if "def reward(" in text or "def potential(" in text else reward(text)
 
 
 def transitions(steps: int, n: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
@@ -124,7 +128,7 @@ class Bench:
 
     def run(self, text: str, jail: str, steps: int = 1) -> tuple[str, np.ndarray]:
         """One question: (class of refusal or "", terms)."""
-        profile = {"bwrap": "quick-bwrap", "unsafe": "quick-unsafe"}.get(jail, "quick")
+        profile = {"bwrap": "quick-bwrap", "unsafe": "unsafe"}.get(jail, "quick")
         made = transitions(steps, 4)
         try:
             with Worker(text, CARD.reward_layout, CARD.action, profile=profile, template=None if jail in ("cold", "bwrap") else self.template) as worker:
@@ -142,7 +146,7 @@ def children() -> set[int]:
 def hasty_profiles(folder: Path) -> None:
     """`sandboxes/quick*.toml` in `folder`, for a process that stands there."""
     (folder / "sandboxes").mkdir()
-    for backend, name in (("kernel", "quick"), ("bwrap", "quick-bwrap"), ("limits", "quick-unsafe")):
+    for backend, name in (("kernel", "quick"), ("bwrap", "quick-bwrap"), ("limits", "unsafe")):
         (folder / "sandboxes" / f"{name}.toml").write_text(f'backend = "{backend}"\nmemory_mb = 1024\ncall_cpu_seconds = {CPU}\nwall_seconds = {WALL}\n')
 
 
