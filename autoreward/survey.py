@@ -26,7 +26,7 @@ class SurveyJob(Record):
 
 
 class Match(Record):
-    """What a column is, found by comparing numbers. `of` names it (`qvel of joint rootz`), `how` is the transform, `also` are others that fit as well."""
+    """What a column is, found by comparing numbers. `of` names it (`qvel of joint rootz`), `how` is the transform, `also` (and their names) are others that fit as well."""
 
     name: str
     index: str = ""
@@ -35,6 +35,7 @@ class Match(Record):
     of: str
     unit: str = "-"
     also: tuple[str, ...] = ()
+    also_named: tuple[str, ...] = ()
     row: int = -1
 
     @property

@@ -101,7 +101,7 @@ def _body(survey: Survey, fields: list[Drafted], words: Words) -> tuple[str, lis
         wants.append(
             (
                 "# left out:",
-                f"left out: {', '.join(leaf.path or 'the observation' for leaf in seen)}; where the task is in there, name the numbers behind it: state.FUNCTION of a Python file (docs/own-environment.md)",
+                f"left out: {', '.join(leaf.path or 'the observation' for leaf in seen)}; where the task is in there, name the numbers behind it (docs/own-environment.md)",
             )
         )
     unclear = [f for f in fields if f.ambiguous]

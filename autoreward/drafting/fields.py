@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from autoreward.drafting.tables import Row, observation_rows
-from autoreward.survey import Column, InfoKey, Leaf, Survey
+from autoreward.survey import Column, InfoKey, Leaf, Match, Survey
 
 WHOLE = 8  # columns of a Dict's key that stay one field where nothing names them
 RUN = 8  # neighbours with equal finite bounds that are one field: a lidar's rays, a grid's cells
@@ -30,6 +30,7 @@ class Drafted:
     columns: tuple[int, ...] = ()
     policy: bool = True
     ambiguous: str = ""
+    quantity: str = ""
 
 
 def fields_of(survey: Survey) -> list[Drafted]:
@@ -88,7 +89,7 @@ def _of_leaf(leaf: Leaf, at: int, doc: str, alone: bool) -> list[Drafted]:
     if key and (width <= WHOLE or len(leaf.shape) > 1) and not (rows and width > 3):
         words = "; ".join(dict.fromkeys(m for k, c in enumerate(leaf.columns) if (m := _told(rows.get(k), c, k)))) if rows or matched else ""
         if rows and len(list(_axes(rows, 0))) == width - 1 and width > 1:
-            words = _told(Row(re.sub(r"\bx\b", f"({', '.join('xyz'[:width])})", rows[0].meaning)), leaf.columns[0], 0)
+            words = several(rows[0].meaning, list("xyz"[:width]))
         unit = next((r.unit for r in rows.values() if r.unit), next((c.match.unit for c in leaf.columns if c.match), "-"))
         return [_field(name, leaf, 0, width, at, unit, words or f"the observation's {leaf.path}", "key")]
     prefix = f"{name}_" if key and not alone and leaf.path != "observation" else ""
@@ -141,12 +142,15 @@ def _group(leaf: Leaf, low: int, end: int, at: int, rows: dict[int, Row], prefix
     first, row = columns[0], rows.get(low)
     match = first.match
     if match:
-        words = "; ".join(dict.fromkeys(_told(rows.get(k), leaf.columns[k], k) for k in range(low, end))) if end - low <= 4 else match.of
+        match = settled(match, row)
+        words = several(match.words, [c.match.index for c in columns if c.match])
+        if row and row.meaning:
+            words = f"{several(row.meaning, list('xyz')) if len(list(_axes(rows, low))) >= end - low - 1 > 0 else row.meaning}: {words}"
         unit = match.unit if match.unit != "-" or row is None else row.unit or "-"
-        return _field(prefix + match.name, leaf, low, end, at, unit, words, "simulator")
+        drafted = _field(prefix + match.name, leaf, low, end, at, unit, words, "simulator")
+        return replace(drafted, ambiguous=match.words if match.also else "", quantity=match.quantity)
     if row and row.meaning:
-        axes = ", ".join("xyz"[: end - low])
-        meaning = row.meaning if end == low + 1 else re.sub(r"\bx\b", f"({axes})", row.meaning)
+        meaning = row.meaning if end == low + 1 else several(row.meaning, list("xyz"[: end - low]))
         plain = row.meaning if end == low + 1 else re.sub(r"(?<![\w])x[- ]?(?=\b|coordinate|axis)", "", row.meaning)
         bounds = row if end == low + 1 else None
         return _field(prefix + identifier(plain), leaf, low, end, at, row.unit or "-", meaning, "documentation", bounds)
@@ -158,6 +162,23 @@ def _group(leaf: Leaf, low: int, end: int, at: int, rows: dict[int, Row], prefix
     elif first.actions:
         facts.append(f"moved by the action's {'part' if len(first.actions) == 1 else 'parts'} {', '.join(map(str, first.actions[:6]))}")
     return _field(name, leaf, low, end, at, "-", f"unnamed: {place}" + (f"; {'; '.join(facts)}" if facts else ""), "nobody")
+
+
+def settled(match: Match, row: Row | None) -> Match:
+    """Of equally good explanations the one whose object the documentation names in its line."""
+    if row and row.name and row.name not in match.of:
+        for of, name in zip(match.also, match.also_named, strict=False):
+            if re.search(rf"\b{re.escape(row.name)}\b", of):
+                return match.model_copy(update={"of": of, "name": name, "also": (), "also_named": ()})
+    return match
+
+
+def several(words: str, indices: Sequence[str]) -> str:
+    """Words about the first of several columns made to be about all: `x position of body hand` -> `(x, y, z) position of body hand`."""
+    if len(indices) < 2 or not indices[0]:
+        return words
+    listed = ", ".join(indices) if len(indices) <= 10 else f"{indices[0]}, {indices[1]}, ..."
+    return re.sub(rf"\b{re.escape(indices[0])}\b(?!\))", f"({listed})", words)
 
 
 def _told(row: Row | None, column: Column, k: int) -> str:
@@ -223,11 +244,14 @@ def _merged(fields: list[Drafted]) -> list[Drafted]:
 
 
 def _same_quantity(a: Drafted, b: Drafted) -> bool:
-    return a.by == b.by == "simulator" and (a.unit, a.shape) == (b.unit, b.shape) and _quantity(a) == _quantity(b)
+    return a.by == b.by == "simulator" and (a.unit, a.shape, a.quantity) == (b.unit, b.shape, b.quantity) and _ending(a.name, b.name) != ""
 
 
-def _quantity(field: Drafted) -> str:
-    return field.name.rpartition("_")[2]
+def _ending(*names: str) -> str:
+    """What names end in alike, from an underscore on: `_angle`."""
+    first = names[0].split("_")
+    shared = [w for k, w in enumerate(first) if k and all(n.endswith("_" + "_".join(first[k:])) for n in names)]
+    return "_" + "_".join(shared) if shared else ""
 
 
 def _joined(run: list[Drafted]) -> Drafted:
@@ -236,17 +260,20 @@ def _joined(run: list[Drafted]) -> Drafted:
     end = re.findall(r"\d+", run[-1].source)[-1] if ":" in run[-1].source else str(int(re.findall(r"\d+", run[-1].source)[-1]) + 1)
     source = f"{base}[{start}:{end}]" if base else f"{start}:{end}"
     ranges = [float(n) for f in run for n in re.findall(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", f.range)]
-    names = [f.name.rpartition("_")[0] or f.name for f in run]
+    ending = _ending(*[f.name for f in run])
+    names = [f.name.removesuffix(ending) for f in run]
+    known = {("qpos", "_angle"): "joint_angles", ("qvel", "_velocity"): "joint_velocities"}
     return Drafted(
-        f"all_{_quantity(run[0])}",
+        known.get((run[0].quantity, ending), f"all{ending}"),
         source,
         (len(run), *run[0].shape),
         run[0].unit,
         f"about {_short(min(ranges))} .. {_short(max(ranges))}" if ranges else "",
-        f"{_quantity(run[0])} of {', '.join(names)}, in this order: {run[0].meaning}, and so on",
+        f"of {', '.join(names)}, in this order: {run[0].meaning}, and so on",
         "simulator",
         tuple(c for f in run for c in f.columns),
         ambiguous=next((f.ambiguous for f in run if f.ambiguous), ""),
+        quantity=run[0].quantity,
     )
 
 

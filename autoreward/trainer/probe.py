@@ -81,8 +81,8 @@ def _contradictions(card: TaskCard, action: Any, info_keys: set[str], at_once: i
         for key, said, real in (("low", card.action.low, float(action.low.min())), ("high", card.action.high, float(action.high.max()))):
             if abs(said - real) > 1e-4 * max(1.0, abs(real)):
                 problems.append(f"action.{key}: the card says {said:g}, the environment has {real:g}")
-    key = card.success.info if card.success else None
-    if key and key not in info_keys:
+    wanted = card.success.info if card.success else None
+    if wanted and wanted not in info_keys:
         problems.append(f"success.info: no step's info had the key {key!r}; " + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty"))
     if episodes and at_once == episodes:
         problems.append("success: it holds after the first step of every episode, so it says nothing")

@@ -56,6 +56,6 @@ def _rates(before: Array, after: Array, spread: Array, moving: list[int], found:
                 power = float(rate @ rate)
                 k = float(rate @ change[:, c]) / power if power > 0 else 0.0
                 error = np.abs(change[:, c] - k * rate)
-                if abs(k) > 1e-9 and np.quantile(error, 0.9) <= 1e-3 * np.median(np.abs(change[:, c])):
+                if abs(k) > 1e-9 and (typical := float(np.median(np.abs(change[:, c])))) > 0 and np.quantile(error, 0.9) <= 1e-3 * typical:
                     found[d] = f"the rate of change of column {c} (which grows by {k:.3g} times this in a step)"
                     break
