@@ -68,8 +68,9 @@ def _advice(card: Any, report: dict[str, Any]) -> list[str]:
             advice.append(f"fields.{field.name}.range: the card says {field.range!r}, {outside}")
         if field.reward and not field.meaning:
             advice.append(f"fields.{field.name}: no meaning: a model reads nothing but the card")
-        elif field.reward and field.meaning.startswith("unnamed:"):
-            advice.append(f"fields.{field.name}.name: still without a name of its own")
+    unnamed = [f.name for f in card.fields if f.reward and f.meaning.startswith("unnamed:")]
+    if unnamed:
+        advice.append(f"fields.{unnamed[0]}: still without names: {', '.join(unnamed[:8])}{', ...' if len(unnamed) > 8 else ''}; docs/own-environment.md shows ways to find them")
     metrics = [m for m in [card.metric, *(c.metric for c in card.constraints)] if m]
     for metric in metrics:
         low, high = report["metrics"].get(metric.name, metric.range)

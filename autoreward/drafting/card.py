@@ -6,7 +6,7 @@ import json
 import math
 import re
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoreward.drafting.fields import Drafted, fields_of
 from autoreward.drafting.outcome import endings, outcome
@@ -21,14 +21,16 @@ SECONDS = 240  # that a first training may take on one core, learning left aside
 
 @dataclass
 class Words:
-    """What a language model (or the documentation) says: description, and meanings by field name. See words.py."""
+    """What a language model says: description, action, a success to propose; meanings, units, new names and marks by field name. See words.py."""
 
     title: str = ""
     description: str = ""
     action: str = ""
     success: str = ""
     meanings: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
     by: str = ""
 
 
@@ -57,7 +59,7 @@ def card_name(survey: Survey) -> str:
 def draft(survey: Survey, words: Words | None = None) -> Draft:
     """The card. Lines of the list at the top point below it."""
     words = words or Words()
-    fields = fields_of(survey)
+    fields = [replace(f, name=words.names.get(f.name, f.name), by=f"{words.by}" if f.name in words.names else f.by, first_name=f.name) for f in fields_of(survey)]
     body, wants = _body(survey, fields, words)
     lines = body.splitlines()
     header = 3 + len(wants)
@@ -78,7 +80,7 @@ def _body(survey: Survey, fields: list[Drafted], words: Words) -> tuple[str, lis
     wants += result.wants
     if not about:
         wants.append(("description:", "say what the task is, in a few plain sentences; a model reads nothing but the card"))
-    limit, sure = _limit(survey)
+    limit, sure = limit_of(survey)
     if not sure:
         wants.append(("limit:", f"nothing limits an episode; {limit} steps are a guess"))
     out = [
@@ -110,6 +112,8 @@ def _body(survey: Survey, fields: list[Drafted], words: Words) -> tuple[str, lis
     varied = [c for leaf in survey.leaves for c in leaf.columns if not c.constant and not c.integer]
     out.append(f"policy: {{input: {'fields' if seen else 'observation'}{', normalize: true' if varied else ''}}}")
     out += result.lines
+    if words.success and not result.ends:
+        out.append(f"# success: {words.success}   # proposed by {words.by}, unchecked")
     out.append(f"endings: {quoted(endings(survey, limit, result.ends))}")
     out += _training(survey)
     out += result.hints
@@ -123,7 +127,8 @@ def _folded(text: str) -> list[str]:
     return [f"  {line}" for line in textwrap.wrap(clean, WIDTH, break_long_words=False, break_on_hyphens=False)]
 
 
-def _limit(survey: Survey) -> tuple[int, bool]:
+def limit_of(survey: Survey) -> tuple[int, bool]:
+    """The episode limit in steps, and whether the environment says it."""
     if survey.limit:
         return survey.limit, True
     if survey.truncated and len(set(survey.truncated)) == 1:
@@ -190,10 +195,11 @@ def _fields(survey: Survey, fields: list[Drafted], words: Words) -> list[str]:
         parts = [f"name: {f.name}", f'source: "{f.source}"' if f.source[0].isdigit() or "[" in f.source else f"source: {f.source}"]
         if f.shape:
             parts.append(f"shape: [{', '.join(map(str, f.shape))}]")
-        parts += [f'unit: "{f.unit}"', f"range: {quoted(f.range)}", f"meaning: {quoted(words.meanings.get(f.name, f.meaning))}"]
+        parts += [f"unit: {quoted(words.units.get(f.first_name, f.unit))}", f"range: {quoted(f.range)}", f"meaning: {quoted(words.meanings.get(f.first_name, f.meaning))}"]
         if not f.policy:
             parts.append("policy: false")
-        out.append(f"  - {{{', '.join(parts)}}}")
+        mark = words.marks.get(f.first_name)
+        out.append(f"  - {{{', '.join(parts)}}}" + (f"   # {words.by}: {mark}" if mark else ""))
     if silent:
         out.append(f"  # never changed, and left out: columns {', '.join(f.source for f in silent[:30])}{', ...' if len(silent) > 30 else ''}")
     out += [f"  # left out: {leaf.left_out}" for leaf in survey.leaves if leaf.left_out]

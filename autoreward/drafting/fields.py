@@ -31,6 +31,7 @@ class Drafted:
     policy: bool = True
     ambiguous: str = ""
     quantity: str = ""
+    first_name: str = ""
 
 
 def fields_of(survey: Survey) -> list[Drafted]:

@@ -83,7 +83,7 @@ def _contradictions(card: TaskCard, action: Any, info_keys: set[str], at_once: i
                 problems.append(f"action.{key}: the card says {said:g}, the environment has {real:g}")
     wanted = card.success.info if card.success else None
     if wanted and wanted not in info_keys:
-        problems.append(f"success.info: no step's info had the key {key!r}; " + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty"))
+        problems.append(f"success.info: no step's info had the key {wanted!r}; " + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty"))
     if episodes and at_once == episodes:
         problems.append("success: it holds after the first step of every episode, so it says nothing")
     return problems
