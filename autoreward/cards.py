@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -77,13 +78,48 @@ def load(path: Path) -> LocatedCard:
     try:
         card = TaskCard.model_validate(data)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        told = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        lines = [(f"{key}: {what}" if key else what) + at(path, key or what) for key, what in told]
         raise UserError(
             f"{path}: " + "; ".join(lines[:5]) + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""),
             f"mend the card, then: autoreward envs check {path}",
             REFUSED,
         ) from None
     return LocatedCard(card=card, path=path.resolve())
+
+
+def at(path: Path, problem: str) -> str:
+    """` (line N)` where the key that a problem begins with stands in the card: `fields.cell.source`, `success.when.0`; empty where it is nowhere."""
+    key = re.match(r"[\w.\-\[\]]+", problem)
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""
+    line = None
+    words = [w for w in re.split(r"[.\[\]]+", key[0]) if w] if key else []
+    for word in words:
+        found = _below(node, word)
+        if found is None:
+            break
+        line, node = found
+    if line is None and words:  # a key that is not there may stand in a comment, waiting to be filled in
+        line = next((k for k, row in enumerate(text.splitlines(), 1) if re.match(rf"#\s*{re.escape(words[0])}:", row)), None)
+    return f" (line {line})" if line else ""
+
+
+def _below(node: yaml.Node | None, word: str) -> tuple[int, yaml.Node] | None:
+    """(line, node) of a mapping's key, a list's item by number or by its `name`; for a mapping also the n-th."""
+    if isinstance(node, yaml.MappingNode):
+        pairs = node.value
+        chosen = next((p for p in pairs if p[0].value == word), None) or (pairs[int(word)] if word.isdigit() and int(word) < len(pairs) else None)
+        return (chosen[0].start_mark.line + 1, chosen[1]) if chosen else None
+    if isinstance(node, yaml.SequenceNode):
+        items = node.value
+        named = next((i for i in items if isinstance(i, yaml.MappingNode) and any(k.value == "name" and v.value == word for k, v in i.value)), None)
+        item = named or (items[int(word)] if word.isdigit() and int(word) < len(items) else None)
+        return (item.start_mark.line + 1, item) if item else None
+    return None
 
 
 def mark(error: Exception) -> str:

@@ -21,7 +21,9 @@ from autoreward.cards import LocatedCard, require_simulator
 from autoreward.criteria import Metric, all_hold
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State, resolve
-from autoreward.task import TaskCard
+from autoreward.task import Environment, TaskCard, parted
+
+NOTHING = np.empty(0)
 
 
 class CardProblem(UserError):
@@ -60,11 +62,15 @@ def function(card: LocatedCard, code: ModuleType | None, where: str, name: str) 
 
 def bare_environment(card: LocatedCard, code: ModuleType | None) -> gym.Env[Any, Any]:
     """The environment as its makers wrote it, without a time limit of its own where gymnasium would add one."""
-    made = card.card.environment
+    return construct(card.card.environment, lambda name: function(card, code, "environment.factory", name))
+
+
+def construct(made: Environment, here: Callable[[str], Callable[..., Any]]) -> gym.Env[Any, Any]:
+    """Make what `environment:` names; `here` looks up functions of the card's own code. CardProblem where that fails."""
     try:
         if made.factory:
             place, _, name = made.factory.partition(":")
-            maker = function(card, code, "environment.factory", name) if place == "here" else getattr(importlib.import_module(place), name)
+            maker = here(name) if place == "here" else getattr(importlib.import_module(place), name)
             return maker(**made.kwargs)
         assert made.id is not None
         return gym.make(made.id, max_episode_steps=-1, disable_env_checker=True, **made.kwargs)
@@ -72,32 +78,56 @@ def bare_environment(card: LocatedCard, code: ModuleType | None) -> gym.Env[Any,
         raise
     except gym.error.Error as error:
         raise CardProblem(f"environment.id: {error}") from None
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except ImportError as error:
+        raise UserError(f"environment: {error}", f"pip install what brings {error.name or 'it'}; a module of your own must be importable from this folder", MISSING) from error
+    except Exception as error:
         raise CardProblem(f"environment: {type(error).__name__}: {error}") from error
 
 
+def parts_of(space: spaces.Space[Any]) -> list[tuple[str, spaces.Space[Any]]]:
+    """The leaves of a nested Dict or Tuple with their paths (`a.b`, `0`), in the order gymnasium flattens them; a leaf is itself, at ""."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        inner = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        return [(f"{key}.{path}" if path else str(key), leaf) for key, part in inner for path, leaf in parts_of(part)]
+    return [("", space)]
+
+
 class FlatAction(gym.ActionWrapper[Any, Any, Any]):
-    """Dict and Tuple actions as one vector: parts all Discrete become MultiDiscrete, parts all Box become one Box; anything mixed is refused."""
+    """Nested Dict and Tuple actions as one vector: whole numbers become one MultiDiscrete, all Box become one Box; anything mixed is refused."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self.parts = list(env.action_space.spaces.values() if isinstance(env.action_space, spaces.Dict) else env.action_space.spaces)  # type: ignore[attr-defined]
-        if all(isinstance(p, spaces.Discrete) for p in self.parts):
-            self.action_space = spaces.MultiDiscrete([int(p.n) for p in self.parts])
-        elif all(isinstance(p, spaces.Box) for p in self.parts):
-            self.action_space = spaces.Box(np.concatenate([p.low.ravel() for p in self.parts]), np.concatenate([p.high.ravel() for p in self.parts]), dtype=np.float32)
+        self.leaves = parts_of(env.action_space)
+        parts = [leaf for _, leaf in self.leaves]
+        if all(isinstance(p, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)) for p in parts):
+            self.action_space = spaces.MultiDiscrete([n for p in parts for n in _choices(p)])
+        elif all(isinstance(p, spaces.Box) for p in parts):
+            self.action_space = spaces.Box(np.concatenate([p.low.ravel() for p in parts]), np.concatenate([p.high.ravel() for p in parts]), dtype=np.float32)  # type: ignore[attr-defined]
         else:
             raise CardProblem(f"action: the parts of {type(env.action_space).__name__} are mixed; all Discrete or all Box can be trained")
 
     def action(self, action: Any) -> Any:
-        out, at = [], 0
-        for part in self.parts:
-            size = 1 if isinstance(part, spaces.Discrete) else int(np.prod(part.shape))
-            piece = action[at : at + size]
-            out.append(int(piece[0]) if isinstance(part, spaces.Discrete) else np.asarray(piece, part.dtype).reshape(part.shape))
+        at, out = 0, list[Any]()
+        for _, part in self.leaves:
+            size = 1 if isinstance(part, spaces.Discrete) else int(np.prod(part.shape or ()))
+            piece = np.asarray(action[at : at + size])
+            out.append(int(piece[0]) + int(part.start) if isinstance(part, spaces.Discrete) else piece.astype(part.dtype).reshape(part.shape))
             at += size
-        inner = self.env.action_space
-        return dict(zip(inner.spaces, out, strict=True)) if isinstance(inner, spaces.Dict) else tuple(out)
+        pieces = iter(out)
+
+        def rebuilt(space: spaces.Space[Any]) -> Any:
+            if isinstance(space, spaces.Dict):
+                return {key: rebuilt(part) for key, part in space.spaces.items()}
+            return tuple(rebuilt(part) for part in space.spaces) if isinstance(space, spaces.Tuple) else next(pieces)
+
+        return rebuilt(self.env.action_space)
+
+
+def _choices(part: Any) -> list[int]:
+    """How many values each number of a discrete part takes."""
+    if isinstance(part, spaces.Discrete):
+        return [int(part.n)]
+    return [int(n) for n in part.nvec.ravel()] if isinstance(part, spaces.MultiDiscrete) else [2] * int(np.prod(part.shape))
 
 
 def check_spaces(card: TaskCard, env: gym.Env[Any, Any]) -> None:
@@ -133,38 +163,44 @@ class CardEnvironment(gym.Env[Array, Any]):
         self.env = FlatAction(env) if isinstance(env.action_space, (spaces.Dict, spaces.Tuple)) else env
         check_spaces(self.card, self.env)
         self.inner_space = self.env.observation_space
-        self.sources = [(f, self._source(card, code, f.name, f.source), *self.layout.slices[f.name][:2]) for f in self.card.fields]
+        self.sources = [(f, self._source(card, code, f.name, f.source, f.shape), *self.layout.slices[f.name][:2]) for f in self.card.fields]
         self.predicate = function(card, code, "success.predicate", self.card.success.predicate) if self.card.success and self.card.success.predicate else None
         self.own = self.card.policy.input == "observation"
+        self.flattens = self.own or any(f.source[0].isdigit() for f in self.card.fields)  # text and images, where nobody asks for them, need no vector
         self.plain = isinstance(self.inner_space, spaces.Box)
         self.width = self.layout.width + (spaces.flatdim(self.inner_space) if self.own else 0)
         self.observation_space = spaces.Box(-np.inf, np.inf, (self.width,), np.float64)
         self.action_space = self.env.action_space
         self.metrics = ([self.card.metric] if self.card.metric else []) + [c.metric for c in self.card.constraints]
-        self.steps = 0
+        self.steps, self.info_keys = 0, set[str]()
 
-    def _source(self, card: LocatedCard, code: ModuleType | None, name: str, source: str) -> Callable[[Any, Array, dict[str, Any]], Any]:
+    def _source(self, card: LocatedCard, code: ModuleType | None, name: str, source: str, shape: tuple[int, ...]) -> Callable[[Any, Array, dict[str, Any]], Any]:
+        source, columns = parted(source)
         kind, _, rest = source.partition(".")
-        if kind == "obs" and rest:
-            keys = rest.split(".")
+        if kind == "obs":
+            keys = rest.split(".") if rest else []
 
             def from_key(observation: Any, flat: Array, info: dict[str, Any]) -> Any:
                 for key in keys:
                     observation = observation[int(key) if key.isdigit() and isinstance(observation, (tuple, list)) else key]
-                return observation
+                return np.asarray(observation, np.float64).ravel()[columns]
 
             return from_key
         if kind == "info" and rest:
-            return lambda observation, flat, info: info.get(rest, 0.0 if self.steps == 0 else _missing(rest))
+
+            def from_info(observation: Any, flat: Array, info: dict[str, Any]) -> Any:
+                if rest not in info and self.steps == 0:
+                    return np.zeros(shape)  # many environments say something only after a step
+                return np.asarray(info[rest] if rest in info else _missing(rest), np.float64).ravel()[columns]
+
+            return from_info
         if kind == "state" and rest:
             maker = function(card, code, f"fields.{name}", rest)
             return lambda observation, flat, info: maker(self.env.unwrapped)
-        start, colon, end = source.partition(":")
-        low, high = int(start), int(end) if colon else int(start) + 1
-        return lambda observation, flat, info: flat[low:high]
+        return lambda observation, flat, info: flat[columns]
 
     def _vector(self, observation: Any, info: dict[str, Any]) -> Array:
-        flat = np.asarray(observation, np.float64).ravel() if self.plain else np.asarray(spaces.flatten(self.inner_space, observation), np.float64)
+        flat = np.asarray(observation, np.float64).ravel() if self.plain else np.asarray(spaces.flatten(self.inner_space, observation), np.float64) if self.flattens else NOTHING
         out = np.empty(self.width)
         for field, source, start, end in self.sources:
             try:
@@ -183,6 +219,7 @@ class CardEnvironment(gym.Env[Array, Any]):
         if success is None:
             return False
         if success.info:
+            self.info_keys |= info.keys()
             return bool(info.get(success.info, False))
         state = State(vector[None, : self.layout.width], self.layout)
         return bool(all_hold(success.when, state)[0]) if success.when else bool(np.asarray(self.predicate(state))[0])  # type: ignore[misc]

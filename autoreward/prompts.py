@@ -34,10 +34,23 @@ VARIABLES: dict[str, dict[str, str]] = {
         "from_scratch": "true where the repairs are used up",
     },
     "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},
+    "drafter": {
+        "facts": "what random play found: title, observation, action, reward, endings, info (keys), fields (name, source, shape, unit, range, meaning, by)",
+        "documentation": "the environment's docstring; empty where it has none",
+        "source": "the source of the environment's class; empty with --no-source",
+        "problem": "as for the critic",
+    },
     "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
 }
 # What a template must say, whatever else is changed: variables that it or its includes must use.
-REQUIRED = {"designer/first": {"task"}, "designer/revise": {"feedback"}, "designer/repair": {"verdicts"}, "critic/review": {"task", "program"}, "analyzer/explain": {"outcome"}}
+REQUIRED = {
+    "designer/first": {"task"},
+    "designer/revise": {"feedback"},
+    "designer/repair": {"verdicts"},
+    "critic/review": {"task", "program"},
+    "analyzer/explain": {"outcome"},
+    "drafter/card": {"facts"},
+}
 
 
 class Prompts:

@@ -61,12 +61,13 @@ class Action(Part):
 class Field(Part):
     """One named quantity. `source` says where it comes from:
 
-    `"0:3"` or `"7"` columns of the (flattened) observation vector; `"obs.KEY"` a key of a Dict observation (`obs.a.b` nested);
-    `"info.KEY"` a key of `info`; `"state.FUNCTION"` a function `f(env) -> number or array` of the card's `code`.
+    `"0:3"` or `"7"` columns of the (flattened) observation vector; `"obs"` the whole observation as it is, `"obs.KEY"` a key of a Dict
+    (`obs.a.b` nested, `obs.0` of a Tuple), `"obs.KEY[0:3]"` columns of it; `"info.KEY"` a key of `info`; `"state.FUNCTION"` a function
+    `f(env) -> number or array` of the card's `code`.
     """
 
     name: Name
-    source: str = _(pattern=r"^(\d+(:\d+)?|obs\.[\w.\-]+|info\.[\w.\-]+|state\.\w+)$")
+    source: str = _(pattern=r"^(\d+(:\d+)?|(obs(\.[\w.\-]+)?|info\.[\w.\-]+)(\[\d+(:\d+)?\])?|state\.\w+)$")
     shape: tuple[int, ...] = ()
     unit: str = "-"
     range: str = ""
@@ -236,11 +237,18 @@ def _layout(fields: tuple[Field, ...]) -> Layout:
 
 def _with_shape(field: Any) -> Any:
     if isinstance(field, dict) and "shape" not in field and isinstance(field.get("source"), (str, int)):
-        start, colon, end = str(field["source"]).partition(":")
-        if colon and start.isdigit() and end.isdigit() and int(end) > int(start):
-            return {**field, "source": str(field["source"]), "shape": [int(end) - int(start)]}
-        return {**field, "source": str(field["source"])}
+        columns = parted(str(field["source"]))[1]
+        shape = {"shape": [columns.stop - columns.start]} if columns.stop is not None and ":" in str(field["source"]) and columns.stop > columns.start else {}
+        return {**field, "source": str(field["source"]), **shape}
     return field
+
+
+def parted(source: str) -> tuple[str, slice]:
+    """A field's source without its columns, and the columns: `obs.hand[0:3]` gives `obs.hand` and 0:3; `7` gives nothing and 7:8."""
+    match = re.match(r"^(?:(.*)\[)?(\d+)(?::(\d+))?\]?$", source)
+    if match is None:
+        return source, slice(0, None)
+    return match[1] or "", slice(int(match[2]), int(match[3]) if match[3] else int(match[2]) + 1)
 
 
 def _references(card: TaskCard) -> list[tuple[str, str]]:

@@ -26,13 +26,14 @@ def reward(prev, action, curr, memory):
 GOOD = {
     "designer": f"The corridor is long.\n\n```python\n{PROGRAM}```\n",
     "critic": '{"ok": true, "problems": [], "opinion": "sound"}',
+    "drafter": '{"title": "An arm", "description": "An arm reaches for a ball.", "fields": [{"name": "x0", "rename": "elbow", "meaning": "the elbow", "unit": "rad", "range": [-9, 9]}]}',
     "analyzer": '{"causes": ["it hovers"], "suggestions": ["pay more"], "citations": [{"episode": 0, "step": 1, "field": "cell", "claim": "moves"}], "summary": "fine"}',
 }
-BAD_DRAFT = {"designer": "```python\nimport os\n```", "critic": "looks good to me", "analyzer": "it fails"}
+BAD_DRAFT = {"drafter": "it is an arm", "designer": "```python\nimport os\n```", "critic": "looks good to me", "analyzer": "it fails"}
 
 
 def agent_of(prompt: str) -> str:
-    for agent, words in (("critic", "You review reward programs"), ("analyzer", "You explain why"), ("designer", "You design reward functions")):
+    for agent, words in (("critic", "You review reward programs"), ("analyzer", "You explain why"), ("designer", "You design reward functions"), ("drafter", "You write the words of a task card")):
         if words in prompt:
             return agent
     raise AssertionError(f"whose prompt is this? {prompt[:200]}")

@@ -25,7 +25,7 @@ VERBS = {
     "train": ("design", "train", "Train and evaluate agents on a program (or: sparse, human)."),
     "runs": ("runs", "app", "Look into run directories: list, show, compare, path."),
     "report": ("runs", "report", "Write a run's report.html again."),
-    "envs": ("catalog", "envs", "Task cards: list, show, check."),
+    "envs": ("catalog", "envs", "Task cards: new, list, show, check."),
     "prompts": ("catalog", "prompts", "Prompt templates: list, show, eject, render, check."),
     "methods": ("catalog", "methods", "Methods: list."),
     "models": ("catalog", "models", "Models: list, show."),

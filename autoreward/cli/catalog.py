@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from autoreward.cli.checking import check_env
+from autoreward.cli.drafting import new_env
 from autoreward.errors import MISSING, REFUSED, UserError
 
 Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
@@ -34,6 +36,10 @@ def _tell(data: Any, text: str, as_json: bool) -> None:
 
 
 # -- envs -------------------------------------------------------------------------------------------------------------------
+
+
+envs.command("new")(new_env)
+envs.command("check")(check_env)
 
 
 @envs.command("list")
@@ -86,55 +92,6 @@ def show_env(task: Annotated[str, Argument(help="a task's name or its card's pat
     text += [f"  - {h}" for h in briefing.hints(card, True)] or ["  none"]
     text += ["", f"next: autoreward envs check {task}; autoreward design {task}"]
     _tell(card.model_dump(mode="json", by_alias=True), "\n".join(text), as_json)
-
-
-@envs.command("check")
-def check_env(
-    task: Annotated[str, Argument(help="a task's name or its card's path")],
-    trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
-    as_json: Json = False,
-) -> None:
-    """Run a card's environment for a moment, and say what is missing or wrong."""
-    import tempfile
-
-    from autoreward.cards import find, require_simulator
-    from autoreward.engine import Engine
-    from autoreward.records import ProbeJob
-
-    located = find(task)
-    require_simulator(located.card)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "probes.npz"
-        Engine(1, trainer_python).run([(f"the card {located.card.name}", ProbeJob(card=str(located.path), seed=0, out=str(out)))])
-        report = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
-    card, problems, advice = located.card, report["problems"], []
-    for field in card.fields:
-        found = report["fields"][field.name]
-        if found["constant"] and field.reward:
-            advice.append(f"fields.{field.name} never changed in 1,000 random steps: is its source right?")
-        if field.reward and not field.meaning:
-            advice.append(f"fields.{field.name} has no meaning: a model reads nothing but the card")
-    if report["success_seen"]:
-        advice.append("random actions succeed already: the sparse reward may be enough, compare with `autoreward train sparse`")
-    if not card.hints:
-        advice.append("no hints: offline/search cannot work on this card, language models can")
-    if located.human and not located.human.is_file():
-        problems.append(f"human: there is no file {located.human.name} beside the card")
-    text = [f"{card.name}: action {report['action']}, observation {report['observation'][:160]}"]
-    lengths = report["episode_lengths"]
-    text.append(f"{len(lengths)} random episodes ended, mean length {sum(lengths) / len(lengths):.0f}" if lengths else "no random episode ended within 125 steps")
-    for name, found in report["fields"].items():
-        text.append(f"  {name:<24} seen {_span(found)}")
-    text += [f"wrong: {p}" for p in problems] + [f"advice: {a}" for a in advice]
-    text.append("the card is wrong; mend it and check again" if problems else f"the card works; next: autoreward design {task}")
-    _tell({**report, "problems": problems, "advice": advice}, "\n".join(text), as_json)
-    if problems:
-        raise typer.Exit(REFUSED)
-
-
-def _span(found: dict[str, Any]) -> str:
-    pairs = [f"{low:.3g} .. {high:.3g}" for low, high in zip(found["low"], found["high"], strict=True)]
-    return ", ".join(pairs[:4]) + (", ..." if len(pairs) > 4 else "")
 
 
 # -- prompts ----------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
 from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+from autoreward.survey import SurveyJob
 
-Job = Annotated[TrainJob | EvaluateJob | ProbeJob, Field(discriminator="kind")]
+Job = Annotated[TrainJob | EvaluateJob | ProbeJob | SurveyJob, Field(discriminator="kind")]
 
 
 def die_with_parent() -> None:
@@ -50,6 +51,10 @@ def main() -> int:
             from autoreward.trainer.evaluate import evaluate
 
             evaluate(job)
+        elif isinstance(job, SurveyJob):
+            from autoreward.trainer.survey import survey
+
+            survey(job)
         else:
             from autoreward.trainer.probe import probe
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from autoreward.cards import load
 from autoreward.environment import trusted_code
 from autoreward.files import write, write_arrays
 from autoreward.records import ProbeJob, stream_seed
 from autoreward.state import Array
+from autoreward.task import TaskCard
 from autoreward.trainer.train import environments
 
 ENVIRONMENTS = 8
@@ -30,7 +32,8 @@ def probe(job: ProbeJob) -> None:
     steps: list[dict[str, Array]] = []
     lengths: list[int] = []
     problems: list[str] = []
-    success_seen = False
+    success_seen, at_once = False, 0
+    metrics: dict[str, list[float]] = {}
     vectors, first = np.asarray(venv.reset()), np.ones(ENVIRONMENTS, bool)
     actions = np.array([venv.action_space.sample() for _ in range(ENVIRONMENTS)])
     left = random.integers(1, LONGEST_REPEAT, ENVIRONMENTS)
@@ -46,23 +49,44 @@ def probe(job: ProbeJob) -> None:
             cut[i] = infos[i].get("TimeLimit.truncated", False)
             won[i] = infos[i]["success"]
             lengths.append(int(infos[i]["length"]))
+            at_once += bool(won[i] and infos[i]["length"] == 1)
+            for name, value in infos[i]["metrics"].items():
+                metrics.setdefault(name, []).append(float(value))
         success_seen = success_seen or bool(won.any())
         step = {"prev": vectors[:, :width], "action": actions.copy(), "curr": current[:, :width], "first": first, "terminated": dones & ~cut, "truncated": cut, "success": won}
         steps.append({k: np.array(v) for k, v in step.items()})
         vectors, first = after, dones.copy()
     arrays = {k: np.stack([s[k] for s in steps]) for k in steps[0]}
     fields = _fields(card.card.layout.slices, arrays, problems)
+    keys = set[str]().union(*(e.info_keys for e in venv.envs))  # type: ignore[attr-defined]
+    problems += _contradictions(card.card, venv.action_space, keys, at_once, len(lengths))
     report = {
         "action": str(venv.action_space),
         "observation": str(venv.envs[0].inner_space),  # type: ignore[attr-defined]
         "fields": fields,
         "success_seen": success_seen,
+        "metrics": {name: [min(values), max(values)] for name, values in metrics.items()},
         "episode_lengths": lengths,
         "problems": problems,
     }
     venv.close()
     write(Path(job.out).with_suffix(".json"), json.dumps(report, indent=1))
     write_arrays(Path(job.out), arrays)
+
+
+def _contradictions(card: TaskCard, action: Any, info_keys: set[str], at_once: int, episodes: int) -> list[str]:
+    """What the card says and the environment does otherwise, though nothing fails."""
+    problems = []
+    if isinstance(action, spaces.Box) and np.isfinite(action.low).all() and np.isfinite(action.high).all():
+        for key, said, real in (("low", card.action.low, float(action.low.min())), ("high", card.action.high, float(action.high.max()))):
+            if abs(said - real) > 1e-4 * max(1.0, abs(real)):
+                problems.append(f"action.{key}: the card says {said:g}, the environment has {real:g}")
+    wanted = card.success.info if card.success else None
+    if wanted and wanted not in info_keys:
+        problems.append(f"success.info: no step's info had the key {wanted!r}; " + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty"))
+    if episodes and at_once == episodes:
+        problems.append("success: it holds after the first step of every episode, so it says nothing")
+    return problems
 
 
 def _fields(slices: dict[str, tuple[int, int, tuple[int, ...]]], arrays: dict[str, Array], problems: list[str]) -> dict[str, Any]:

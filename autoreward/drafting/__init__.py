@@ -1,0 +1,5 @@
+"""A first task card from a survey of the user's environment: what was found is written down, what was not is asked for at the top."""
+
+from autoreward.drafting.card import Draft, draft
+
+__all__ = ["Draft", "draft"]
