@@ -18,9 +18,9 @@ from pathlib import Path
 
 from autoreward.errors import MISSING, UserError
 from autoreward.files import write
-from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 
-Job = TrainJob | EvaluateJob | ProbeJob
+Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob
 Progress = Callable[[str, dict[str, float | None]], None]
 
 # What a trainer may need from our environment. Everything else, keys above all, stays behind.
@@ -89,7 +89,7 @@ class Engine:
             selector.close()
 
     def _start(self, label: str, job: Job, again: bool, slot: int) -> _Started:
-        place = Path(job.out) / "job.json" if isinstance(job, TrainJob) else Path(job.out if isinstance(job, ProbeJob) else job.outs[0]).with_suffix(".job.json")
+        place = Path(job.out) / "job.json" if isinstance(job, TrainJob) else Path(job.outs[0] if isinstance(job, EvaluateJob) else job.out).with_suffix(".job.json")
         write(place, job)
         errors = place.with_suffix(".stderr")
         with errors.open("wb") as stderr:

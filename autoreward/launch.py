@@ -156,12 +156,21 @@ def reaches(run: Run) -> list[str]:
     return found
 
 
-def trust(run: Run, given: bool) -> None:
-    """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well."""
+def trust(run: Run, given: bool, again: str = "autoreward resume RUN --trust") -> None:
+    """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well; `again` says so."""
     if not _seen(run).exists():
         if not given and (found := reaches(run)):
-            raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: autoreward resume {run.path} --trust", REFUSED)
+            raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}", REFUSED)
         write(_seen(run), "")
+
+
+def card_of(run: Run) -> LocatedCard:
+    """The run's card as it is found here: where the run says, else by name. UserError where it is not the one the run began with."""
+    made = run.header
+    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
+    if card.digest() != made.card_digest:
+        raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
+    return card
 
 
 def shut() -> None:
@@ -175,9 +184,7 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
     trust(run, False)
     shut()
     made = run.header
-    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
-    if card.digest() != made.card_digest:
-        raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
+    card = card_of(run)
     require_simulator(card.card)
     run.header = made = made.model_copy(update={"card_path": str(card.path)})
     if made.versions != versions():

@@ -317,3 +317,44 @@ class ProbeJob(Record):
     seed: int
     out: str
     transitions: int = 1000
+
+
+class PlayJob(Record):
+    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or .png) where there is one. Leaves a `Played` at `out`."""
+
+    kind: Literal["play"] = "play"
+    card: str
+    policy: str
+    out: str
+    picture: str | None = None
+    episodes: int = 3
+    seed: int = 0
+    device: str = "cpu"
+
+
+class PlayedEpisode(Record):
+    """One episode that was shown. `rows`: some of its states: step, the card's fields by name, and the action taken there."""
+
+    ending: Literal["success", "failure", "limit"]
+    length: int
+    task_return: float
+    metrics: dict[str, float] = {}
+    rows: tuple[dict[str, str], ...] = ()
+
+
+class Played(Record):
+    """What `play` showed. `picture` is the file's path, None with the reason in `why` where nothing could be drawn."""
+
+    episodes: tuple[PlayedEpisode, ...]
+    picture: str | None = None
+    why: str = ""
+
+
+class NetworkJob(Record):
+    """Asks for a trained policy as ONNX at `out`."""
+
+    kind: Literal["network"] = "network"
+    card: str
+    policy: str
+    out: str
+    device: str = "cpu"

@@ -14,9 +14,9 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
-from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 
-Job = Annotated[TrainJob | EvaluateJob | ProbeJob, Field(discriminator="kind")]
+Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob, Field(discriminator="kind")]
 
 
 def die_with_parent() -> None:
@@ -50,6 +50,14 @@ def main() -> int:
             from autoreward.trainer.evaluate import evaluate
 
             evaluate(job)
+        elif isinstance(job, PlayJob):
+            from autoreward.trainer.play import play
+
+            play(job)
+        elif isinstance(job, NetworkJob):
+            from autoreward.agents import to_onnx
+
+            to_onnx(job)
         else:
             from autoreward.trainer.probe import probe
 
