@@ -1,13 +1,26 @@
 """autoreward: a language model writes reward programs; we check, jail, train, score and explain them, and ask again."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from autoreward.api import LoadedRun, check, design, load_run, resume, train
+    from autoreward.errors import UserError
+
+__all__ = ["LoadedRun", "UserError", "__version__", "check", "design", "load_run", "resume", "train"]
+PLACES = {"UserError": "errors"}  # the others: api
 
 
 def __getattr__(name: str) -> Any:
+    """Everything is loaded when it is first used: `import autoreward` itself imports nothing."""
     if name == "__version__":
         from autoreward.resources import VERSION
 
         return VERSION
+    if name in __all__:
+        return getattr(import_module(f"autoreward.{PLACES.get(name, 'api')}"), name)
     raise AttributeError(f"module 'autoreward' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,6 +6,7 @@ The model's own network holds the normalization of what it sees, so `model.predi
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,17 +50,24 @@ class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
         return self._view(vector), reward, terminated, truncated, info
 
 
+def environment(card: LocatedCard, render_mode: str | None = None) -> SeenEnvironment:
+    """A fresh environment of the card, its Python imported."""
+    return SeenEnvironment(card, trusted_code(card), render_mode)
+
+
 class Normalized(FlattenExtractor):
     """The first layer of a network: running mean and variance of training, frozen; then what `policy.PolicyView` does with them."""
 
     def __init__(self, space: gym.Space[Any], rms: RunningMeanStd) -> None:
         super().__init__(space)
+        self.mean: torch.Tensor
+        self.scale: torch.Tensor
         self.register_buffer("mean", torch.as_tensor(np.asarray(rms.mean, np.float64)))
         self.register_buffer("scale", torch.as_tensor(np.sqrt(np.asarray(rms.var, np.float64) + 1e-8)))
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        x = (super().forward(observations).double() - self.mean) / self.scale  # type: ignore[operator]
-        return torch.clamp(x, -10, 10).float()
+        x: torch.Tensor = torch.flatten(observations, 1).double()
+        return torch.clamp((x - self.mean) / self.scale, -10, 10).float()
 
 
 def model(card: LocatedCard, weights: Path, device: str = "cpu") -> BaseAlgorithm:
@@ -67,12 +75,14 @@ def model(card: LocatedCard, weights: Path, device: str = "cpu") -> BaseAlgorith
     code = trusted_code(card)
     venv = DummyVecEnv([lambda: CardEnvironment(card, code)])
     view = policy.PolicyView(venv, card, code, training=False)
-    agent = policy.build(card.card, view, 0, device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one environment is fewer than the batch was chosen for
+        agent = policy.build(card.card, view, 0, device)
     policy.load(agent, view, weights)
     if card.card.policy.normalize:
         layer = Normalized(view.observation_space, view.rms).to(agent.device)
         for module in list(agent.policy.modules()):
-            for name, child in list(module.named_children()):
+            for name, child in list(module._modules.items()):  # named_children() gives a shared layer under one of its names alone
                 if isinstance(child, FlattenExtractor):
                     setattr(module, name, layer)
     agent.policy.set_training_mode(False)
@@ -84,7 +94,7 @@ def model(card: LocatedCard, weights: Path, device: str = "cpu") -> BaseAlgorith
 class _Network(torch.nn.Module):
     def __init__(self, agent: BaseAlgorithm) -> None:
         super().__init__()
-        self.policy = agent.policy
+        self.policy: Any = agent.policy
         space = agent.action_space
         self.box = (torch.as_tensor(space.low), torch.as_tensor(space.high)) if isinstance(space, spaces.Box) else None
 
@@ -115,9 +125,10 @@ def to_onnx(job: NetworkJob) -> None:
     network = _Network(agent).eval()
     observation = torch.zeros(1, agent.observation_space.shape[0])  # type: ignore[index]
     names = ["action", "distribution"] if isinstance(network(observation), tuple) else ["action"]
+    axes = {name: {0: "n"} for name in ["observation", *names]}
     buffer = io.BytesIO()
     try:
-        torch.onnx.export(network, (observation,), buffer, input_names=["observation"], output_names=names, dynamic_axes={n: {0: "n"} for n in ["observation", *names]}, dynamo=False)  # type: ignore[arg-type]
+        torch.onnx.export(network, (observation,), buffer, input_names=["observation"], output_names=names, dynamic_axes=axes, dynamo=False)  # type: ignore[arg-type]
     except Exception as error:  # torch's exporter raises all kinds
         raise UserError(
             f"torch cannot export this {card.card.training.algorithm} policy: {type(error).__name__}: {str(error)[:200]}", "load_run(...).policy() gives it as a stable-baselines3 model", REFUSED

@@ -58,9 +58,8 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
         f"def _program() -> dict[str, Any]:\n{_indented(program)}\n\n    return dict(locals())\n",
     ]
     if needed:
-        parts.append(
-            f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{_indented(code) if code else '    # bring them along: DesignedReward(env, functions={...})'}\n\n    return dict(locals())\n"
-        )
+        body = _indented(code) if code else "    # bring them along: DesignedReward(env, functions={...})"
+        parts.append(f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{body}\n\n    return dict(locals())\n")
     parts += [_body("state"), _body("wrappers"), _task(task, needed), ENDING]
     text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
     try:
@@ -210,15 +209,15 @@ def _docstring(run: Run, folder: CandidateFolder, task: TaskCard, missing: tuple
     versions = ", ".join(f"{k} {v}" for k, v in header.versions.items() if k in ("autoreward-rl", "numpy", "gymnasium", "stable-baselines3", "torch"))
     measured = [f"    {arm:<13} {_measured(result)}" for arm, result in arms.items()]
     added = "1 at the first success of an episode" if task.task_reward == "success" else "the environment's own reward"
+    ends = " and at success" if task.success and task.success.ends_episode else ""
+    how = "on new training seeds and new episodes" if confirmed else "in the search; this candidate was not confirmed on new seeds"
     lines = [
         f"A designed reward for {task.title!r}, written by {header.model}.",
         "",
         "    env = DesignedReward(" + make + ")" + own,
         "    venv = designed_vec(lambda: " + make + ", 8)    # for stable-baselines3",
         "",
-        "The environment's observations stay as they are. The episode ends at the task's limit"
-        + (" and at success" if task.success and task.success.ends_episode else "")
-        + "; info['autoreward'] holds",
+        f"The environment's observations stay as they are. The episode ends at the task's limit{ends}; info['autoreward'] holds",
         "the named fields, the terms of the reward, the task's own reward, and whether the task has succeeded.",
         "",
         "CAUTION: this file holds code that a language model or a search wrote (the function _program), and runs it without a sandbox.",
@@ -226,9 +225,7 @@ def _docstring(run: Run, folder: CandidateFolder, task: TaskCard, missing: tuple
         "",
         f"From run {run.path.resolve().name}, candidate {folder.id}, task {task.name} (card {header.card_digest}), model {header.model}, method {header.method},",
         f"seed {header.seed}, begun {header.created}; {versions}.",
-        "Measured "
-        + ("on new training seeds and new episodes" if confirmed else "in the search; this candidate was not confirmed on new seeds")
-        + f", with {task.training.algorithm} (95% intervals):",
+        f"Measured {how}, with {task.training.algorithm} (95% intervals):",
         *(measured or ["    nothing yet"]),
         f"The reward is the program's terms and {added}; gamma {task.training.gamma:g} shapes its potentials.",
     ]

@@ -352,10 +352,13 @@ def test_exporting_runs_nothing_and_a_runs_words_cannot_leave_their_string(tmp_p
     assert "without a sandbox" in ast.get_docstring(ast.parse(quiet.text))
 
 
-@pytest.mark.parametrize(
-    ("program", "word"),
-    [("import os\n\n\ndef reward(p, a, c, m):\n    return {}\n", "import of os"), ("from numpy import *\n\n\ndef potential(s):\n    return {'a': s.height}\n", "inside of a function")],
-)
+UNFIT = [
+    ("import os\n\n\ndef reward(p, a, c, m):\n    return {}\n", "import of os"),
+    ("from numpy import *\n\n\ndef potential(s):\n    return {'a': s.height}\n", "inside of a function"),
+]
+
+
+@pytest.mark.parametrize(("program", "word"), UNFIT)
 def test_a_program_that_cannot_be_exported_is_a_sentence(tmp_path, program, word):
     card = walk(tmp_path)
     with pytest.raises(UserError, match=word):
