@@ -17,7 +17,6 @@ from autoreward.cards import LocatedCard, find, listing, load, require_simulator
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, UserError
 from autoreward.files import plain, write
-from autoreward.loop import Tools
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
@@ -25,6 +24,7 @@ from autoreward.prompts import Prompts
 from autoreward.records import Limits, RunHeader
 from autoreward.run import Run
 from autoreward.sandbox.profiles import find_profile
+from autoreward.tools import Tools
 
 PR_SET_DUMPABLE = 4
 DEFAULT_MODEL = "offline/search"
