@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoreward.api import LoadedRun, check, design, load_run, resume, train
     from autoreward.errors import UserError
+    from autoreward.evidence import Evidence
+    from autoreward.sandbox import ProgramRefused
+    from autoreward.study import Study
+    from autoreward.transitions import Episode
 
-__all__ = ["LoadedRun", "UserError", "__version__", "check", "design", "load_run", "resume", "train"]
-PLACES = {"UserError": "errors"}  # the others: api
+__all__ = ["Episode", "Evidence", "LoadedRun", "ProgramRefused", "Study", "UserError", "__version__", "check", "design", "load_run", "resume", "train"]
+PLACES = {"UserError": "errors", "Evidence": "evidence", "ProgramRefused": "sandbox", "Study": "study", "Episode": "transitions"}  # the others: api
 
 
 def __getattr__(name: str) -> Any:

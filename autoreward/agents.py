@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward import policy
 from autoreward.cards import LocatedCard, load
-from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.environment import CardEnvironment, bare_environment, function, trusted_code
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.files import write
 from autoreward.records import NetworkJob
@@ -53,6 +54,17 @@ class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
 def environment(card: LocatedCard, render_mode: str | None = None) -> SeenEnvironment:
     """A fresh environment of the card, its Python imported."""
     return SeenEnvironment(card, trusted_code(card), render_mode)
+
+
+def bare(card: LocatedCard) -> gym.Env[Any, Any]:
+    """A fresh environment as its makers wrote it."""
+    return bare_environment(card, trusted_code(card))
+
+
+def functions(card: LocatedCard, names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
+    """Trusted functions of the card by name."""
+    code = trusted_code(card) if names else None
+    return {name: function(card, code, "fields and success", name) for name in names}
 
 
 class Normalized(FlattenExtractor):

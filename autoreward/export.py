@@ -69,16 +69,16 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
     return Exported(text, folder.id, missing)
 
 
-def functions(task: TaskCard) -> tuple[str, ...]:
-    """Trusted functions that fields offered to programs, or success, need."""
-    names = [f.source.partition(".")[2] for f in _fields(task) if f.source.startswith("state.")]
+def functions(task: TaskCard, everything: bool = False) -> tuple[str, ...]:
+    """Trusted functions that success and the fields offered to programs need, or `everything`: all fields."""
+    names = [f.source.partition(".")[2] for f in _fields(task, everything) if f.source.startswith("state.")]
     return tuple(dict.fromkeys([*names, *([task.success.predicate] if task.success and task.success.predicate else [])]))
 
 
-def _fields(task: TaskCard) -> list[Any]:
+def _fields(task: TaskCard, everything: bool = False) -> list[Any]:
     """Offered fields, and those that success reads; all where a predicate may read any."""
     read = {ref.split("[")[0] for c in (task.success.when if task.success else ()) for ref in (c.field, c.other) if ref}
-    everything = bool(task.success and task.success.predicate)
+    everything = everything or bool(task.success and task.success.predicate)
     return [f for f in task.fields if f.reward or f.name in read or everything]
 
 
@@ -155,13 +155,19 @@ def _body(module: str) -> str:
 
 def _task(task: TaskCard, needed: tuple[str, ...]) -> str:
     """`TASK = Task(...)`, data alone."""
+    lines = [f"    {name}={value!r}," for name, value in task_values(task).items()]
+    return "# -- the task, from its card\n\nTASK = Task(\n" + "\n".join(lines + (["    functions=_functions(),"] if needed else [])) + "\n)"
+
+
+def task_values(task: TaskCard, everything: bool = False) -> dict[str, Any]:
+    """What `wrappers.Task` takes, but for the functions; plain data. `everything`: all of the card's fields."""
     success: dict[str, Any] | None = None
     if task.success:
         when = tuple((c.field, c.op, c.value, c.other, c.at) for c in task.success.when)
         condition = {"info": task.success.info} if task.success.info else {"predicate": task.success.predicate} if task.success.predicate else {"when": when}
         success = {**condition, "ends_episode": task.success.ends_episode, "latches": task.success.latches}
-    fields = tuple((f.name, f.source, tuple(f.shape)) for f in _fields(task))
-    values = {
+    fields = tuple((f.name, f.source, tuple(f.shape)) for f in _fields(task, everything))
+    return {
         "fields": fields,
         "offered": tuple(f.name for f in task.fields if f.reward),
         "row": tuple(task.action.row),
@@ -171,8 +177,6 @@ def _task(task: TaskCard, needed: tuple[str, ...]) -> str:
         "own_reward": task.task_reward == "environment",
         "success": success,
     }
-    lines = [f"    {name}={value!r}," for name, value in values.items()]
-    return "# -- the task, from its card\n\nTASK = Task(\n" + "\n".join(lines + (["    functions=_functions(),"] if needed else [])) + "\n)"
 
 
 ENDING = """

@@ -51,6 +51,7 @@ class Options:
     prompts: str | None = None
     limits: Limits = field(default_factory=Limits)
     settings: dict[str, str] = field(default_factory=dict)
+    told: bool = False
     name: str | None = None
     folder: Path = Path("runs")
 
@@ -110,6 +111,7 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         prompts=options.prompts,
         limits=options.limits,
         settings=options.settings,
+        told=options.told,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

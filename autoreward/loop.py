@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from autoreward.arms import Arm, score_arms, train_arms, training_seed
 from autoreward.confirmation import confirm, leaders
+from autoreward.errors import USAGE, UserError
 from autoreward.files import read, write
 from autoreward.records import Analysis, Check, Feedback, Final, Outcome, ProbeJob, Refused, Review, Verdict
 from autoreward.run import CandidateFolder
@@ -35,6 +36,8 @@ def design(tools: Tools) -> Final:
     run, header = tools.run, tools.run.header
     if (final := run.final) is not None:
         return final
+    if header.told:
+        raise UserError(f"{run.path} is a study: its agents are trained elsewhere", f"in Python: autoreward.Study(run={str(run.path)!r})", USAGE)
     with tools.template:
         probe(tools)
         for iteration in range(1, header.iterations + 1):
@@ -173,6 +176,9 @@ def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
         return
     episodes = candidate.path / "6-episodes.npz"
     header = tools.run.header
+    if header.told and not episodes.exists():
+        write(path, Analysis(summary="no recorded episodes were told"))
+        return
     analysis = analyzer.analyze(
         tools.caller,
         tools.prompts,

@@ -229,7 +229,10 @@ class Limits(Record):
 
 
 class RunHeader(Record):
-    """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run."""
+    """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run.
+
+    `told`: agents are trained elsewhere, and a study is told what became of them (study.py).
+    """
 
     format: Literal[1] = 1
     task: str
@@ -252,6 +255,7 @@ class RunHeader(Record):
     prompts: str | None = None
     limits: Limits = Limits()
     settings: dict[str, str] = {}
+    told: bool = False
     versions: dict[str, str] = {}
     created: str = ""
 

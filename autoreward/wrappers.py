@@ -215,8 +215,14 @@ def rows(task: Task, action: Any) -> Array:
     return np.asarray(action, np.int64 if task.integer else np.float64).reshape(task.row)
 
 
-def reward_vec(make: Callable[[], gym.Env[Any, Any]], n: int, task: Task, source: Source) -> Any:
-    """n environments as a VecEnv for stable-baselines3, which must be installed; the program is asked once per vector step."""
+View = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+
+
+def reward_vec(make: Callable[[], gym.Env[Any, Any]], n: int, task: Task, source: Source, view: View | None = None) -> Any:
+    """n environments as a VecEnv for stable-baselines3, which must be installed; the program is asked once per vector step.
+
+    `view`: a wrapper around each of them, for what the policy sees; the task's fields are read inside of it.
+    """
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 
     class RewardVec(VecEnvWrapper):
@@ -247,7 +253,8 @@ def reward_vec(make: Callable[[], gym.Env[Any, Any]], n: int, task: Task, source
             return observations, reward.astype(np.float32), dones, infos
 
     def one() -> gym.Env[Any, Any]:
-        env = TaskWrapper(make(), task)
+        env: gym.Env[Any, Any] = TaskWrapper(make(), task)
+        env = view(env) if view else env
         parts = env.observation_space.spaces.values() if isinstance(env.observation_space, spaces.Dict) else env.observation_space.spaces if isinstance(env.observation_space, spaces.Tuple) else ()
         nested = isinstance(env.observation_space, spaces.Tuple) or any(isinstance(part, (spaces.Dict, spaces.Tuple)) for part in parts)
         return gym.wrappers.FlattenObservation(env) if nested else env  # stable-baselines3 takes no nested observations
