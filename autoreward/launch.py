@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from autoreward import origin
 from autoreward.cards import LocatedCard, find, listing, load, require_simulator
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, UserError
@@ -52,6 +53,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     settings: dict[str, str] = field(default_factory=dict)
     told: bool = False
+    origin: str | None = None
     name: str | None = None
     folder: Path = Path("runs")
 
@@ -112,6 +114,7 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         limits=options.limits,
         settings=options.settings,
         told=options.told,
+        origin=Path(options.origin).name if options.origin else None,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -130,7 +133,11 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
         raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)
+    if options.origin:
+        origin.require(Path(options.origin))
     run = Run.create(options.folder, made, options.name)
+    if options.origin:
+        origin.keep(run, Path(options.origin))
     write(_seen(run), "")
     return run
 

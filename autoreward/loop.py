@@ -18,10 +18,12 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from autoreward import origin
 from autoreward.arms import Arm, score_arms, train_arms, training_seed
 from autoreward.confirmation import confirm, leaders
 from autoreward.errors import USAGE, UserError
 from autoreward.files import read, write
+from autoreward.program import lint
 from autoreward.records import Analysis, Check, Feedback, Final, Outcome, ProbeJob, Refused, Review, Verdict
 from autoreward.run import CandidateFolder
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
@@ -59,6 +61,7 @@ def draft(tools: Tools, iteration: int) -> list[CandidateFolder]:
     """Rounds of drafts: the models of all open candidates are asked side by side, the reward workers one after another."""
     candidates = [tools.run.candidate(iteration, chr(ord("a") + k)) for k in range(tools.run.header.candidates)]
     feedback = tools.run.feedback(iteration - 1)
+    origin.prepared(tools)  # starts workers, so in this thread
     while open_ := [c for c in candidates if not c.drafted]:
         with ThreadPoolExecutor(max_workers=min(8, len(open_))) as pool:
             drafts = list(pool.map(lambda c: _propose(tools, c, feedback), open_))
@@ -71,6 +74,9 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
     """One draft and its review. Nothing of it is written but the calls themselves, so a kill repeats this at no price."""
     header, refused = tools.run.header, candidate.refused_drafts()
     attempt = len(refused)
+    if (given := origin.drafted(tools, candidate, attempt)) is not None:
+        found = tuple(lint(given, tools.card.card.reward_layout))
+        return attempt, given, Review(ok=all(v.severity == "warn" for v in found), verdicts=found, by="lint")
     try:
         draft = designer.design(
             tools.caller,
@@ -87,6 +93,7 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             from_scratch=attempt > REPAIRS,
             hints=header.hints_used,
             seed=header.seed,
+            origin=origin.to_port(tools, candidate),
         )
     except designer.Unparseable as error:
         return attempt, "", Review(ok=False, verdicts=(error.verdict,), by="parser")
@@ -104,6 +111,7 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, program: str,
             result = Check(ok=False, verdicts=(verdict,), sandbox=header.sandbox)
         else:
             result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template)
+            result = origin.held_against(tools, candidate, program, result)
     if result is not None and result.ok:
         write(candidate.program_path, program)
         write(candidate.path / "2-critic.json", review)

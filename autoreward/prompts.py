@@ -32,12 +32,20 @@ VARIABLES: dict[str, dict[str, str]] = {
         "iteration": "from 1",
         "verdicts": "why the last draft was refused: kind, line, message, hint",
         "from_scratch": "true where the repairs are used up",
+        "origin": "in port.md.j2: a person's reward function to be ported: code, sources (of fields), why it was not taken as it is",
     },
     "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},
     "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
 }
 # What a template must say, whatever else is changed: variables that it or its includes must use.
-REQUIRED = {"designer/first": {"task"}, "designer/revise": {"feedback"}, "designer/repair": {"verdicts"}, "critic/review": {"task", "program"}, "analyzer/explain": {"outcome"}}
+REQUIRED = {
+    "designer/first": {"task"},
+    "designer/port": {"origin"},
+    "designer/revise": {"feedback"},
+    "designer/repair": {"verdicts"},
+    "critic/review": {"task", "program"},
+    "analyzer/explain": {"outcome"},
+}
 
 
 class Prompts:

@@ -231,7 +231,7 @@ class Limits(Record):
 class RunHeader(Record):
     """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run.
 
-    `told`: agents are trained elsewhere, and a study is told what became of them (study.py).
+    `origin`: the name of the file that the run began from, kept in RUN/origin/ (origin.py). `told`: agents are trained elsewhere, and a study is told what became of them (study.py).
     """
 
     format: Literal[1] = 1
@@ -256,8 +256,21 @@ class RunHeader(Record):
     limits: Limits = Limits()
     settings: dict[str, str] = {}
     told: bool = False
+    origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""
+
+
+class Origin(Record):
+    """origin/origin.json: how the file that a run began from became candidate 1a. `difference`: the most a port's sum differs on `compared` transitions."""
+
+    kind: Literal["program", "function", "port"]
+    function: str = ""
+    why: str = ""
+    compared: int = 0
+    difference: float | None = None
+    largest: float | None = None
+    uncompared: str = ""
 
 
 class Final(Record):
