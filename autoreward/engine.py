@@ -18,10 +18,10 @@ from pathlib import Path
 
 from autoreward.errors import MISSING, UserError
 from autoreward.files import write
-from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
 
-Job = TrainJob | EvaluateJob | ProbeJob | SurveyJob
+Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob
 Progress = Callable[[str, dict[str, float | None]], None]
 
 # What a trainer may need from our environment. Everything else, keys above all, stays behind.

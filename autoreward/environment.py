@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -60,20 +61,24 @@ def function(card: LocatedCard, code: ModuleType | None, where: str, name: str) 
     return found
 
 
-def bare_environment(card: LocatedCard, code: ModuleType | None) -> gym.Env[Any, Any]:
-    """The environment as its makers wrote it, without a time limit of its own where gymnasium would add one."""
-    return construct(card.card.environment, lambda name: function(card, code, "environment.factory", name))
+def bare_environment(card: LocatedCard, code: ModuleType | None, render_mode: str | None = None) -> gym.Env[Any, Any]:
+    """The environment as its makers wrote it, without a time limit of its own where gymnasium would add one.
+
+    `render_mode` is asked for where the maker takes one; whether it was granted says the environment's own `render_mode`.
+    """
+    return construct(card.card.environment, lambda name: function(card, code, "environment.factory", name), render_mode)
 
 
-def construct(made: Environment, here: Callable[[str], Callable[..., Any]]) -> gym.Env[Any, Any]:
+def construct(made: Environment, here: Callable[[str], Callable[..., Any]], render_mode: str | None = None) -> gym.Env[Any, Any]:
     """Make what `environment:` names; `here` looks up functions of the card's own code. CardProblem where that fails."""
     try:
         if made.factory:
             place, _, name = made.factory.partition(":")
             maker = here(name) if place == "here" else getattr(importlib.import_module(place), name)
-            return maker(**made.kwargs)
+            drawn = {"render_mode": render_mode} if render_mode and "render_mode" in inspect.signature(maker).parameters else {}
+            return maker(**drawn, **made.kwargs)
         assert made.id is not None
-        return gym.make(made.id, max_episode_steps=-1, disable_env_checker=True, **made.kwargs)
+        return gym.make(made.id, max_episode_steps=-1, disable_env_checker=True, render_mode=render_mode, **made.kwargs)
     except UserError:
         raise
     except gym.error.Error as error:
@@ -156,10 +161,11 @@ def check_spaces(card: TaskCard, env: gym.Env[Any, Any]) -> None:
 class CardEnvironment(gym.Env[Array, Any]):
     """One environment of a card. `info` is empty but at the end of an episode: success, metrics, length."""
 
-    def __init__(self, card: LocatedCard, code: ModuleType | None) -> None:
+    def __init__(self, card: LocatedCard, code: ModuleType | None, render_mode: str | None = None) -> None:
         require_simulator(card.card)
         self.card, self.layout = card.card, card.card.layout
-        env = bare_environment(card, code)
+        env = bare_environment(card, code, render_mode)
+        self.render_mode, self.metadata = env.render_mode, env.metadata
         self.env = FlatAction(env) if isinstance(env.action_space, (spaces.Dict, spaces.Tuple)) else env
         check_spaces(self.card, self.env)
         self.inner_space = self.env.observation_space
@@ -266,6 +272,9 @@ class CardEnvironment(gym.Env[Array, Any]):
             return self.own_return
         values = np.asarray(self.values[metric.name])
         return float(values[-1] if metric.reduce == "last" else getattr(np, metric.reduce)(values))
+
+    def render(self) -> Any:
+        return self.env.render()
 
     def close(self) -> None:
         self.env.close()

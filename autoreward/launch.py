@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from autoreward import origin
 from autoreward.cards import LocatedCard, find, listing, load, require_simulator
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, UserError
 from autoreward.files import plain, write
-from autoreward.loop import Tools
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
@@ -25,6 +25,7 @@ from autoreward.prompts import Prompts
 from autoreward.records import Limits, RunHeader
 from autoreward.run import Run
 from autoreward.sandbox.profiles import find_profile
+from autoreward.tools import Tools
 
 PR_SET_DUMPABLE = 4
 DEFAULT_MODEL = "offline/search"
@@ -51,6 +52,8 @@ class Options:
     prompts: str | None = None
     limits: Limits = field(default_factory=Limits)
     settings: dict[str, str] = field(default_factory=dict)
+    told: bool = False
+    origin: str | None = None
     name: str | None = None
     folder: Path = Path("runs")
 
@@ -110,6 +113,8 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         prompts=options.prompts,
         limits=options.limits,
         settings=options.settings,
+        told=options.told,
+        origin=Path(options.origin).name if options.origin else None,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -128,7 +133,11 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
         raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)
+    if options.origin:
+        origin.require(Path(options.origin))
     run = Run.create(options.folder, made, options.name)
+    if options.origin:
+        origin.keep(run, Path(options.origin))
     write(_seen(run), "")
     return run
 
@@ -156,15 +165,24 @@ def reaches(run: Run) -> list[str]:
     return found
 
 
-def trust(run: Run, given: bool) -> None:
-    """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well."""
+def trust(run: Run, given: bool, again: str = "autoreward resume RUN --trust") -> None:
+    """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well; `again` says so."""
     if not _seen(run).exists():
         for folder, folders, files in os.walk(run.path):
             if links := [name for name in (*folders, *files) if (Path(folder) / name).is_symlink()]:
                 raise UserError(f"{Path(folder) / links[0]} is a link, and going on might write through it", "remove it: a run's own folder holds none", REFUSED)
         if not given and (found := reaches(run)):
-            raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: autoreward resume {run.path} --trust", REFUSED)
+            raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}", REFUSED)
         write(_seen(run), "")
+
+
+def card_of(run: Run) -> LocatedCard:
+    """The run's card as it is found here: where the run says, else by name. UserError where it is not the one the run began with."""
+    made = run.header
+    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
+    if card.digest() != made.card_digest:
+        raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
+    return card
 
 
 def shut() -> None:
@@ -178,9 +196,7 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
     trust(run, False)
     shut()
     made = run.header
-    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
-    if card.digest() != made.card_digest:
-        raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
+    card = card_of(run)
     require_simulator(card.card)
     run.header = made = made.model_copy(update={"card_path": str(card.path)})
     if made.versions != versions():

@@ -31,29 +31,35 @@ BUILT_IN = ("PPO", "A2C", "SAC", "TD3", "DQN")
 BIG_NET = 512  # hidden units in a layer from which on a GPU pays
 
 
+class Seen:
+    """What the policy sees of vectors `[fields | observation]` (n, D + P), before any normalization: (n, `size`)."""
+
+    def __init__(self, card: LocatedCard, code: ModuleType | None, width: int) -> None:
+        self.layout, self.kind = card.card.layout, card.card.policy.input
+        self.features = None if self.kind in ("observation", "fields") else function(card, code, "policy.input", self.kind)
+        self.columns = np.concatenate([np.arange(*self.layout.slices[f.name][:2]) for f in card.card.fields if f.policy] or [np.zeros(0, int)])
+        try:
+            self.size = self(np.zeros((2, width))).shape[1]
+        except (ValueError, IndexError, AttributeError, TypeError) as error:
+            raise CardProblem(f"policy.input: {self.kind}(state) fails on a state of zeros: {error}") from error
+
+    def __call__(self, vectors: Array) -> Array:
+        if self.kind == "observation":
+            return vectors[:, self.layout.width :]
+        if self.kind == "fields":
+            return vectors[:, self.columns]
+        assert self.features is not None
+        return np.asarray(self.features(State(vectors[:, : self.layout.width], self.layout)), np.float64)
+
+
 class PolicyView(VecEnvWrapper):
     """What the policy sees: vectors `[fields | observation]` to its input, normalized where the card says so. Outside of the reward wrapper."""
 
     def __init__(self, venv: VecEnv, card: LocatedCard, code: ModuleType | None, training: bool) -> None:
-        self.card, self.width, self.training = card.card, card.card.layout.width, training
-        self.layout = card.card.layout
-        kind = self.card.policy.input
-        self.features = None if kind in ("observation", "fields") else function(card, code, "policy.input", kind)
-        self.seen = np.concatenate([np.arange(*self.layout.slices[f.name][:2]) for f in self.card.fields if f.policy] or [np.zeros(0, int)])
-        try:
-            size = self._view(np.zeros((2, (venv.observation_space.shape or (0,))[0]))).shape[1]
-        except (ValueError, IndexError, AttributeError, TypeError) as error:
-            raise CardProblem(f"policy.input: {kind}(state) fails on a state of zeros: {error}") from error
-        super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
-        self.rms = RunningMeanStd(shape=(size,))
-
-    def _view(self, vectors: Array) -> Array:
-        if self.card.policy.input == "observation":
-            return vectors[:, self.width :]
-        if self.card.policy.input == "fields":
-            return vectors[:, self.seen]
-        assert self.features is not None
-        return np.asarray(self.features(State(vectors[:, : self.width], self.layout)), np.float64)
+        self.card, self.training = card.card, training
+        self.view = Seen(card, code, (venv.observation_space.shape or (0,))[0])
+        super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (self.view.size,), np.float32))
+        self.rms = RunningMeanStd(shape=(self.view.size,))
 
     def _normalized(self, x: Array) -> Array:
         if self.card.policy.normalize:
@@ -61,7 +67,7 @@ class PolicyView(VecEnvWrapper):
         return x.astype(np.float32)
 
     def _go(self, vectors: Array) -> Array:
-        x = self._view(vectors)
+        x = self.view(vectors)
         if self.card.policy.normalize and self.training:
             self.rms.update(x)
         return self._normalized(x)
@@ -73,7 +79,7 @@ class PolicyView(VecEnvWrapper):
         vectors, rewards, dones, infos = self.venv.step_wait()
         for i in np.flatnonzero(dones):
             last = np.asarray(infos[i]["terminal_observation"], np.float64)[None]
-            infos[i]["terminal_observation"] = self._normalized(self._view(last))[0]
+            infos[i]["terminal_observation"] = self._normalized(self.view(last))[0]
         return self._go(np.asarray(vectors)), rewards, dones, infos
 
 

@@ -32,6 +32,7 @@ VARIABLES: dict[str, dict[str, str]] = {
         "iteration": "from 1",
         "verdicts": "why the last draft was refused: kind, line, message, hint",
         "from_scratch": "true where the repairs are used up",
+        "origin": "in port.md.j2: a person's reward function to be ported: code, sources (of fields), why it was not taken as it is",
     },
     "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},
     "drafter": {
@@ -45,6 +46,7 @@ VARIABLES: dict[str, dict[str, str]] = {
 # What a template must say, whatever else is changed: variables that it or its includes must use.
 REQUIRED = {
     "designer/first": {"task"},
+    "designer/port": {"origin"},
     "designer/revise": {"feedback"},
     "designer/repair": {"verdicts"},
     "critic/review": {"task", "program"},

@@ -233,7 +233,10 @@ class Limits(Record):
 
 
 class RunHeader(Record):
-    """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run."""
+    """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run.
+
+    `origin`: the name of the file that the run began from, kept in RUN/origin/ (origin.py). `told`: agents are trained elsewhere, and a study is told what became of them (study.py).
+    """
 
     format: Literal[1] = 1
     task: str
@@ -256,8 +259,22 @@ class RunHeader(Record):
     prompts: str | None = None
     limits: Limits = Limits()
     settings: dict[str, str] = {}
+    told: bool = False
+    origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""
+
+
+class Origin(Record):
+    """origin/origin.json: how the file that a run began from became candidate 1a. `difference`: the most a port's sum differs on `compared` transitions."""
+
+    kind: Literal["program", "function", "port"]
+    function: str = ""
+    why: str = ""
+    compared: int = 0
+    difference: float | None = None
+    largest: float | None = None
+    uncompared: str = ""
 
 
 class Final(Record):
@@ -321,3 +338,44 @@ class ProbeJob(Record):
     seed: int
     out: str
     transitions: int = 1000
+
+
+class PlayJob(Record):
+    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or .png) where there is one. Leaves a `Played` at `out`."""
+
+    kind: Literal["play"] = "play"
+    card: str
+    policy: str
+    out: str
+    picture: str | None = None
+    episodes: int = 3
+    seed: int = 0
+    device: str = "cpu"
+
+
+class PlayedEpisode(Record):
+    """One episode that was shown. `rows`: some of its states: step, the card's fields by name, and the action taken there."""
+
+    ending: Literal["success", "failure", "limit"]
+    length: int
+    task_return: float
+    metrics: dict[str, float] = {}
+    rows: tuple[dict[str, str], ...] = ()
+
+
+class Played(Record):
+    """What `play` showed. `picture` is the file's path, None with the reason in `why` where nothing could be drawn."""
+
+    episodes: tuple[PlayedEpisode, ...]
+    picture: str | None = None
+    why: str = ""
+
+
+class NetworkJob(Record):
+    """Asks for a trained policy as ONNX at `out`."""
+
+    kind: Literal["network"] = "network"
+    card: str
+    policy: str
+    out: str
+    device: str = "cpu"

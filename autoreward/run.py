@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autoreward.errors import LOCKED, REFUSED, UserError
+from autoreward.errors import LOCKED, MISSING, REFUSED, UserError
 from autoreward.files import plain, read, text, write
 from autoreward.records import Check, Evaluation, Event, Feedback, Final, Refused, Review, RunHeader, TrainingDone
 
@@ -179,6 +179,39 @@ class Run:
     @property
     def final(self) -> Final | None:
         return read(self.path / "final.json", Final)
+
+    def chosen(self, candidate: str | None = None) -> CandidateFolder:
+        """The candidate of that id, else the confirmed winner, else the best one so far. UserError where there is none."""
+        everything = self.candidates()
+        if candidate is not None:
+            found = next((c for c in everything if c.id == candidate), None)
+            if found is None:
+                raise UserError(f"{self.path} has no candidate {candidate!r}; it has {', '.join(c.id for c in everything) or 'none'}", f"autoreward runs show {self.path}", MISSING)
+            return found
+        final = self.final
+        best = next((f.best for k in range(self.header.iterations, 0, -1) if (f := self.feedback(k))), None)
+        name = final.winner if final else f"{best.iteration}{best.candidate}" if best else None
+        found = next((c for c in everything if c.id == name), None)
+        if found is None:
+            raise UserError(f"{self.path} has no winner yet", f"autoreward resume {self.path}, or name one: autoreward runs show {self.path}", MISSING)
+        return found
+
+    def agent(self, candidate: str | None = None, seed: int | None = None, sparse: bool = False) -> Path:
+        """The weights of a trained agent: of the confirmed winner (or with `sparse`, of the sparse reward), or of that candidate in the search.
+
+        `seed`: of its training; None: the first. UserError where there is no such agent, with those that there are.
+        """
+        if sparse:
+            folder = self.path / "final" / "sparse"
+        elif candidate is None and (self.path / "final" / "winner").is_dir():
+            folder = self.path / "final" / "winner"
+        else:
+            folder = self.chosen(candidate).path / "5-training"
+        found = {int(p.parent.name.removeprefix("seed-")): p for p in folder.glob("seed-*/policy.safetensors") if p.parent.name.removeprefix("seed-").isdigit()}
+        if not found or (seed is not None and seed not in found):
+            there = f"it has seeds {', '.join(map(str, sorted(found)))}" if found else "none was trained"
+            raise UserError(f"no trained agent{f' of seed {seed}' if seed is not None else ''} in {folder}; {there}", f"autoreward runs show {self.path}", MISSING)
+        return found[seed if seed is not None else min(found)]
 
 
 def find_run(name: str, folder: Path | None = None) -> Run:

@@ -25,6 +25,8 @@ VERBS = {
     "train": ("design", "train", "Train and evaluate agents on a program (or: sparse, human)."),
     "runs": ("runs", "app", "Look into run directories: list, show, compare, path."),
     "report": ("runs", "report", "Write a run's report.html again."),
+    "export": ("wayout", "export", "Write the winning reward as one Python file (or the agent as ONNX)."),
+    "play": ("wayout", "play", "Show the trained agent: episodes in numbers and pictures."),
     "envs": ("catalog", "envs", "Task cards: new, list, show, check."),
     "prompts": ("catalog", "prompts", "Prompt templates: list, show, eject, render, check."),
     "methods": ("catalog", "methods", "Methods: list."),

@@ -53,6 +53,7 @@ def design(
     unsafe_no_sandbox: Unsafe = False,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     name: Annotated[str | None, Option(help="name of the run's folder below ./runs")] = None,
+    origin: Annotated[Path | None, Option("--from", metavar="FILE.py", help="begin from your own reward: a program, or a plain function of observation, action, next observation")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="print calls, steps and money, and stop")] = False,
     as_json: Json = False,
 ) -> None:
@@ -79,6 +80,7 @@ def design(
         limits=Limits(max_cost=typed["max_cost"], max_tokens=typed["max_tokens"], max_calls=typed["max_calls"], max_time=typed["max_time"] * 60 if typed["max_time"] else None),
         settings={**_settings(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
         name=typed["name"],
+        origin=str(typed["origin"]) if typed["origin"] else None,
     )
     options = launch.model_options(given.settings, headers=_headers(header))
     if dry_run:

@@ -43,6 +43,7 @@ def messages(
     previous: str = "",
     from_scratch: bool = False,
     hints: bool = False,
+    origin: dict[str, Any] | None = None,
 ) -> tuple[Message, ...]:
     """The prompt: a part that stays the same for a task first, so that providers can cache it; feedback and repairs last."""
     variables: dict[str, Any] = {
@@ -54,12 +55,13 @@ def messages(
         "iteration": iteration,
         "verdicts": [v.model_dump() for v in refusals],
         "from_scratch": from_scratch,
+        "origin": origin or {},
     }
 
     def render(name: str) -> str:
         return prompts.render(f"{method.name}/designer/{name}", variables)
 
-    asked = (Message("system", render("system")), Message("user", render("revise" if feedback and feedback.outcomes else "first")))
+    asked = (Message("system", render("system")), Message("user", render("port" if origin else "revise" if feedback and feedback.outcomes else "first")))
     if not refusals:
         return asked
     answer = f"```python\n{previous.strip()}\n```" if previous.strip() else "(no program)"
@@ -82,8 +84,9 @@ def design(
     from_scratch: bool = False,
     hints: bool = False,
     seed: int = 0,
+    origin: dict[str, Any] | None = None,
 ) -> Draft:
-    """One draft. Unparseable where the reply holds no program; UserError where the model fails or a limit is reached."""
+    """One draft; of a port where there is an `origin`. Unparseable where the reply holds no program; UserError where the model fails or a limit is reached."""
     asked = messages(
         prompts,
         card,
@@ -96,6 +99,7 @@ def design(
         previous=previous,
         from_scratch=from_scratch,
         hints=hints,
+        origin=origin,
     )
     material = {"card": card, "feedback": feedback, "attempt": attempt, "seed": seed}
     request = Request(

@@ -14,10 +14,10 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
-from autoreward.records import EvaluateJob, ProbeJob, TrainJob
+from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
 
-Job = Annotated[TrainJob | EvaluateJob | ProbeJob | SurveyJob, Field(discriminator="kind")]
+Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob, Field(discriminator="kind")]
 
 
 def die_with_parent() -> None:
@@ -55,6 +55,14 @@ def main() -> int:
             from autoreward.trainer.survey import survey
 
             survey(job)
+        elif isinstance(job, PlayJob):
+            from autoreward.trainer.play import play
+
+            play(job)
+        elif isinstance(job, NetworkJob):
+            from autoreward.agents import to_onnx
+
+            to_onnx(job)
         else:
             from autoreward.trainer.probe import probe
 

@@ -9,6 +9,8 @@ from autoreward.files import read
 from autoreward.models.caller import recorded, spent
 from autoreward.records import Evaluation
 from autoreward.run import CandidateFolder, Run
+from autoreward.views.origin import begun
+from autoreward.views.origin import lines as origin_lines
 
 
 def summary(path: Path) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def summary(path: Path) -> dict[str, Any]:
         "created": header.created,
         "state": "done" if final else "running" if _held(path) else "stopped",
         "hints_used": final.hints_used if final else header.hints_used,
+        "origin": begun(run),
         "candidates": [_candidate(c) for c in run.candidates()],
         "final": final.model_dump(mode="json") if final else None,
         "usage": spent(recorded(path / "calls")).model_dump(),
@@ -115,6 +118,7 @@ def lines(data: dict[str, Any]) -> list[str]:
         repairs = f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}" if c["repairs"] else ""
         out.append(f"{c['id']:<4} {c['state']:<10} {rate(c) if c['success'] is not None or c['metric'] is not None else c['why']}{repairs}")
         out += [f"       {text}" for text in [*c["findings"][:3], *c["causes"][:2]]]
+    out += origin_lines(data["origin"], rate)
     if data["final"]:
         out += ["", f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}" + (", hints of the card were used" if data["hints_used"] else "")]
         out += [f"{arm:<8} {rate(result)}" for arm, result in data["final"]["arms"].items()]

@@ -11,6 +11,7 @@ import numpy as np
 from autoreward.files import read_arrays, write
 from autoreward.run import Run
 from autoreward.views import rate, summary
+from autoreward.views.origin import lines
 
 COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
 STYLE = """
@@ -28,7 +29,7 @@ def write_report(path: Path) -> Path:
     """Write RUN/report.html from the run's files, and return its path."""
     run = Run(path)
     data = summary(path)
-    parts = [_head(run, data), _confirmation(run, data), _program(data, run), _candidates(run, data), _about(run, data)]
+    parts = [_head(run, data), _confirmation(run, data), _program(data, run), _origin(data), _candidates(run, data), _about(run, data)]
     page = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{_(data['name'])}</title><meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body>"
     out = path / "report.html"
     write(out, page + "\n".join(parts) + "</body></html>\n")
@@ -148,6 +149,11 @@ def _chart(run: Run) -> str:
 def _program(data: dict[str, Any], run: Run) -> str:
     final = run.final
     return f"<h2>The winning program</h2><pre>{_(final.program)}</pre>" if final and final.winner else ""
+
+
+def _origin(data: dict[str, Any]) -> str:
+    told = "\n".join(lines(data["origin"], rate)).strip()
+    return f"<h2>Where it began</h2><pre>{_(told)}</pre>" if told else ""
 
 
 def _candidates(run: Run, data: dict[str, Any]) -> str:

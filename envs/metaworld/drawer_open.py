@@ -15,8 +15,11 @@ class DrawerOpen(gym.Env):
     observation_space = spaces.Box(-np.inf, np.inf, (10,), np.float64)
     action_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
 
-    def __init__(self) -> None:
-        self.inner = ENVIRONMENTS["drawer-open-v3-goal-observable"](seed=0)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 80}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self.inner = ENVIRONMENTS["drawer-open-v3-goal-observable"](seed=0, render_mode=render_mode)
         self.inner._freeze_rand_vec = False
 
     def _observation(self, seen: np.ndarray) -> np.ndarray:
@@ -31,11 +34,14 @@ class DrawerOpen(gym.Env):
         mujoco.mj_forward(self.inner.model, self.inner.data)  # else the first observation shows the previous episode's drawer
         return self._observation(self.inner._get_obs()), {}
 
+    def render(self) -> Any:
+        return self.inner.render()
+
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         seen, *_ = self.inner.step(np.asarray(action, np.float64))
         self.inner.curr_path_length = 0  # the card's limit counts; theirs raises
         return self._observation(seen), 0.0, False, False, {}
 
 
-def drawer_open() -> gym.Env:
-    return DrawerOpen()
+def drawer_open(render_mode: str | None = None) -> gym.Env:
+    return DrawerOpen(render_mode)

@@ -21,6 +21,8 @@ class Symbolic(gym.Env):
     """Base: `find` looks up the objects after a reset, `rest` gives the fields after position and direction."""
 
     width: int
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    render_mode = "rgb_array"
 
     def __init__(self, grid: Any) -> None:
         self.inner = grid
@@ -58,6 +60,9 @@ class Symbolic(gym.Env):
         self.inner.reset(seed=seed)
         self.find()
         return self._observation(), {}
+
+    def render(self) -> np.ndarray:
+        return self.inner.get_frame(highlight=False, tile_size=24)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         _, reward, terminated, _, _ = self.inner.step(int(action))

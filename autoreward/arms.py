@@ -1,0 +1,49 @@
+"""Arms: agents to train and score, each a program (or none) with a seed and a folder; side by side, and only what is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoreward.engine import Job
+from autoreward.stages import evaluation, training
+from autoreward.tools import Tools
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the training leaves its files."""
+
+    label: str
+    program: Path | None
+    out: Path
+    seed: int
+
+
+def training_seed(seed: int, k: int, final: bool = False) -> int:
+    """Training seeds of a run: the same for every candidate (common random numbers), and others for the confirmation."""
+    return seed * 100 + k + (50 if final else 0)
+
+
+def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
+    """Trainings of every arm that has none."""
+    jobs: list[tuple[str, Job]] = []
+    for arm in arms:
+        if training.done(arm.out) is None:
+            jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out)))
+    if jobs:
+        tools.say(stage, "begins to train", agents=[label for label, _ in jobs])
+        tools.engine.run(jobs, tools.progress)
+
+
+def score_arms(tools: Tools, arms: Sequence[Arm], purpose: str, record: int = 0) -> None:
+    """Scores of every trained policy that has none, in at most `jobs` processes."""
+    todo = [a for a in arms if not (a.out / "score.json").exists() and (done := training.done(a.out)) and done.refusal is None]
+    jobs: list[tuple[str, Job]] = []
+    for k in range(min(tools.engine.jobs, len(todo))):
+        share = todo[k :: tools.engine.jobs]
+        kind = "confirmation" if purpose == "confirmation" else "evaluation"
+        job = evaluation.job(tools.run.header, [a.out for a in share], [a.out / "score.json" for a in share], [a.seed for a in share], kind, record)  # type: ignore[arg-type]
+        jobs.append((f"evaluation of {', '.join(dict.fromkeys(a.label for a in share))}", job))
+    tools.engine.run(jobs, tools.progress)
