@@ -66,6 +66,7 @@ class TermProbe(Record):
     high: float
     nonzero: float
     share: float
+    unseen: tuple[str, ...] = ()  # fields it depends on that the policy does not see
 
 
 class Check(Record):

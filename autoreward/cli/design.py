@@ -226,7 +226,8 @@ def check(
             place = f"{program}:{v.line}" if v.line else str(program)
             print(f"{place}: {'refused' if v.severity == 'refuse' else 'warning'} [{v.kind}] {v.message}" + (f"\n    {v.hint}" if v.hint else ""))
         for t in result.terms:
-            print(f"{t.name:<20} {t.kind:<9} mean {t.mean: .3g}  std {t.std:.3g}  range {t.low:.3g} to {t.high:.3g}  share {t.share:.0%}")
+            hidden = f"  uses {', '.join(t.unseen)}, which the policy does not see" if t.unseen else ""
+            print(f"{t.name:<20} {t.kind:<9} mean {t.mean: .3g}  std {t.std:.3g}  range {t.low:.3g} to {t.high:.3g}  share {t.share:.0%}{hidden}")
         print(f"{'accepted' if result.ok else 'refused'} on {result.probes} probe transitions (sandbox {result.sandbox})")
     if not result.ok:
         raise typer.Exit(REFUSED)

@@ -61,6 +61,7 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
                 ended = worker.ask(*batch.steps(half, steps))
                 kept = worker.spent()[1] - kept
                 seconds = worker.spent()[0] / steps
+                hidden = _unseen(other, card, batch, parts[0])
                 differ = [_differ(other, worker, unusual, where) for where, unusual in _unusual(card, batch)]
     except ProgramRefused as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
@@ -78,7 +79,7 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
         verdicts.append(Verdict(kind="slow-program", severity="warn", message=f"one vector step takes {1000 * seconds:.1f} ms: training waits for it", hint="whole-array numpy, no loops over rows"))
     shaped = shape(answer.before, answer.after, recorded["terminated"].astype(np.float64), card.training.gamma)
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
-    probed = _statistics(values, names, worker)
+    probed = tuple(t.model_copy(update={"unseen": hidden.get(t.name, ())}) for t in _statistics(values, names, worker))
     verdicts += _warnings(values, names, worker, answer, card)
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
 
@@ -88,6 +89,28 @@ def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:
     steps, n = batch.first.shape
     alone, others = np.array([n - 1]), np.arange(n - 1)[::-1]
     return [(alone, batch.rows(alone).steps(0, -(-steps // ALONE))), *([(others, batch.rows(others))] if n > 1 else [])]
+
+
+def _unseen(worker: Worker, card: TaskCard, batch: Batch, alone: Answer) -> dict[str, tuple[str, ...]]:
+    """Which terms change where a field that the policy does not see takes other values: asked, since code can hide what it reads."""
+    found: dict[str, tuple[str, ...]] = {}
+    _, row = _regrouped(batch)[0]
+    flat = Batch(*(part.reshape(-1, *part.shape[2:]) for part in batch))
+    for field in card.fields:
+        if field.policy or not field.reward:
+            continue
+        start, end, _ = card.reward_layout.slices[field.name]
+        prev, curr = row.prev.copy(), row.curr.copy()
+        other = np.random.default_rng(0).permutation(len(flat.curr))[: len(curr)]
+        prev[:, 0, start:end], curr[:, 0, start:end] = flat.prev[other, start:end], flat.curr[other, start:end]
+        answer = worker.ask(*row._replace(prev=prev, curr=curr))
+        for k, name in enumerate(worker.terms):
+            if not np.allclose(answer.terms[..., k], alone.terms[..., k], rtol=SAME, atol=0):
+                found[name] = (*found.get(name, ()), field.name)
+        for k, name in enumerate(worker.potentials):
+            if not np.allclose(answer.after[..., k], alone.after[..., k], rtol=SAME, atol=0):
+                found[name] = (*found.get(name, ()), field.name)
+    return found
 
 
 def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:

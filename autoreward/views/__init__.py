@@ -77,6 +77,7 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "steps": list(result.steps) if result else [],
         "steps_to_80": list(result.steps_to_80) if result else [],
         "why": result.why if result and not result.ok else "; ".join(v.message for v in verdicts if v.severity == "refuse") if state == "rejected" else "",
+        "terms": [{"name": t.name, "kind": t.kind, "share": t.share, "unseen": list(t.unseen)} for t in checked.terms] if checked else [],
         "warnings": [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"],
         "findings": [f"{d.kind}: {d.words}" for d in analysis.diagnostics] if analysis else [],
         "explained_by": analysis.by if analysis else None,
@@ -103,6 +104,14 @@ def rate(result: Evaluation | dict[str, Any] | None) -> str:
     return "; ".join(parts) or data.get("why") or "-"
 
 
+def seeing(data: dict[str, Any]) -> list[str]:
+    """Which of the winner's terms use fields that the policy does not see; nothing where none does."""
+    terms: list[dict[str, Any]] = next((c["terms"] for c in data["candidates"] if c["id"] == data["final"]["winner"]), [])
+    hidden = [f"{t['name']} uses {', '.join(t['unseen'])}" for t in terms if t["unseen"]]
+    rest = ", ".join(t["name"] for t in terms if not t["unseen"])
+    return [f"terms    {'; '.join(hidden)}, which the policy does not see" + (f"; {rest} use only what it sees" if rest else "")] if hidden else []
+
+
 def lines(data: dict[str, Any]) -> list[str]:
     """The summary for a terminal."""
     usage = data["usage"]
@@ -124,6 +133,7 @@ def lines(data: dict[str, Any]) -> list[str]:
         out += [f"{arm:<8} {rate(result)}" for arm, result in data["final"]["arms"].items()]
         if data["final"]["winner"]:
             out.append(f"program  {data['path']}/best/program.py")
+            out += seeing(data)
     elif data["state"] == "stopped":
         out += ["", f"next: autoreward resume {data['path']}"]
     return out

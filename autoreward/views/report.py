@@ -10,7 +10,7 @@ import numpy as np
 
 from autoreward.files import read_arrays, write
 from autoreward.run import Run
-from autoreward.views import rate, summary
+from autoreward.views import rate, seeing, summary
 from autoreward.views.origin import lines
 
 COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
@@ -148,7 +148,10 @@ def _chart(run: Run) -> str:
 
 def _program(data: dict[str, Any], run: Run) -> str:
     final = run.final
-    return f"<h2>The winning program</h2><pre>{_(final.program)}</pre>" if final and final.winner else ""
+    if not final or not final.winner:
+        return ""
+    hidden = "".join(f"<p>{_(line.removeprefix('terms').strip().capitalize())}.</p>" for line in seeing(data))
+    return f"<h2>The winning program</h2><pre>{_(final.program)}</pre>{hidden}"
 
 
 def _origin(data: dict[str, Any]) -> str:

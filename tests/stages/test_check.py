@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.cards import find
+from autoreward.cards import find, load
 from autoreward.engine import Engine
 from autoreward.records import ProbeJob
 from autoreward.stages.check import check
@@ -61,3 +61,18 @@ def test_refusals(probes, program, kind):
 def test_warnings_go_along_and_refuse_nobody(probes, program, kind):
     result = check(program, CARD.card, probes, "default")
     assert result.ok and kind in [v.kind for v in result.verdicts if v.severity == "warn"]
+
+
+def test_terms_that_use_what_the_policy_does_not_see_are_named(tmp_path):
+    """Asked by changing the field, so that it does not matter how the code comes by it."""
+    text = CARD.path.read_text().replace('{name: handle, source: "2",', '{name: handle, source: "2", policy: false,')
+    (tmp_path / "corridor.yaml").write_text(text.replace("code: corridor.py", f"code: {CARD.code}"))
+    card = load(tmp_path / "corridor.yaml").card
+    out = tmp_path / "probes.npz"
+    Engine(1).run([("probes", ProbeJob(card=str(tmp_path / "corridor.yaml"), seed=0, out=str(out)))])
+    program = (
+        reward("read = getattr(curr, 'han' + 'dle')\n    return {'way': curr.cell - prev.cell, 'peek': 0.1 * (read - 1.5), 'both': read * curr.cell}")
+        + "\n\ndef potential(s):\n    return {'p': -s.handle}\n"
+    )
+    result = check(program, card, out, "default")
+    assert {t.name: t.unseen for t in result.terms} == {"way": (), "peek": ("handle",), "both": ("handle",), "p": ("handle",)}
