@@ -30,7 +30,7 @@ VERBS = {
     "envs": ("catalog", "envs", "Task cards: new, list, show, check."),
     "prompts": ("catalog", "prompts", "Prompt templates: list, show, eject, render, check."),
     "methods": ("catalog", "methods", "Methods: list."),
-    "models": ("catalog", "models", "Models: list, show."),
+    "models": ("catalog", "models", "Models: list, show, test."),
     "sandboxes": ("catalog", "sandboxes", "Jail profiles: list, show."),
     "bench": ("bench", "bench", "Run a grid of designs: tasks x models x seeds."),
     "doctor": ("catalog", "doctor", "Check this machine."),

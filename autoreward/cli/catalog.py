@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from autoreward.cli.checking import check_env
 from autoreward.cli.drafting import new_env
+from autoreward.cli.modeltest import test_model
 from autoreward.errors import MISSING, REFUSED, UserError
 
 Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
@@ -142,7 +143,7 @@ def render_prompt(
 ) -> None:
     """The exact message for a task, and its size in tokens."""
     from autoreward.cards import find
-    from autoreward.cli.design import program_text
+    from autoreward.cli.options import program_text
     from autoreward.methods import find_method
     from autoreward.program import lint
     from autoreward.prompts import Prompts
@@ -232,6 +233,9 @@ def list_methods(as_json: Json = False) -> None:
         except UserError as error:
             found.append({"name": name, "title": f"broken: {error.message}", "paper": "", "origin": origin})
     _tell(found, "\n".join(f"{m['name']:<18} {m['title']} ({m['paper']})" for m in found), as_json)
+
+
+models.command("test")(test_model)
 
 
 @models.command("list")

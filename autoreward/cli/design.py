@@ -9,20 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from autoreward.cli.options import BaseUrl, Header, Jobs, Json, KeyCommand, Model, Prices, Sandbox, Set, Task, Unsafe, headers_of, program_text, settings_of, with_config
 from autoreward.errors import INTERRUPTED, REFUSED, UserError
-
-Task = Annotated[str, Argument(help="a task's name (autoreward envs list), or the path of a card")]
-Model = Annotated[str | None, Option(help="offline/search (default), replay/RUN, manual, cmd:COMMAND, or any litellm name", show_default=False)]
-Jobs = Annotated[int | None, Option(help="trainings side by side [default: one a core]", show_default=False)]
-Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
-Set = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="a setting, repeatable; see docs/cli.md")]
-BaseUrl = Annotated[str | None, Option(help="an OpenAI-compatible server or gateway")]
-Header = Annotated[list[str] | None, Option("--header", metavar="NAME: VALUE", help="extra header for the server, repeatable; never stored")]
-KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
-Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
-Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
-Unsafe = Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")]
-SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 
 def design(
@@ -61,7 +49,7 @@ def design(
     from autoreward import launch
     from autoreward.records import Limits
 
-    typed = _with_config(context, config)
+    typed = with_config(context, config)
     given = launch.Options(
         task=typed["task"],
         model=typed["model"],
@@ -78,11 +66,11 @@ def design(
         trainer_python=typed["trainer_python"],
         prompts=str(Path(typed["prompts"]).resolve()) if typed["prompts"] else None,
         limits=Limits(max_cost=typed["max_cost"], max_tokens=typed["max_tokens"], max_calls=typed["max_calls"], max_time=typed["max_time"] * 60 if typed["max_time"] else None),
-        settings={**_settings(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
+        settings={**settings_of(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
         name=typed["name"],
         origin=str(typed["origin"]) if typed["origin"] else None,
     )
-    options = launch.model_options(given.settings, headers=_headers(header))
+    options = launch.model_options(given.settings, headers=headers_of(header))
     if dry_run:
         _dry_run(given, options, as_json)
         return
@@ -107,7 +95,7 @@ def resume(
     launch.trust(found, trust)
     given = {"max_cost": max_cost, "max_tokens": max_tokens, "max_calls": max_calls, "max_time": max_time * 60 if max_time else None}
     limits = found.header.limits.model_copy(update={k: v for k, v in given.items() if v is not None})
-    _go(found, launch.model_options(found.header.settings, headers=_headers(header)), as_json, limits)
+    _go(found, launch.model_options(found.header.settings, headers=headers_of(header)), as_json, limits)
 
 
 def _go(run: Any, options: Any, as_json: bool, limits: Any = None) -> None:
@@ -266,7 +254,7 @@ def train(
     if path is not None:
         program_text(path)
     jail = "unsafe" if unsafe_no_sandbox else sandbox
-    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=_settings(setting))
+    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=settings_of(setting))
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     with Display(None) as display:
         result = trials.train_program(path, options, card, seeds, place, Engine(jobs or launch.cores(), trainer_python), display.progress)
@@ -276,59 +264,3 @@ def train(
         print(f"{program} on {card.card.name}: {_rate(result)}\nfiles in {place}")
     if not result.ok:
         raise typer.Exit(REFUSED)
-
-
-def program_text(program: Path) -> str:
-    """A program's file; UserError where there is none, or it is no UTF-8 text."""
-    try:
-        return program.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"no file {program}", "name a reward program; autoreward check --help") from None
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise UserError(f"{program} is not readable as UTF-8 text: {error}", "save it as UTF-8") from None
-
-
-def _with_config(context: typer.Context, config: Path | None) -> dict[str, Any]:
-    """Options as typed, over those of the file, over the defaults."""
-    values = dict(context.params)
-    if config is None:
-        return values
-    import yaml
-
-    try:
-        data = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"--config {config}: {str(error).splitlines()[0]}", "a mapping of option names, e.g. iterations: 3") from None
-    if not isinstance(data, dict):
-        raise UserError(f"--config {config}: this is {type(data).__name__}, not a mapping of option names", "e.g. iterations: 3")
-    for key, value in data.items():
-        option = str(key).replace("-", "_")
-        if option not in values or option in ("config", "task", "dry_run", "as_json"):
-            raise UserError(f"--config {config}: no option {key!r}", "autoreward design --help lists them")
-        source = context.get_parameter_source(option)
-        if source is not None and source.name != "COMMANDLINE":
-            default = values[option]
-            if default is not None and not isinstance(value, type(default)) and not (isinstance(default, float) and isinstance(value, int)):
-                raise UserError(f"--config {config}: {key} is {value!r}, not {type(default).__name__}", "autoreward design --help")
-            values[option] = value
-    return values
-
-
-def _settings(pairs: list[str] | None) -> dict[str, str]:
-    out = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or key not in SETTINGS:
-            raise UserError(f"--set {pair}: " + (f"no setting {key!r}" if equals else "write KEY=VALUE"), f"settings: {', '.join(SETTINGS)}")
-        out[key] = value
-    return out
-
-
-def _headers(lines: list[str] | None) -> dict[str, str]:
-    out = {}
-    for line in lines or []:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise UserError("--header takes NAME: VALUE, and what was given has no colon", "--header 'X-Team: robots'")
-        out[name.strip()] = value.strip()
-    return out

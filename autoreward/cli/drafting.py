@@ -43,10 +43,10 @@ def new_env(
 
     connected = None
     if model:
-        from autoreward.cli.design import _headers
+        from autoreward.cli.options import headers_of
         from autoreward.models import ModelOptions, connect
 
-        connected = connect(model, ModelOptions(base_url=base_url, headers=_headers(header), key_command=key_command, prices=str(prices) if prices else None))
+        connected = connect(model, ModelOptions(base_url=base_url, headers=headers_of(header), key_command=key_command, prices=str(prices) if prices else None))
         if not connected.language:
             raise UserError(f"--model {model}: it is no language model, and cards are written in words", "leave --model out, or name a language model: autoreward models list")
     survey = look(env_id, factory, _arguments(kwargs), steps, seed, trainer_python)

@@ -27,8 +27,8 @@ LONGEST_WAIT = 60.0
 class Caller:
     """Asks `model`; its records lie in `folder`. Used from several threads."""
 
-    def __init__(self, model: Model, folder: Path, limits: Limits, settings: dict[str, str] | None = None) -> None:
-        self.model, self.folder, self.limits, self.settings = model, folder, limits, settings or {}
+    def __init__(self, model: Model, folder: Path, limits: Limits, settings: dict[str, str] | None = None, retries: int = RETRIES) -> None:
+        self.model, self.folder, self.limits, self.settings, self.retries = model, folder, limits, settings or {}, retries
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._notes: dict[Path, dict[str, Any]] = {p: _read(p) for p in sorted(folder.glob("iteration-*/*.json"))}
@@ -62,7 +62,7 @@ class Caller:
                 "expected_tokens": tokens,
                 "expected_cost": self.model.price(tokens, 0),
             }
-        for trial in range(RETRIES + 1):
+        for trial in range(self.retries + 1):
             with self._lock:
                 self._permit(tokens, request.max_tokens)
                 note["sent"] += 1
@@ -74,7 +74,7 @@ class Caller:
                 wait = error.wait if error.wait is not None else min(LONGEST_WAIT, 0.5 * 2**trial) * random.uniform(0.75, 1.25)
                 note["failures"].append(str(error))
                 write(path, json.dumps(note, indent=1, ensure_ascii=False))
-                if trial == RETRIES or wait > LONGEST_WAIT:
+                if trial == self.retries or wait > LONGEST_WAIT:
                     why = f"the server asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else f"{trial + 1} tries"
                     raise ModelFailed(f"{self.model.name} ({request.agent} {request.iteration}{request.candidate}): {error} ({why})", "later: autoreward resume") from None
                 time.sleep(wait)
