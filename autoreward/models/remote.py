@@ -55,10 +55,13 @@ class Remote:
                 raise UserError(f"--key-command ended with exit code {done.returncode} and printed {'nothing' if not done.stdout.strip() else 'something'}", "it must print the key", MISSING)
             self.key = done.stdout.strip()
             return
-        if self.options.base_url:
+        if self.options.base_url and self.route.startswith("openai/"):
             self.key = os.environ.get("OPENAI_API_KEY") or "no-key"
             return
-        missing = self.litellm.validate_environment(self.route).get("missing_keys") or []
+        # Another provider's server gets that provider's key, which litellm takes from the environment; never OpenAI's.
+        served = self.options.base_url or self.route.startswith("ollama")  # Ollama has an address of its own
+        named = self.litellm.validate_environment(self.route).get("missing_keys") or []
+        missing = [k for k in named if not os.environ.get(k) and not (served and k.endswith("_API_BASE"))]
         if missing:
             raise UserError(f"--model {self.name} needs {' and '.join(missing)} in the environment", f"export {missing[0]}=..., or --key-command 'COMMAND THAT PRINTS IT'", MISSING)
 

@@ -158,4 +158,4 @@ def test_a_key_command_that_fails(tmp_path):
 
 
 def test_good_replies_are_good():
-    assert set(GOOD) == set(AGENTS)
+    assert set(AGENTS) <= set(GOOD)
