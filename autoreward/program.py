@@ -26,7 +26,7 @@ MODULES |= {"abc", "collections", "collections.abc", "dataclasses", "enum", "fun
 HARMLESS = {"__init__", "__name__", "__doc__"}
 GREEK = set("αβγδεζηθλμξπστφχψωΓΔΘΛΞΠΣΦΨΩ")  # the letters of formulas; those that look like Latin ones are not among them
 COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-PLAIN = set(string.ascii_letters + string.digits + "_")
+PLAIN = set(string.ascii_letters + string.digits + "_.*")  # of names, dotted ones of modules among them
 MUTATORS = {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "add", "discard", "popitem", "sort", "reverse", "fill", "appendleft"}
 LONGEST_STRING, MOST_WORDS = 64, 3  # of a string that the critic is shown: names are short, what is aimed at a reader is not
 BANNED_CALLS = {"open", "exec", "eval", "compile", "__import__", "input", "print", "breakpoint", "globals", "vars", "setattr", "delattr", "exit", "quit", "id", "hash"}

@@ -27,6 +27,11 @@ def template():
 
 
 @pytest.fixture(scope="session")
+def brief_probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("probes") / "brief.npz", 4)
+
+
+@pytest.fixture(scope="session")
 def short_probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("probes") / "short.npz", 24)
 
@@ -44,10 +49,10 @@ def bench(short_probes: Path, template: Template, hasty: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def brief(tmp_path: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def brief(brief_probes: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A few steps only: the limit of a call grows with its steps."""
     monkeypatch.chdir(hasty)
-    return Bench(save(tmp_path / "brief.npz", 4), template)
+    return Bench(brief_probes, template)
 
 
 @pytest.fixture

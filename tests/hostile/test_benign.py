@@ -161,6 +161,10 @@ BODIES = {
 POTENTIAL = "def potential(state):\n    return {'near': -np.linalg.norm(state.pos - state.goal, axis=-1)}\n"
 BOTH = reward("return {'effort': -0.01 * np.square(action).sum(-1)}")
 TEXTS = {
+    "modules of numpy by name": "import numpy as np\nimport numpy.linalg as la\nimport numpy.fft\n\n\ndef reward(prev, action, curr, memory):\n    return {'p': la.norm(curr.pos, axis=-1), 'q': np.abs(numpy.fft.fft(curr.quat, axis=1))[:, 0]}\n",
+    "a class with a parent": HEAD
+    + "class Scale:\n    def __init__(self, k):\n        self.k = k\n\n\nclass Half(Scale):\n    def __init__(self):\n        super().__init__(0.5)\n\n    def __call__(self, x):\n        return self.k * x\n\n\nhalf = Half()\n\n\ndef reward(prev, action, curr, memory):\n    return {'p': half(curr.has_key)}\n",
+    "nonlocal within a call": reward("total = np.zeros(len(action))\n\n\ndef add(x):\n    nonlocal total\n    total = total + x\n\n\nadd(curr.has_key)\nreturn {'p': total}"),
     "a potential alone": HEAD + POTENTIAL,
     "reward and potential": BOTH + "\n\n" + POTENTIAL,
     "two potentials": HEAD + "def potential(s):\n    return {'near': -np.abs(s.pos - s.goal).sum(1), 'key': s.has_key - 1}\n",

@@ -22,6 +22,7 @@ from harness import Bench, children, must_be_accepted, reward
 from autoreward.sandbox.start import ROOT
 
 SECRET = 73519
+DECOYS: set[int] = set()  # processes of any world
 UNAVAILABLE = -1.0  # what a probe sets `got` to where this machine itself has no such thing
 # A process that holds the secret in its environment and in memory, and says where.
 DECOY = "import ctypes, sys, time; b = ctypes.create_string_buffer(b'73519'); print(ctypes.addressof(b), flush=True); time.sleep(600)"
@@ -104,7 +105,7 @@ class World:
 
     def _new(self) -> set[int]:
         orphans = {p.pid for p in psutil.process_iter(["cmdline", "ppid", "status"]) if p.info["ppid"] == 1 and str(ROOT) in (p.info["cmdline"] or ()) and p.info["status"] != psutil.STATUS_ZOMBIE}
-        return (children() | orphans) - self.before
+        return (children() | orphans) - self.before - DECOYS
 
 
 @contextlib.contextmanager
@@ -119,6 +120,7 @@ def made(folder: Path):
     np.save(folder / "canary.npy", np.array([float(SECRET)]))
     decoy = subprocess.Popen([sys.executable, "-S", "-c", DECOY], stdout=subprocess.PIPE, text=True, env={"CANARY_KEY": str(SECRET)}, start_new_session=True)
     assert decoy.stdout is not None
+    DECOYS.add(decoy.pid)
     address = int(decoy.stdout.readline())
     listener, datagrams = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     local, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
@@ -129,7 +131,7 @@ def made(folder: Path):
         datagrams.bind(("127.0.0.1", 0))
         with contextlib.chdir(folder):
             local.bind("socket")
-        abstract.bind(f"\0autoreward-test-{os.getpid()}")
+        abstract.bind(f"\0autoreward-test-{os.getpid()}-{folder.name}")
         for sock in (listener, local, abstract):
             sock.listen()
         for sock in (listener, datagrams, local, abstract):
@@ -141,6 +143,21 @@ def made(folder: Path):
             sock.close()
         decoy.kill()
         decoy.wait()
+
+
+class Worlds:
+    """One world at a time."""
+
+    def __init__(self) -> None:
+        self.world: World | None = None
+        self._stack = contextlib.ExitStack()
+
+    def renew(self, folder: Path) -> None:
+        self._stack.close()
+        self.world = self._stack.enter_context(made(folder))
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 def must_fire(bench: Bench, world: World, probe: Probe) -> None:
