@@ -1,4 +1,4 @@
-"""What columns have to do with each other, found in the numbers alone: an angle's sine and cosine, a rate of change, a value of the step before.
+"""What columns have to do with each other, found in the numbers alone: an angle's sine and cosine, a difference, a rate, a goal, a step before.
 
 Said only where it holds in every transition that was seen, to nearly the last digit of a float32.
 """
@@ -11,6 +11,7 @@ from autoreward.state import Array
 
 EXACT = 2e-5  # of the column's spread
 MOST = 400  # columns; pairs are tried
+MOST_PAIRS = 80  # columns; pairs of them are tried for each column
 ENOUGH = 50  # transitions
 
 
@@ -28,20 +29,40 @@ def relations(before: Array, after: Array, first: Array) -> dict[int, str]:
                 found.setdefault(c, f"equals column {d}")
             if d != c and np.abs(after[inside, c] - before[inside, d]).max() <= EXACT * spread[c] and np.abs(after[:, c] - after[:, d]).max() > 0.1 * spread[c]:
                 found.setdefault(c, f"column {d} one step ago")
+    for c in moving:
+        if c not in found and (after[inside, c] == before[inside, c]).all():
+            found[c] = "changes only where an episode begins: a goal, or a place that is drawn anew"
     _circles(after, moving, found)
+    if len(moving) <= MOST_PAIRS:
+        _differences(after, spread, moving, found)
     _rates(before, after, spread, moving, found)
     return found
 
 
 def _circles(after: Array, moving: list[int], found: dict[int, str]) -> None:
-    """Neighbours whose squares add up to 1: cosine and sine, or a quaternion."""
-    for c in moving:
-        if c + 1 in moving and c not in found and np.abs(after[:, c] ** 2 + after[:, c + 1] ** 2 - 1).max() < 1e-5:
-            found[c], found[c + 1] = f"with column {c + 1} the cosine and sine of an angle, in one order or the other", f"with column {c} the cosine and sine of an angle, in one order or the other"
-    for c in moving:
+    """Pairs whose squares add up to 1, cosine and sine, or four neighbours that are a quaternion."""
+    small = [c for c in moving if np.abs(after[:, c]).max() <= 1 + EXACT]
+    for c in small:
+        for d in small:
+            if c < d and c not in found and d not in found and np.abs(after[:, c] ** 2 + after[:, d] ** 2 - 1).max() < 1e-5:
+                found[c], found[d] = (f"with column {other} the cosine and sine of an angle, in one order or the other" for other in (d, c))
+    for c in small:
         four = range(c, c + 4)
-        if all(k in moving and k not in found for k in four) and np.abs((after[:, c : c + 4] ** 2).sum(1) - 1).max() < 1e-5:
+        if all(k in small and k not in found for k in four) and np.abs((after[:, c : c + 4] ** 2).sum(1) - 1).max() < 1e-5:
             found |= {k: f"part {k - c} of a unit quaternion, columns {c} to {c + 3}" for k in four}
+
+
+def _differences(after: Array, spread: Array, moving: list[int], found: dict[int, str]) -> None:
+    """Columns that are the difference of two before them. A random projection keeps differences: pairs are looked up in it, then checked."""
+    weights = np.random.default_rng(0).normal(size=len(after)) / np.sqrt(len(after))
+    projected = {c: float(weights @ after[:, c]) for c in moving}
+    for c in moving:
+        if c in found:
+            continue
+        for a in moving:
+            for b in moving:
+                if a != b and max(a, b) < c and abs(projected[a] - projected[b] - projected[c]) < 0.01 * spread[c] and np.abs(after[:, a] - after[:, b] - after[:, c]).max() <= EXACT * spread[c]:
+                    found.setdefault(c, f"column {a} minus column {b}")
 
 
 def _rates(before: Array, after: Array, spread: Array, moving: list[int], found: dict[int, str]) -> None:
