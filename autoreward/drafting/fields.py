@@ -89,7 +89,7 @@ def _of_leaf(leaf: Leaf, at: int, doc: str, alone: bool) -> list[Drafted]:
     matched = any(c.match for c in leaf.columns)
     if len(leaf.shape) > 1 and not matched:
         return [_field(name if key else "table", leaf, 0, width, at, "-", f"unnamed: the {leaf.path or 'observation'}, a table of {' x '.join(map(str, leaf.shape))}", "key" if key else "nobody")]
-    if key and (width <= WHOLE or leaf.path in ("achieved_goal", "desired_goal")) and not (rows and width > 3):
+    if key and (leaf.path in ("achieved_goal", "desired_goal") or (width <= WHOLE and not (rows and width > 3))):
         words = "; ".join(dict.fromkeys(m for k, c in enumerate(leaf.columns) if (m := _told(rows.get(k), c, k)))) if rows or matched else ""
         if rows and len(list(_axes(rows, 0))) == width - 1 and width > 1:
             words = several(rows[0].meaning, list("xyz"[:width]))
