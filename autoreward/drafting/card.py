@@ -98,7 +98,7 @@ def _body(survey: Survey, fields: list[Drafted], words: Words) -> tuple[str, lis
     out += _fields(survey, fields, words)
     unnamed = [f for f in fields if f.by == "nobody"]
     if unnamed:
-        wants.append((f"- {{name: {unnamed[0].name},", f"{len(unnamed)} fields have no name: rename and describe those that you know (docs/own-environment.md)"))
+        wants.append((f"- {{name: {unnamed[0].name},", f"{len(unnamed)} field{'s have' if len(unnamed) > 1 else ' has'} no name: rename and describe what you know (docs/own-environment.md)"))
     if seen := [leaf for leaf in survey.leaves if leaf.left_out]:
         wants.append(
             (
@@ -110,7 +110,7 @@ def _body(survey: Survey, fields: list[Drafted], words: Words) -> tuple[str, lis
     if unclear:
         wants.append((f"- {{name: {unclear[0].name},", f"ambiguous: {', '.join(f.name for f in unclear[:4])} may be one of several things, as their meaning says"))
     varied = [c for leaf in survey.leaves for c in leaf.columns if not c.constant and not c.integer]
-    out.append(f"policy: {{input: {'fields' if seen else 'observation'}{', normalize: true' if varied else ''}}}")
+    out.append(f"policy: {{input: {'fields' if seen or any(len(leaf.shape) > 2 for leaf in survey.leaves) else 'observation'}{', normalize: true' if varied else ''}}}")
     out += result.lines
     if words.success and not result.ends:
         out.append(f"# success: {words.success}   # proposed by {words.by}, unchecked")

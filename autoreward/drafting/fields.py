@@ -87,7 +87,9 @@ def _of_leaf(leaf: Leaf, at: int, doc: str, alone: bool) -> list[Drafted]:
         return [_field(name, leaf, 0, width, at, "code" if leaf.kind != "multibinary" else "flag", f"{said}, {_space(leaf)}", "key" if key else "space")]
     rows = observation_rows(doc, leaf.path, width) if key or alone else {}
     matched = any(c.match for c in leaf.columns)
-    if key and (width <= WHOLE or len(leaf.shape) > 1) and not (rows and width > 3):
+    if len(leaf.shape) > 1 and not matched:
+        return [_field(name if key else "table", leaf, 0, width, at, "-", f"unnamed: the {leaf.path or 'observation'}, a table of {' x '.join(map(str, leaf.shape))}", "key" if key else "nobody")]
+    if key and (leaf.path in ("achieved_goal", "desired_goal") or (width <= WHOLE and not (rows and width > 3))):
         words = "; ".join(dict.fromkeys(m for k, c in enumerate(leaf.columns) if (m := _told(rows.get(k), c, k)))) if rows or matched else ""
         if rows and len(list(_axes(rows, 0))) == width - 1 and width > 1:
             words = several(rows[0].meaning, list("xyz"[:width]))
@@ -282,7 +284,7 @@ def _of_info(keys: Sequence[InfoKey]) -> list[Drafted]:
     """Numbers of `info` that are there at every reset and step, vary, say something new, and are no part of a reward or a verdict."""
     out = []
     for key in keys:
-        told = re.search(r"reward|cost|penalt|prob|return|success|solved|elapsed", key.name, re.I)
+        told = re.search(r"reward|cost|penalt|prob|^action|return|success|solved|elapsed", key.name, re.I)
         if key.always and key.kind in ("flag", "number", "array") and not told and not key.same_as and key.low != key.high and re.fullmatch(r"[\w\-]+", key.name) and not key.flips:
             shape = () if key.size == 1 else (key.size,)
             unit, meaning = ("flag" if key.kind == "flag" else "-"), f"info[{key.name!r}], which the policy does not see"

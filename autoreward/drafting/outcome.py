@@ -82,7 +82,7 @@ def _example(survey: Survey, fields: list[Drafted], goal: tuple[Drafted, Drafted
 def _typical(fields: list[Drafted], survey: Survey) -> str:
     """A field that varies, named if possible."""
     columns = survey.columns
-    order = sorted(fields, key=lambda f: (f.by == "nobody", f.by == "info", len(f.columns) != 1))
+    order = sorted(fields, key=lambda f: (f.by == "nobody", f.name.startswith("previous_"), f.by == "info", len(f.columns) != 1))
     varying = [f for f in order if any(not columns[c].constant for c in f.columns)]
     first = (varying or order)[0]
     return first.name + ("[0]" * len(first.shape))
@@ -94,7 +94,8 @@ def _range(survey: Survey) -> tuple[str, str]:
     if survey.reward.manner == "sparse" and survey.terminated and survey.reward.nonzero < 0.5:
         return f"{min(0.0, survey.reward.low):g}", f"{max(1.0, survey.reward.high):g}"
     low, high = min(0.0, survey.reward.low) * limit, max(0.0, survey.reward.high) * limit
-    low, high = min([low, *survey.reward.returns]), max([high, survey.reward.threshold or high, *survey.reward.returns])
+    hoped = 2 * survey.reward.threshold if survey.reward.threshold and survey.reward.threshold > 0 else high  # what counts as solved is not the most that can be had
+    low, high = min([low, *survey.reward.returns]), max([high, hoped, *survey.reward.returns])
     return f"{_outward(low):g}", f"{_outward(high) if _outward(high) > _outward(low) else _outward(low) + 1:g}"
 
 

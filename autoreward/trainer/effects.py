@@ -6,6 +6,7 @@ can be said, and that itself is a finding.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ PLACES = 6  # states that actions are compared in
 LONGEST = 12  # steps before each of them
 MOST_ACTIONS = 24
 SHARE = 0.2  # of the largest effect, both as shares of what the column varies; less is told to be none
-BUDGET = 3000  # steps in all
+BUDGET, SECONDS = 3000, 20.0  # steps and time in all
 
 
 def choices(space: Any) -> tuple[Any, list[list[Any]]]:
@@ -51,7 +52,7 @@ def effects(env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: 
     spread = np.nanstd(played.after, axis=0) + 1e-12
     strength = np.zeros((len(tries), width))
     random = np.random.default_rng(seed)
-    taken = 0
+    taken, began = 0, time.monotonic()
     for place in range(PLACES):
         before = int(random.integers(0, LONGEST))
         prefix = [env.action_space.sample() for _ in range(before)]
@@ -80,7 +81,7 @@ def effects(env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: 
                 if found is not None:
                     other = base[1] if neutral is not None else found[0]
                     strength[k] = np.maximum(strength[k], np.nan_to_num(np.abs(found[1] - other) / spread))
-        if taken > BUDGET:
+        if taken > BUDGET or time.monotonic() - began > SECONDS:
             break
     strongest = strength.max(axis=1, keepdims=True)
     return (strength > SHARE * strongest) & (strength > 1e-6), True

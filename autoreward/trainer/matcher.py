@@ -2,8 +2,8 @@
 
 A column is explained by the simplest candidate that gives its value in every state: as it is, clipped, as sine or cosine, as the difference
 of two positions or velocities, scaled and shifted, or as another column one step before. States are varied (random resets, random
-positions and velocities where the environment can be set, random actions), and one third of them is held out: an explanation that does
-not hold there is none. Candidates as simple as the chosen one are told as well: the column is then ambiguous.
+positions and velocities where the environment can be set, random actions); an explanation is looked for in a few of them and must hold in
+all the others. Candidates as simple as the chosen one are told as well: the column is then ambiguous.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from autoreward.survey import Match
 from autoreward.trainer.playing import reset, step
 from autoreward.trainer.quantities import Label, Quantities
 
-ROLLOUTS, LENGTH, LONG = 120, 6, 60  # random resets, the least number of states seen after each, and after every tenth: contacts come late
+ROLLOUTS, LENGTH, LONG = 120, 6, 100  # random resets, the least number of states seen after each, and after every tenth: contacts come late
 CLIP, TURN, DIFFERENCE, SCALED = 1, 1, 3, 6  # what a transform costs, in tiers
+SAMPLE = 24  # states that an explanation is first looked for in
 MANY = 6  # changes from one state to the next that make a pattern telling
 ALTERNATIVES = 4  # names of equally good explanations that are told
 
@@ -82,12 +83,12 @@ def _disturb(env: Any, random: np.random.Generator) -> None:
 
 
 class _Matcher:
-    """Explains one column at a time. The first two thirds of the rollouts find, the last third confirms."""
+    """Explains one column at a time."""
 
     def __init__(self, seen: Array, known: Array, labels: list[Label]) -> None:
         self.seen, self.known, self.labels = seen, known, labels
         self.tiers = np.array([label.tier for label in labels])
-        self.held = len(seen) * 2 // 3
+        self.sample = np.random.default_rng(1).choice(len(seen), min(SAMPLE, len(seen)), replace=False)
         self.weights = np.random.default_rng(0).normal(size=len(seen))
         angles = [k for k, label in enumerate(labels) if label.angle]
         self.angles, self.sines, self.cosines = angles, np.sin(known[:, angles]), np.cos(known[:, angles])
@@ -105,24 +106,28 @@ class _Matcher:
         options = [*self._same(column, near), *self._clipped(column, near), *self._turned(column, near)]
         return options or self._difference(column, near) or self._scaled(column, near)
 
-    def _fits(self, column: Array, values: Array, near: float) -> Array:
-        """Which of the values' columns agree everywhere: first where they are looked for, then on what was held out."""
-        good = np.flatnonzero(np.abs(values[: self.held] - column[: self.held, None]).max(0) <= near)
-        return good[np.abs(values[self.held :, good] - column[self.held :, None]).max(0) <= near] if len(good) else good
+    def _fits(self, column: Array, values: Array, near: float, turn: Callable[[Array], Array] = lambda v: v) -> Array:
+        """Which of the values' columns, turned, agree in every state: looked for in a few that differ, confirmed in all the others."""
+        few = np.unique(np.concatenate([np.unique(column, return_index=True)[1][:SAMPLE], self.sample]))
+        good = np.flatnonzero((np.abs(turn(values[few]) - column[few, None]) <= near).all(0))
+        return good[np.abs(turn(values[:, good]) - column[:, None]).max(0) <= near] if len(good) else good
 
     def _same(self, column: Array, near: float) -> list[tuple[int, Match]]:
         return [(int(self.tiers[k]), _match(self.labels[k])) for k in self._fits(column, self.known, near)]
 
     def _clipped(self, column: Array, near: float, rare: bool = False) -> list[tuple[int, Match]]:
+        """Clipped quantities; for a flag also quantities that are positive where it is 1 (touch sensors)."""
         low, high = column.min(), column.max()
         inside = (column > low) & (column < high)
         if not rare and (column == low).sum() < 2 and (column == high).sum() < 2:
             return []
         if not rare and len(np.unique(column[inside])) < 8 and (np.diff(column) != 0).sum() < MANY:  # a force: nearly always at an end, so the pattern must say it
             return []
-        good = self._fits(column, np.clip(self.known, low, high), near)
         ends = [f"{end:.3g}" for end in (low, high) if (column == end).sum() > 1]
-        return [(int(self.tiers[k]) + CLIP, _match(self.labels[k], "clip", f"clipped at {' and '.join(ends)}")) for k in good]
+        out = [(int(self.tiers[k]) + CLIP, _match(self.labels[k], "clip", f"clipped at {' and '.join(ends)}")) for k in self._fits(column, self.known, near, lambda v: np.clip(v, low, high))]
+        if not out and np.isin(column, (0, 1)).all():
+            out = [(int(self.tiers[k]) + CLIP, _match(self.labels[k], "clip", "1 where it is positive")) for k in self._fits(column, self.known, 0.0, lambda v: (v > 0).astype(np.float64))]
+        return out
 
     def rare(self, c: int) -> list[Match]:
         """Clipped quantities that agree in every state, however seldom the column changes: no evidence alone, but beside an explained column."""

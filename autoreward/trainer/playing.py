@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from autoreward.state import Array
 from autoreward.survey import InfoKey, Leaf
 
 LONGEST_HOLD = 16  # an action is held for a random while, else random play stays where it began
-WITHOUT_LIMIT = 1000  # steps after which an episode is cut where nothing else ends it
+FEWEST, LONGEST = 500, 40.0  # steps that are played in any case, and seconds after which a slow environment has shown enough
+WITHOUT_LIMIT, LATER = 1000, 200  # steps after which an episode is cut; and once one was, the later ones: many beginnings are to be seen
 OF_OTHERS = ("TimeLimit.truncated", "episode", "_episode", "terminal_observation", "final_observation", "final_info")
 
 
@@ -55,6 +57,8 @@ def step(env: gym.Env[Any, Any], action: Any) -> tuple[Any, float, bool, bool, d
             "wrap the environment with shimmy, or return all five",
         )
     observation, reward, terminated, truncated, info = got
+    if np.ndim(reward):
+        raise CardProblem(f"environment: step() gives a reward of shape {np.shape(reward)}; one number is wanted", "a factory that wraps the environment in one with a scalar reward")
     return observation, float(reward), bool(terminated), bool(truncated), info
 
 
@@ -143,14 +147,15 @@ def _plain(value: Any) -> Array | None:
 
 
 def play(env: gym.Env[Any, Any], leaves: Sequence[Leaf], steps: int, seed: int, limit: int | None) -> Play:
-    """`steps` transitions of random actions, each held for a random while. Episodes are cut at the environment's limit, or at 1,000 steps."""
+    """`steps` transitions of random actions, each held for a random while. Where an episode does not end by itself, later ones are cut sooner, so that many beginnings are seen."""
     random, played = np.random.default_rng(seed), Play()
     env.action_space.seed(seed)
     observation, info = reset(env, seed)
     played.hear_reset(info)
     vector, first, length, total, left = leaf_values(observation, leaves), True, 0, 0.0, 0
     action: Any = None
-    while played.steps < steps:
+    began = time.monotonic()
+    while played.steps < steps and (played.steps < FEWEST or time.monotonic() - began < LONGEST):
         if left == 0:
             action, left = env.action_space.sample(), int(random.integers(1, LONGEST_HOLD))
         left -= 1
@@ -162,7 +167,7 @@ def play(env: gym.Env[Any, Any], leaves: Sequence[Leaf], steps: int, seed: int, 
         played.ended.append(terminated)
         played.hear(info, terminated)
         vector, first = after, False
-        over = length >= (limit or WITHOUT_LIMIT)
+        over = length >= (LATER if played.cut else limit or WITHOUT_LIMIT)
         if terminated or truncated or over:
             played.returns.append(total)
             if terminated:

@@ -26,6 +26,7 @@ from autoreward.trainer.playing import Play, leaf_values, play
 from autoreward.trainer.relations import relations
 
 LARGEST = 4096  # numbers of one leaf; more is an image, or nothing that a reward program should read
+SMALL_GRID = 1024  # numbers of a Box of three dimensions that is still a table and no image
 UNBOUNDED = 1e6
 MOST_TEXT = 60_000  # characters of documentation, and of source
 
@@ -156,7 +157,7 @@ def _leaves(space: spaces.Space[Any]) -> list[Leaf]:
         size = int(np.prod(shape))
         kind: Kind | None = None
         why = ""
-        if isinstance(part, spaces.Box) and len(shape) >= 3:
+        if isinstance(part, spaces.Box) and len(shape) >= 3 and (size > SMALL_GRID or (part.dtype == np.uint8 and float(part.high.max()) > 100)):
             why = f"{name} is an image of shape {shape}: rewards here read numbers, not pixels"
         elif isinstance(part, spaces.Box) and size > LARGEST:
             why = f"{name} has {size:,} numbers; more than {LARGEST:,} is too much for a reward program"
