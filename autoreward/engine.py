@@ -131,7 +131,8 @@ class Engine:
         if code < 0:
             raise UserError(f"{started.label}: the trainer was killed twice by signal {-code} (out of memory?)", "fewer --jobs, then: autoreward resume", MISSING)
         if code == MISSING:
-            raise UserError(f"{started.label}: {last}", "mend that, then: autoreward resume", MISSING)
+            again = "the same command again" if isinstance(started.job, (PlayJob, NetworkJob)) else "autoreward resume"
+            raise UserError(f"{started.label}: {last}", f"mend that, then: {again}", MISSING)
         raise UserError(f"{started.label}: the trainer failed (exit code {code}): {last}", f"the whole traceback: {started.errors}", MISSING)
 
     @staticmethod

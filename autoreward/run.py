@@ -7,7 +7,7 @@
         1-designer.py  2-critic.json  3-check.json  4-screening.json
         5-training/seed-S/{curve.npz,policy.safetensors,done.json}  6-evaluation.json  6-episodes.npz  7-analyzer.json
     RUN/iteration-I/feedback.json    RUN/leaders.json    RUN/final/{winner,sparse,human}/seed-S/    RUN/final.json
-    RUN/best/program.py              RUN/report.html
+    RUN/best/program.py              RUN/report.html      RUN/origin/ (with --from: origin.py)
 
 Files are the state: one truth, one writer, each file whole or absent. A candidate is refused where a record says `ok: false`.
 """

@@ -12,6 +12,7 @@ the same directory, a study goes on: what was told is kept, a candidate that was
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,7 @@ class Study:
 
     def _write(self, folder: CandidateFolder, parts: Sequence[Evidence]) -> Evaluation:
         """The files that the loop's own training and evaluation would leave, the evaluation last."""
+        shutil.rmtree(folder.path / "5-training", ignore_errors=True)  # of a `tell` that was killed
         scores, done, episodes = [], [], []
         for item in parts:
             place = folder.path / "5-training" / f"seed-{item.seed}"

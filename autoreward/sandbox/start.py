@@ -74,10 +74,11 @@ class _Forked:
 
     def kill(self) -> None:
         if self.code is None:
-            try:
-                os.killpg(self.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                return
+            for end in (os.killpg, os.kill):  # its session is its own only once it has begun to run
+                try:
+                    end(self.pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    continue
 
     def wait(self) -> int:
         if self.code is None:
@@ -178,6 +179,8 @@ def _in_bubblewrap(command: list[str], down: int, up: int) -> Child:
         raise MachineFault("the sandbox profile asks for bubblewrap, which is not installed", "apt-get install bubblewrap, or --sandbox default")
     told, info = os.pipe()
     apart = ["--unshare-all", "--die-with-parent", "--as-pid-1", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--info-fd", str(info)]
+    for place in {str(ROOT), sys.prefix, sys.base_prefix}:  # what the worker is made of may itself lie below /tmp
+        apart += ["--ro-bind", place, place]
     try:
         process = _apart([bwrap, *apart, "--", *command], down, up, info)
     finally:

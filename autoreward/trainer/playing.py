@@ -57,8 +57,8 @@ def step(env: gym.Env[Any, Any], action: Any) -> tuple[Any, float, bool, bool, d
             "wrap the environment with shimmy, or return all five",
         )
     observation, reward, terminated, truncated, info = got
-    if np.ndim(reward):
-        raise CardProblem(f"environment: step() gives a reward of shape {np.shape(reward)}; one number is wanted", "a factory that wraps the environment in one with a scalar reward")
+    if shape := np.asarray(reward).shape:
+        raise CardProblem(f"environment: step() gives a reward of shape {shape}; one number is wanted", "a factory that wraps the environment in one with a scalar reward")
     return observation, float(reward), bool(terminated), bool(truncated), info
 
 

@@ -25,11 +25,13 @@ import tokenize  # noqa: F401  isort: skip
 import traceback
 
 import numpy as np
+import numpy.char
 import numpy.fft
 import numpy.linalg
 import numpy.ma
 import numpy.polynomial
 import numpy.random
+import numpy.rec
 
 from autoreward.worker.load import Refusal
 
