@@ -83,6 +83,7 @@ class Caller:
                 note["failures"].append(error.message)
                 write(path, json.dumps(note, indent=1, ensure_ascii=False))
                 raise
+            reply = replace(reply, text=reply.text.encode("utf-8", "replace").decode())  # half a surrogate pair can be told in JSON, and not be written
             note["reply"] = asdict(reply)
             write(path, json.dumps(note, indent=1, ensure_ascii=False))
             return reply

@@ -105,3 +105,21 @@ def test_an_unknown_price_is_unknown_and_no_cost_limit_is_promised(tmp_path):
     assert caller.usage().cost is None
     with pytest.raises(UserError, match="no price is known"):
         Caller(Scripted(dollars=None), tmp_path, Limits(max_cost=1.0))
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_written_all_the_same(tmp_path):
+    class Odd:
+        name, language = "odd", True
+
+        def ask(self, request):
+            return Reply("well \ud800 then", "odd")
+
+        def price(self, prompt_tokens, completion_tokens):
+            return 0.0
+
+        def tokens(self, text):
+            return 1
+
+    caller = Caller(Odd(), tmp_path, Limits())
+    assert caller.ask(Request("designer", 1, "a", 0, (Message("user", "hello"),))).text == "well ? then"
+    assert "well ? then" in next(tmp_path.rglob("*.json")).read_text()
