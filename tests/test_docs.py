@@ -36,7 +36,7 @@ def test_the_python_page_runs(capsys):
     assert Path("corridor_reward.py").is_file() and "defines neither reward" in capsys.readouterr().out and known["info"]["success"] in (True, False)
 
 
-@pytest.mark.parametrize("page", ["export.md", pytest.param("own_reward.md", marks=pytest.mark.long)])
+@pytest.mark.parametrize("page", ["export.md", "metric.md", pytest.param("own-reward.md", marks=pytest.mark.long)])
 def test_the_shell_lines_of_a_page_run(page):
     if page == "export.md":
         pytest.importorskip("onnx", reason="pip install 'autoreward-rl[onnx]'")

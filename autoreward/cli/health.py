@@ -22,7 +22,16 @@ def examine() -> list[Line]:
         lines.append(_package(name, True))
     lines += _jail()
     lines.append(_gpu())
-    for extra, module in (("minigrid", "minigrid"), ("mujoco", "mujoco"), ("robotics", "gymnasium_robotics"), ("metaworld", "metaworld"), ("contrib", "sb3_contrib"), ("tensorboard", "tensorboard")):
+    for extra, module in (
+        ("minigrid", "minigrid"),
+        ("mujoco", "mujoco"),
+        ("robotics", "gymnasium_robotics"),
+        ("metaworld", "metaworld"),
+        ("contrib", "sb3_contrib"),
+        ("tensorboard", "tensorboard"),
+        ("play", "PIL"),
+        ("onnx", "onnx"),
+    ):
         there = find_spec(module) is not None
         lines.append((f"extra {extra}", True if there else None, "installed" if there else f"pip install 'autoreward-rl[{extra}]'"))
     lines.append(_disk())

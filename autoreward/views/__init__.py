@@ -95,7 +95,7 @@ def rate(result: Evaluation | dict[str, Any] | None) -> str:
         parts.append(f"{data['success']:.0%} ({data['low']:.0%} to {data['high']:.0%})")
         reached = [f"{s / 1000:.0f}k" if s is not None else "never" for s in data.get("steps_to_80", ())]
         if reached:
-            parts.append(f"80% after {', '.join(reached)} steps")
+            parts.append("80% never reached" if set(reached) == {"never"} else f"80% after {', '.join(reached)} steps")
     if data.get("metric") is not None:
         between = f" ({data['metric_low']:.4g} to {data['metric_high']:.4g})" if data.get("metric_low") is not None else ""
         parts.append(f"metric {data['metric']:.4g}{between}")
