@@ -19,10 +19,15 @@ from autoreward.trainer.train import environments
 
 ENVIRONMENTS = 8
 LONGEST_REPEAT = 16
+STEADY, EXTREME = ENVIRONMENTS - 1, ENVIRONMENTS - 2
 
 
 def probe(job: ProbeJob) -> None:
-    """Random actions, each held for a random while, in 8 environments: `out` holds (T, 8, ...) arrays, its .json a report."""
+    """Recorded play in 8 environments: `out` holds (T, 8, ...) arrays, its .json a report.
+
+    Six play random actions, each held for a random while. Two follow scripts that reach what those do not: one action for a whole
+    episode, and actions at the ends of their range.
+    """
     card = load(Path(job.card))
     venv = environments(card, trusted_code(card), ENVIRONMENTS)
     venv.seed(stream_seed("probe", job.seed))
@@ -36,10 +41,14 @@ def probe(job: ProbeJob) -> None:
     metrics: dict[str, list[float]] = {}
     vectors, first = np.asarray(venv.reset()), np.ones(ENVIRONMENTS, bool)
     actions = np.array([venv.action_space.sample() for _ in range(ENVIRONMENTS)])
+    actions[EXTREME] = _extreme(venv.action_space, actions[EXTREME], random)
     left = random.integers(1, LONGEST_REPEAT, ENVIRONMENTS)
     for _ in range(-(-job.transitions // ENVIRONMENTS)):
+        left[STEADY] = int(not first[STEADY])
         for i in np.flatnonzero(left == 0):
             actions[i] = venv.action_space.sample()
+        if left[EXTREME] == 0:
+            actions[EXTREME] = _extreme(venv.action_space, actions[EXTREME], random)
         left = np.where(left == 0, random.integers(1, LONGEST_REPEAT, ENVIRONMENTS), left) - 1
         after, _, dones, infos = venv.step(actions)
         after = np.asarray(after)
@@ -87,6 +96,13 @@ def _contradictions(card: TaskCard, action: Any, info_keys: set[str], at_once: i
     if episodes and at_once == episodes:
         problems.append("success: it holds after the first step of every episode, so it says nothing")
     return problems
+
+
+def _extreme(space: spaces.Space, action: Array, random: np.random.Generator) -> Array:
+    """Each number of a bounded action at one of its ends; any other action as it was drawn."""
+    if not (isinstance(space, spaces.Box) and space.is_bounded()):
+        return action
+    return np.where(random.random(action.shape) < 0.5, space.low, space.high).astype(action.dtype)
 
 
 def _fields(slices: dict[str, tuple[int, int, tuple[int, ...]]], arrays: dict[str, Array], problems: list[str]) -> dict[str, Any]:
