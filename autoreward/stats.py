@@ -31,29 +31,30 @@ def interval(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
     if total == 0:
         return 0.0, 1.0
     rate = sum(k for k, _ in counts) / total
-    return wilson(rate, _effective([(k / n, n) for k, n in counts if n], rate * (1 - rate)))
+    between = _between([(k / n, n) for k, n in counts if n])
+    effective = float(total) if between == 0 else min(float(total), max(1.0, rate * (1 - rate) / between))
+    return wilson(rate, effective * _few(len(counts)))
 
 
-def _effective(means: Sequence[tuple[float, int]], variance: float) -> float:
-    """How many independent episodes (mean, episodes) of each seed are worth, where one episode has this variance."""
-    total, seeds = sum(n for _, n in means), len(means)
-    if seeds == 1:
-        return float(total)
-    mean = sum(m * n for m, n in means) / total
-    between = sum((n / total) ** 2 * (m - mean) ** 2 for m, n in means) * seeds / (seeds - 1)
-    effective = float(total)
-    if between > 0:
-        effective = min(effective, max(1.0, variance / between))
-    t = T[seeds - 2] if seeds - 2 < len(T) else Z
-    return effective * (Z / t) ** 2
+def _between(means: Sequence[tuple[float, int]]) -> float:
+    """Variance of the pooled mean, as far as the means of the clusters (mean, size) tell; 0 for one cluster."""
+    total, clusters = sum(n for _, n in means), len(means)
+    pooled = sum(m * n for m, n in means) / total
+    return sum((n / total) ** 2 * (m - pooled) ** 2 for m, n in means) * clusters / (clusters - 1) if clusters > 1 else 0.0
+
+
+def _few(clusters: int) -> float:
+    """What the few clusters take from the effective number of episodes: (z/t)^2."""
+    return (Z / (T[clusters - 2] if clusters - 2 < len(T) else Z)) ** 2 if clusters > 1 else 1.0
 
 
 def bounded_mean(values: Sequence[Sequence[float]], low: float, high: float) -> tuple[float, float]:
-    """95% interval of the mean of numbers in low .. high, from the episodes' values of each training seed. No normality is needed.
+    """95% interval of the mean of numbers in low .. high, from the episodes' values of each training seed. No normality of episodes is needed.
 
-    Betting (Waudby-Smith and Ramdas 2023, Theorem 3, hedged capital, predictable plug-in bets): a mean m is kept while nobody could
-    have become 20 times richer by betting against it. As in `interval`, episodes of one agent are a cluster: the log of the capital is
-    scaled by the effective share of episodes. Values outside of the range are taken as its ends.
+    Over episodes: betting (Waudby-Smith and Ramdas 2023, Theorem 3, hedged capital, predictable plug-in bets): a mean m is kept while
+    nobody could have become 20 times richer by betting against it. Over seeds, as in `interval`: the score interval of as many
+    episodes as explain how far the seeds' means lie apart. The wider end of both counts; one seed says nothing about other seeds.
+    Values outside of the range are taken as its ends.
     """
     import numpy as np
 
@@ -67,15 +68,16 @@ def bounded_mean(values: Sequence[Sequence[float]], low: float, high: float) -> 
     means = (0.5 + np.cumsum(x)) / (counts + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (counts + 1)
     bets = np.sqrt(2 * level / (n * np.concatenate([[0.25], variances[:-1]])))
-    share = _effective([(float(np.clip((np.mean(v) - low) / (high - low), 0, 1)), len(v)) for v in values if len(v)], max(float(x.var()), 1e-12)) / n
     grid = np.linspace(0, 1, 2001)[:, None]
     with np.errstate(divide="ignore"):
         up = np.log1p(np.minimum(bets, 0.5 / np.maximum(grid, 1e-12)) * (x - grid)).sum(1)
         down = np.log1p(-np.minimum(bets, 0.5 / np.maximum(1 - grid, 1e-12)) * (x - grid)).sum(1)
-    kept = grid[share * np.maximum(up, down) < level, 0]
-    centre = float(x.mean())
-    ends = (min(centre, float(kept.min())), max(centre, float(kept.max()))) if len(kept) else (centre, centre)
-    return low + ends[0] * (high - low), low + ends[1] * (high - low)
+    kept, centre = grid[np.maximum(up, down) < level, 0], float(x.mean())
+    ends = [centre, *([float(kept.min()), float(kept.max())] if len(kept) else [])]
+    seeds = [(float(np.clip((np.asarray(v) - low) / (high - low), 0, 1).mean()), len(v)) for v in values if len(v)]
+    if (between := _between(seeds)) > 0:
+        ends += wilson(centre, max(1.0, centre * (1 - centre) / between) * _few(len(seeds)))
+    return low + min(ends) * (high - low), low + max(ends) * (high - low)
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

@@ -125,9 +125,11 @@ def _go(run: Any, options: Any, as_json: bool, limits: Any = None) -> None:
 
 
 def _tell(run: Any, final: Any, report: Path) -> None:
+    from autoreward.views import called
+
     print()
     for arm, result in final.arms.items():
-        print(f"{arm:<8} {_rate(result)}")
+        print(f"{called(arm, {'own_reward': run.header.card.get('task_reward') == 'environment'}):<8} {_rate(result)}")
     if final.hints_used:
         print(f"hints    used: {', '.join(h for h in _hints(run)) or 'none on the card'}")
     if run.header.model == "offline/search":

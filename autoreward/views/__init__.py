@@ -25,6 +25,7 @@ def summary(path: Path) -> dict[str, Any]:
         "method": header.method,
         "seed": header.seed,
         "sandbox": header.sandbox,
+        "own_reward": header.card.get("task_reward") == "environment",
         "created": header.created,
         "state": "done" if final else "running" if _held(path) else "stopped",
         "hints_used": final.hints_used if final else header.hints_used,
@@ -104,6 +105,11 @@ def rate(result: Evaluation | dict[str, Any] | None) -> str:
     return "; ".join(parts) or data.get("why") or "-"
 
 
+def called(arm: str, data: dict[str, Any]) -> str:
+    """An arm's name: where the task's reward is the environment's own, `sparse` would be the wrong word."""
+    return "own" if arm == "sparse" and data["own_reward"] else arm
+
+
 def seeing(data: dict[str, Any]) -> list[str]:
     """Which of the winner's terms use fields that the policy does not see; nothing where none does."""
     terms: list[dict[str, Any]] = next((c["terms"] for c in data["candidates"] if c["id"] == data["final"]["winner"]), [])
@@ -130,7 +136,7 @@ def lines(data: dict[str, Any]) -> list[str]:
     out += origin_lines(data["origin"], rate)
     if data["final"]:
         out += ["", f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}" + (", hints of the card were used" if data["hints_used"] else "")]
-        out += [f"{arm:<8} {rate(result)}" for arm, result in data["final"]["arms"].items()]
+        out += [f"{called(arm, data):<8} {rate(result)}" for arm, result in data["final"]["arms"].items()]
         if data["final"]["winner"]:
             out.append(f"program  {data['path']}/best/program.py")
             out += seeing(data)

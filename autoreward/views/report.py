@@ -10,7 +10,7 @@ import numpy as np
 
 from autoreward.files import read_arrays, write
 from autoreward.run import Run
-from autoreward.views import rate, seeing, summary
+from autoreward.views import called, rate, seeing, summary
 from autoreward.views.origin import lines
 
 COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
@@ -74,11 +74,12 @@ def _confirmation(run: Run, data: dict[str, Any]) -> str:
         value = _share(result, card)
         bar = f"<span class='bar'><span style='width:{100 * value:.0f}%;background:{COLOURS.get(arm, '#888')}'></span></span>" if value is not None else ""
         seeds = " ".join(_by_seed(s) for s in result["scores"])
-        rows.append(f"<tr><td>{_(arm)}</td><td>{bar}</td><td>{_(rate(result))}</td><td class='number'>{seeds}</td></tr>")
+        rows.append(f"<tr><td>{_(called(arm, data))}</td><td>{bar}</td><td>{_(rate(result))}</td><td class='number'>{seeds}</td></tr>")
+    counted = "success" if card.get("success") else "metric"
     hints = "<p class='muted'>The card's hints were used.</p>" if data["hints_used"] else ""
     return (
         f"<h2>Confirmed on new seeds and new episodes</h2><p>Winner: program {_(final['winner'])}. Intervals are 95%, over training seeds.</p>"
-        f"<table><tr><th>reward</th><th></th><th>{'success' if card.get('success') else 'metric'} (95% interval)</th><th class='number'>by seed</th></tr>{''.join(rows)}</table>{hints}{_chart(run)}"
+        f"<table><tr><th>reward</th><th></th><th>{counted} (95% interval)</th><th class='number'>by seed</th></tr>{''.join(rows)}</table>{hints}{_chart(run, data)}"
     )
 
 
@@ -105,7 +106,7 @@ def _curves(folder: Path, column: str) -> list[tuple[Any, Any]]:
     return found
 
 
-def _chart(run: Run) -> str:
+def _chart(run: Run, data: dict[str, Any]) -> str:
     """Success (or the metric) of training episodes over steps: mean over seeds, and the range of the seeds."""
     card = run.header.card
     column = "success" if card.get("success") else "metric"
@@ -139,7 +140,7 @@ def _chart(run: Run) -> str:
         line = " ".join(place(x, y) for x, y in zip(grid, mean, strict=True))
         colour = COLOURS[name]
         parts.append(f"<polygon points='{around}' fill='{colour}' opacity='.14'/><polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
-        legend.append(f"<rect x='{left + 10 + 110 * k}' y='{top + high + 30}' width='14' height='4' fill='{colour}'/><text x='{left + 30 + 110 * k}' y='{top + high + 36}'>{name}</text>")
+        legend.append(f"<rect x='{left + 10 + 110 * k}' y='{top + high + 30}' width='14' height='4' fill='{colour}'/><text x='{left + 30 + 110 * k}' y='{top + high + 36}'>{called(name, data)}</text>")
     return (
         f"<svg viewBox='0 0 {left + wide + 20} {top + high + 48}' width='100%' role='img' aria-label='{column} over steps'>{''.join(parts)}{''.join(legend)}</svg>"
         f"<p class='muted'>{column.capitalize()} of training episodes over environment steps: mean and range over training seeds. A curve ends where the training was stopped as solved.</p>"
