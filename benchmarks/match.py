@@ -1,4 +1,4 @@
-"""How many varying columns of MuJoCo environments the matcher names, in how long, and how many it names wrongly: python benchmarks/match.py [ID ...]
+"""How many varying columns of MuJoCo environments the matcher names, in how long, and how many it names wrongly: [SEED=0] python benchmarks/match.py [ID ...]
 
 The truth is written down here per environment from its documentation and source: which array each column was taken from. A column counts as wrong
 where the explanation is another quantity and the right one is not told as an alternative; as ambiguous where the right one is told beside
@@ -7,6 +7,7 @@ others that fit as well. Joints are compared by the model's own names.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -158,7 +159,7 @@ def main(names: list[str]) -> int:
             return seen[-1]
 
         began = time.perf_counter()
-        found = match(env, columns, 0)
+        found = match(env, columns, int(os.environ.get("SEED", "0")))
         seconds = time.perf_counter() - began
         truth = TRUTHS[name](Reader(env))
         assert len(truth) == len(seen[0]), (name, len(truth), len(seen[0]))

@@ -152,9 +152,8 @@ def look(env_id: str | None, factory: str | None, kwargs: dict[str, Any], steps:
         try:
             Engine(1, trainer_python).run([(env_id or factory or "", job)])
         except UserError as error:
-            raise UserError(
-                error.message.replace(" (mend the card, then: autoreward envs check CARD)", ""), error.hint.replace("then: autoreward resume", "then the same command again"), error.code
-            ) from None
+            what = error.message.replace(" (mend the card, then: autoreward envs check CARD)", "")
+            raise UserError(what, error.hint.replace("then: autoreward resume", "then the same command again"), error.code) from None
         return Survey.model_validate_json(place.read_text(encoding="utf-8"))
 
 

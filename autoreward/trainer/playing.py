@@ -57,9 +57,12 @@ def step(env: gym.Env[Any, Any], action: Any) -> tuple[Any, float, bool, bool, d
             "wrap the environment with shimmy, or return all five",
         )
     observation, reward, terminated, truncated, info = got
-    if shape := np.asarray(reward).shape:
-        raise CardProblem(f"environment: step() gives a reward of shape {shape}; one number is wanted", "a factory that wraps the environment in one with a scalar reward")
-    return observation, float(reward), bool(terminated), bool(truncated), info
+    value = np.asarray(reward, np.float64)
+    if value.size != 1:
+        raise CardProblem(f"environment: step() gives a reward of shape {value.shape}; one number is wanted", "a factory that wraps the environment in one with a scalar reward")
+    if not np.isfinite(value).all():
+        raise CardProblem(f"environment: step() gives a reward that is {value}", "mend the environment's reward")
+    return observation, float(value.item()), bool(terminated), bool(truncated), info
 
 
 class Play:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def survey(job: SurveyJob) -> None:
         mujoco=bool(matches) or _simulates(env),
         notes=tuple(played.notes),
     )
-    env.close()
+    with suppress(Exception):  # an environment that cannot close has told all the same
+        env.close()
     write(Path(job.out), report)
 
 

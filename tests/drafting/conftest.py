@@ -105,6 +105,18 @@ class Pixels(Vector):
     observation_space = property(lambda self: spaces.Box(0, 255, (64, 64, 3), np.uint8), lambda self, value: None)
 
 
+class TwoRewards(Vector):
+    def step(self, action):
+        seen, reward, *rest = super().step(action)
+        return seen, np.array([reward, 0.0]), *rest
+
+
+class NoReward(Vector):
+    def step(self, action):
+        seen, reward, *rest = super().step(action)
+        return seen, float("nan"), *rest
+
+
 def nothing():
     return 3
 '''

@@ -91,6 +91,8 @@ def test_documentation_names_columns_and_discrete_observations_stay_whole(comman
         (("--factory", "mine:nothing"), 3, "this is builtins.int, no gymnasium.Env"),
         (("--factory", "mine:Broken"), 3, "the arm is off (mine.py:"),
         (("--factory", "mine:Old"), 3, "step() must return"),
+        (("--factory", "mine:TwoRewards"), 3, "reward of shape (2,)"),
+        (("--factory", "mine:NoReward"), 3, "a reward that is nan"),
         (("--factory", "mine:Pixels"), 3, "image of shape (64, 64, 3)"),
         (("--factory", "mine:Vector", "--kwargs", "[1]"), 2, "--kwargs"),
         (("--factory", "mine:Vector", "--kwargs", '{"wide": 1}'), 3, "wide"),
