@@ -73,7 +73,7 @@ def whole_files(run: Path) -> int:
     return len(paths)
 
 
-@pytest.mark.parametrize("moment", ["training", "any", "any later"])
+@pytest.mark.parametrize("moment", ["training", "any", pytest.param("any later", marks=pytest.mark.long)])
 def test_kill_9_of_the_command_leaves_no_process(design, tmp_path: Path, moment: str):
     if moment == "training":
         a_trainer_with_a_worker(design)

@@ -42,7 +42,10 @@ def trained(path: Path, out: Path) -> Path:
     return out / "policy.safetensors"
 
 
-@pytest.mark.parametrize(("algorithm", "hyperparameters", "continuous"), KINDS, ids=["PPO", "PPO-box", "DQN", "SAC", "TD3"])
+LATE = [k if k[0] == "PPO" else pytest.param(*k, marks=pytest.mark.long) for k in KINDS]
+
+
+@pytest.mark.parametrize(("algorithm", "hyperparameters", "continuous"), LATE, ids=["PPO", "PPO-box", "DQN", "SAC", "TD3"])
 def test_model_and_network_act_as_the_trained_policy_normalization_included(make_card, tmp_path, algorithm, hyperparameters, continuous):
     onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
     path = make_card(algorithm, hyperparameters, continuous)
@@ -103,7 +106,7 @@ def test_the_policy_of_a_run_reaches_what_the_run_reports(monkeypatch):
         run.policy("9z")
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".png"])
+@pytest.mark.parametrize("suffix", [".png", pytest.param(".gif", marks=pytest.mark.long)])
 def test_play_draws_episodes_and_tells_how_they_ended(make_card, tmp_path, suffix):
     image = pytest.importorskip("PIL.Image", reason="pip install 'autoreward-rl[play]'")
     path = make_card("PPO", {"n_steps": 32, "batch_size": 64}, environment={"factory": "here:Drawn", "kwargs": {"continuous": False}, "limit": 12})

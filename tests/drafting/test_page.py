@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TEXT = (Path(__file__).parents[2] / "docs" / "own-environment.md").read_text()
 
 
+@pytest.mark.long
 def test_every_block_of_the_page_works_in_its_order(command, here):
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.M | re.S)
     assert [kind for kind, _ in blocks].count("bash") >= 4
