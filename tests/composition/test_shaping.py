@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from autoreward.composition import Composition, compose, shape
+from autoreward.composition import shape
 
 PHI = np.array([0.5, 2.0, 1.0, 5.0])
 
@@ -42,10 +42,3 @@ def test_optimal_values_shift_by_the_potential_exactly():
     base, shaped = q_values(False), q_values(True)
     assert base == pytest.approx(np.array([[0.729, 0.81], [0.729, 0.9], [0.81, 1.0]]))
     assert base - shaped == pytest.approx(np.repeat(PHI[:3, None], 2, 1))
-
-
-def test_terms_are_weighed_by_name_and_the_task_reward_stays():
-    terms, potentials = np.array([[1.0, 2.0]]), np.array([[-1.0]])
-    reward, columns = compose(Composition(weights={"b": 3.0}), terms, potentials, np.zeros((1, 1)), ("a", "b", "near"), np.array([1.0]), np.array([False]), 0.5)
-    assert columns.tolist() == [[1.0, 2.0, 1.0]]
-    assert reward.tolist() == [1.0 + 1.0 + 6.0 + 1.0]
