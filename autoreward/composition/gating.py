@@ -54,9 +54,9 @@ class Gate(Transform):
 
 
 class Switch(Transform):
-    """Terms count only while the task succeeds often: nothing below `off`, in full some rollouts after `on` was passed.
+    """Terms count only while the task succeeds often: in full some rollouts after `above` was passed, not at all under `below`.
 
-        r = w * x, w <- min(w + 1 / ramp, 1) each rollout while on; on once p > on, off (w = 0) once p < off
+        r = w * x, w <- min(w + 1 / ramp, 1) each rollout while on; on once p > above, off (w = 0) once p < below
 
     Paper: GRPO-lambda, arXiv 2505.18086 (length penalty for solved groups only)
 
@@ -70,16 +70,16 @@ class Switch(Transform):
     off_policy: ClassVar[bool] = False
     kind: Literal["switch"] = "switch"
     over: Over
-    on: Share = 0.8
-    off: Share = 0.5
+    above: Share = 0.8
+    below: Share = 0.5
     ramp: int = Field(10, ge=1, le=10_000)
     window: int = Field(100, ge=1, le=10_000)
     episodes: int = Field(20, ge=1, le=10_000)
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Switch:
-        if self.off >= self.on:
-            raise ValueError(f"off is {self.off:g} and on {self.on:g}: `off` must be below `on`, or it flaps")
+        if self.below >= self.above:
+            raise ValueError(f"below is {self.below:g} and above {self.above:g}: `below` must be the smaller one, or it flaps")
         return self
 
     def bind(self, columns: Columns) -> Bound:
@@ -97,7 +97,7 @@ class Switch(Transform):
         if kept["count"] < min(self.episodes, self.window):
             return
         p = float(latest(kept["ring"], kept["count"]).mean())
-        kept["on"] = np.asarray(1.0 if p > self.on else 0.0 if p < self.off else float(kept["on"]))
+        kept["on"] = np.asarray(1.0 if p > self.above else 0.0 if p < self.below else float(kept["on"]))
         kept["weight"] = np.asarray(min(float(kept["weight"]) + 1.0 / self.ramp, 1.0) if kept["on"] else 0.0)
 
 
