@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from autoreward.composition import chosen
 from autoreward.engine import Job
+from autoreward.records import RunHeader
+from autoreward.run import CandidateFolder
 from autoreward.stages import evaluation, training
 from autoreward.tools import Tools
 
 
 @dataclass(frozen=True)
 class Arm:
-    """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the training leaves its files."""
+    """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the training leaves its files.
+
+    `composition` as data, {}: the plain sum; controls are always composed plainly.
+    """
 
     label: str
     program: Path | None
     out: Path
     seed: int
+    composition: dict[str, Any] = field(default_factory=dict)
+
+
+def candidate_arm(header: RunHeader, candidate: CandidateFolder, seed: int, label: str | None = None, out: Path | None = None) -> Arm:
+    """An agent on a candidate's program, composed as the candidate is; without an `out` in its own folder."""
+    place = out or candidate.path / "5-training" / f"seed-{seed}"
+    return Arm(label or candidate.id, candidate.program_path, place, seed, chosen(header, candidate.composition_path).data())
 
 
 def training_seed(seed: int, k: int, final: bool = False) -> int:
@@ -31,7 +45,7 @@ def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
     jobs: list[tuple[str, Job]] = []
     for arm in arms:
         if training.done(arm.out) is None:
-            jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out)))
+            jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out, composition=arm.composition)))
     if jobs:
         tools.say(stage, "begins to train", agents=[label for label, _ in jobs])
         tools.engine.run(jobs, tools.progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autoreward.composition import KINDS
 from autoreward.records import Feedback, Outcome
 from autoreward.task import Hint, Near, TaskCard
 
@@ -45,6 +46,16 @@ def _seen(card: TaskCard) -> str:
 def hints(card: TaskCard, shown: bool) -> list[str]:
     """The variable `hints`."""
     return [_hint(h) for h in card.hints] if shown else []
+
+
+def transforms() -> list[dict[str, Any]]:
+    """The variable `transforms`: every kind of transform that a designer may choose, from the classes themselves."""
+    found = []
+    for kind in KINDS:
+        fields = {n: f for n, f in kind.model_fields.items() if n != "kind"}
+        told = ", ".join(n if f.is_required() else f"{n}: {f.default}" for n, f in fields.items())
+        found.append({"kind": kind.model_fields["kind"].default, "fields": told, **kind.words()})
+    return found
 
 
 def _near(near: Near) -> str:

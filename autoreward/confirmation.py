@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from autoreward.arms import Arm, score_arms, train_arms, training_seed
+from autoreward.arms import Arm, candidate_arm, score_arms, train_arms, training_seed
 from autoreward.errors import MISSING, UserError
 from autoreward.files import read, write
 from autoreward.records import Evaluation, Final, TrainingDone
@@ -37,7 +37,7 @@ def leaders(tools: Tools) -> dict[str, Evaluation]:
         folder = run.candidate(outcome.iteration, outcome.candidate)
         for k in range(LEADER_SEEDS):
             seed = training_seed(header.seed, k)
-            arms.append(Arm(folder.id, folder.program_path, folder.path / "5-training" / f"seed-{seed}", seed))
+            arms.append(candidate_arm(header, folder, seed))
     if len(best) > 1:
         train_arms(tools, arms, "training")
         score_arms(tools, arms, "evaluation")
@@ -61,7 +61,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     write(run.path / "best" / "program.py", winner.program)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
     seeds = [training_seed(header.seed, k, final=True) for k in range(header.final_seeds)]
-    arms = {"winner": [Arm("winner", winner.program_path, run.path / "final" / "winner" / f"seed-{s}", s) for s in seeds]}
+    arms = {"winner": [candidate_arm(header, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
     arms["sparse"] = [Arm("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds]
     if card.human:
         if not card.human.is_file():

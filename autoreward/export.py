@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from autoreward.cards import LocatedCard
+from autoreward.composition import Composition, chosen
 from autoreward.errors import REFUSED, UserError
 from autoreward.program import lint
 from autoreward.records import Evaluation
@@ -48,6 +49,7 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
     if refused or not program:
         why = refused[0].message if refused else "its file is not there"
         raise UserError(f"candidate {folder.id} has no program to export: {why}", f"autoreward runs show {run.path}, then --candidate ID", REFUSED)
+    weights = _weights(chosen(run.header, folder.composition_path), folder.id)
     needed = functions(task)
     code = plain_functions(card.code.read_text(encoding="utf-8"), needed) if needed and card and card.code and card.code.is_file() else None
     missing = needed if needed and code is None else ()
@@ -60,13 +62,26 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
     if needed:
         body = _indented(code) if code else "    # bring them along: DesignedReward(env, functions={...})"
         parts.append(f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{body}\n\n    return dict(locals())\n")
-    parts += [_body("state"), _body("wrappers"), _task(task, needed), ENDING]
+    parts += [_body("state"), _body("wrappers"), _task(task, needed, weights), ENDING]
     text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
     try:
         compile(text, "exported.py", "exec", dont_inherit=True)  # parsed, not run
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"candidate {folder.id} cannot stand inside of a function: {error}", "no `from numpy import *`; mend the program, then: autoreward train", REFUSED) from None
     return Exported(text, folder.id, missing)
+
+
+def _weights(composition: Composition, candidate: str) -> dict[str, Any]:
+    """`weights` and `task_weight` of the file's Task. UserError where its composition is more than those."""
+    names = composition.names()
+    if names is None:
+        kinds = ", ".join(t.kind for t in composition.transforms)
+        raise UserError(
+            f"candidate {candidate} was trained with the composition {kinds}, and a file of its own can add up weighed terms alone",
+            "take the trained agent instead (autoreward export --help), or train the program with --compose plain",
+            REFUSED,
+        )
+    return {**({"weights": names} if names else {}), **({"task_weight": composition.task_reward} if composition.task_reward != 1.0 else {})}
 
 
 def functions(task: TaskCard, everything: bool = False) -> tuple[str, ...]:
@@ -153,9 +168,9 @@ def _body(module: str) -> str:
     return f"# -- {module}.py of autoreward {VERSION}: ours, the same in every exported file\n\n" + "\n".join(lines[start:])
 
 
-def _task(task: TaskCard, needed: tuple[str, ...]) -> str:
+def _task(task: TaskCard, needed: tuple[str, ...], weights: dict[str, Any]) -> str:
     """`TASK = Task(...)`, data alone."""
-    lines = [f"    {name}={value!r}," for name, value in task_values(task).items()]
+    lines = [f"    {name}={value!r}," for name, value in {**task_values(task), **weights}.items()]
     return "# -- the task, from its card\n\nTASK = Task(\n" + "\n".join(lines + (["    functions=_functions(),"] if needed else [])) + "\n)"
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from autoreward import origin
 from autoreward.cards import LocatedCard, find, listing, load, require_simulator
+from autoreward.composition import DESIGNER, Composition, Unfit, read, refusal
 from autoreward.engine import Engine, Progress
-from autoreward.errors import REFUSED, UserError
+from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.files import plain, write
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions, connect
@@ -52,6 +53,7 @@ class Options:
     prompts: str | None = None
     limits: Limits = field(default_factory=Limits)
     settings: dict[str, str] = field(default_factory=dict)
+    compose: str = "plain"
     told: bool = False
     origin: str | None = None
     name: str | None = None
@@ -93,6 +95,7 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
     ):
         if not low <= value <= high:
             raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
+    composition = composed(options.compose, card)
     return RunHeader(
         task=card.card.name,
         card=card.card.model_dump(mode="json", by_alias=True, exclude_defaults=True),
@@ -113,11 +116,25 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         prompts=options.prompts,
         limits=options.limits,
         settings=options.settings,
+        compose=Path(options.compose).name,
+        composition=composition.data(),
         told=options.told,
         origin=Path(options.origin).name if options.origin else None,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def composed(given: str, card: LocatedCard) -> Composition:
+    """The composition that `--compose` names, held against the task. UserError with the place and the way out."""
+    if given == DESIGNER:
+        return Composition()
+    found = read(given)
+    try:
+        found.require(card.card)
+    except Unfit as error:
+        raise refusal(error, given) from None
+    return found
 
 
 def start(options: Options, model_options: ModelOptions) -> Run:
@@ -127,6 +144,8 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     made = header(options, card)
     method = find_method(made.method)
     method.require(card.card, made.model)
+    if options.told and made.compose != "plain":
+        raise UserError(f"a study adds up terms plainly: compose={options.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
     connect(made.model, model_options)
     find_profile(made.sandbox)
     Prompts(made.prompts).require(method.name)

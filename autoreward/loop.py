@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from autoreward import origin
-from autoreward.arms import Arm, score_arms, train_arms, training_seed
+from autoreward.arms import candidate_arm, score_arms, train_arms, training_seed
+from autoreward.composition import DESIGNER, Composition, chosen
 from autoreward.confirmation import confirm, leaders
 from autoreward.errors import USAGE, UserError
 from autoreward.files import read, write
@@ -27,6 +28,7 @@ from autoreward.program import lint
 from autoreward.records import Analysis, Check, Feedback, Final, Outcome, ProbeJob, Refused, Review, Verdict
 from autoreward.run import CandidateFolder
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
+from autoreward.stages.designer import Draft
 from autoreward.tools import Tools
 
 REPAIRS = 3  # refused drafts that go back to the designer; then one new design from scratch; then the candidate is rejected
@@ -66,18 +68,18 @@ def draft(tools: Tools, iteration: int) -> list[CandidateFolder]:
     while open_ := [c for c in candidates if not c.drafted]:
         with ThreadPoolExecutor(max_workers=min(8, len(open_))) as pool:
             drafts = list(pool.map(lambda c: _propose(tools, c, feedback), open_))
-        for candidate, (attempt, program, review) in zip(open_, drafts, strict=True):
-            _judge(tools, candidate, attempt, program, review, [d for d in candidates if d.name < candidate.name])
+        for candidate, (attempt, proposed, review) in zip(open_, drafts, strict=True):
+            _judge(tools, candidate, attempt, proposed, review, [d for d in candidates if d.name < candidate.name])
     return candidates
 
 
-def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None) -> tuple[int, str, Review]:
+def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None) -> tuple[int, Draft, Review]:
     """One draft and its review. Nothing of it is written but the calls themselves, so a kill repeats this at no price."""
     header, refused = tools.run.header, candidate.refused_drafts()
     attempt = len(refused)
     if (given := origin.drafted(tools, candidate, attempt)) is not None:
         found = tuple(lint(given, tools.card.card.reward_layout))
-        return attempt, given, Review(ok=all(v.severity == "warn" for v in found), verdicts=found, by="lint")
+        return attempt, Draft(given), Review(ok=all(v.severity == "warn" for v in found), verdicts=found, by="lint")
     try:
         draft = designer.design(
             tools.caller,
@@ -95,25 +97,30 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             hints=header.hints_used,
             seed=header.seed,
             origin=origin.to_port(tools, candidate),
+            composing=header.compose == DESIGNER,
         )
     except designer.Unparseable as error:
-        return attempt, "", Review(ok=False, verdicts=(error.verdict,), by="parser")
+        return attempt, Draft(error.program), Review(ok=False, verdicts=(error.verdict,), by="parser")
     review = critic.review(tools.caller, tools.prompts, tools.card.card, tools.method, draft.program, candidate.iteration, candidate.name, attempt, hints=header.hints_used)
-    return attempt, draft.program, review
+    return attempt, draft, review
 
 
-def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, program: str, review: Review, earlier: Sequence[CandidateFolder]) -> None:
-    header = tools.run.header
+def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft, review: Review, earlier: Sequence[CandidateFolder]) -> None:
+    header, program = tools.run.header, draft.program
+    composition = draft.composition or Composition.model_validate(header.composition)
     result: Check | None = None
     if review.ok:
-        twin = next((c for c in [*earlier, *(c for c in tools.run.candidates() if c.iteration < candidate.iteration)] if c.program and _same(c.program, program)), None)
+        others = [*earlier, *(c for c in tools.run.candidates() if c.iteration < candidate.iteration)]
+        twin = next((c for c in others if c.program and _same(c.program, program) and chosen(header, c.composition_path) == composition), None)
         if twin:
             verdict = Verdict(kind="duplicate", stage="check", message=f"this is the program of candidate {twin.id} again", hint="write a different program")
             result = Check(ok=False, verdicts=(verdict,), sandbox=header.sandbox)
         else:
-            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template)
+            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template, composition)
             result = origin.held_against(tools, candidate, program, result)
     if result is not None and result.ok:
+        if draft.composition is not None:
+            write(candidate.composition_path, draft.composition)
         write(candidate.program_path, program)
         write(candidate.path / "2-critic.json", review)
         write(candidate.path / "3-check.json", result)
@@ -162,7 +169,7 @@ def _train(tools: Tools, candidates: Sequence[CandidateFolder]) -> None:
     for candidate in candidates:
         if not (candidate.path / "4-screening.json").exists():
             write(candidate.path / "4-screening.json", screening.screen())
-    arms = [Arm(c.id, c.program_path, c.path / "5-training" / f"seed-{seed}", seed) for c in candidates if c.evaluation is None]
+    arms = [candidate_arm(header, c, seed) for c in candidates if c.evaluation is None]
     train_arms(tools, arms, "training")
     score_arms(tools, arms, "evaluation", record=RECORDED)
     for candidate in candidates:

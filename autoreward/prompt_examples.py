@@ -63,6 +63,7 @@ def variables(agent: str) -> dict[str, Any]:
         "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}],
         "from_scratch": False,
         "origin": {"code": "def reward(obs, action, next_obs):\n    return 0.0", "sources": [("x", "0:2")], "why": "why"},
+        "transforms": [{"kind": "weights", "fields": "weights: {}", "title": "title", "equation": "r = w * x", "paper": "paper", "use": "use"}],
     }
     analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
     facts = {"title": "Reach-v0", "observation": "Box", "action": "Box", "reward": "sparse", "endings": "endings", "info": ["speed"]}

@@ -33,6 +33,7 @@ VARIABLES: dict[str, dict[str, str]] = {
         "verdicts": "why the last draft was refused: kind, line, message, hint",
         "from_scratch": "true where the repairs are used up",
         "origin": "in port.md.j2: a person's reward function to be ported: code, sources (of fields), why it was not taken as it is",
+        "transforms": "with --compose designer: what the designer may choose from, each with kind, fields, title, equation, paper, use; else empty",
     },
     "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},
     "drafter": {

@@ -237,6 +237,7 @@ class RunHeader(Record):
     """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run.
 
     `origin`: the name of the file that the run began from, kept in RUN/origin/ (origin.py). `told`: agents are trained elsewhere, and a study is told what became of them (study.py).
+    `compose`: the preset or file that `composition` was read from, or `designer`, who then chooses one for each candidate.
     """
 
     format: Literal[1] = 1
@@ -260,6 +261,8 @@ class RunHeader(Record):
     prompts: str | None = None
     limits: Limits = Limits()
     settings: dict[str, str] = {}
+    compose: str = "plain"
+    composition: dict[str, Any] = {}
     told: bool = False
     origin: str | None = None
     versions: dict[str, str] = {}
@@ -308,7 +311,7 @@ class TrainJob(Record):
     seed: int
     out: str
     steps: int | None = None
-    weights: dict[str, float] = {}
+    composition: dict[str, Any] = {}  # composition/sequence.py, {} = the plain sum
     device: str = "auto"
     threads: int = 1
     sandbox: str = "default"

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from autoreward import composition
+from autoreward.composition import Composition
 from autoreward.program import facts
 
 R = TypeVar("R", bound=BaseModel)
@@ -21,9 +23,9 @@ THIS = re.compile(r"\b(final|complete|full program|corrected|revised|improved ve
 class Unreadable(Exception):
     """What was asked for is not in the reply; `kind` and the message say why, fit to be sent back."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, line: int | None = None, hint: str = "") -> None:
         super().__init__(message)
-        self.kind, self.message = kind, message
+        self.kind, self.message, self.line, self.hint = kind, message, line, hint
 
 
 def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
@@ -57,6 +59,17 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
     if len(distinct) > 1:
         raise Unreadable("several-programs", f"the reply holds {len(distinct)} different programs, and none is marked as the final one; answer with exactly one ```python block")
     return next(iter(distinct.values()))[0], explanation
+
+
+def composition_of(text: str) -> Composition | None:
+    """What the last fenced block marked yaml says; None where there is none. Unreadable with the line in that block."""
+    blocks = [_dedent(m[3]) for m in FENCE.finditer(THINKING.sub("", text)) if m[2].lower() in ("yaml", "yml")]
+    if not blocks:
+        return None
+    try:
+        return composition.parse(blocks[-1])
+    except composition.Unreadable as error:
+        raise Unreadable("composition", f"in the yaml block, {error.message}", error.line, error.hint) from None
 
 
 def record_of(text: str, record: type[R]) -> R:

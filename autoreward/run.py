@@ -4,7 +4,7 @@
     RUN/probes.npz, .json       recorded transitions for `check`         RUN/calls/         every model call, before its reply is used
     RUN/iteration-I/candidate-a/
         tries/N-designer.{py,json}   refused drafts, with the reason
-        1-designer.py  2-critic.json  3-check.json  4-screening.json
+        1-designer.py  2-critic.json  3-check.json  4-screening.json  (1-composition.json: where the designer chose one)
         5-training/seed-S/{curve.npz,policy.safetensors,done.json}  6-evaluation.json  6-episodes.npz  7-analyzer.json
     RUN/iteration-I/feedback.json    RUN/leaders.json    RUN/final/{winner,sparse,human}/seed-S/    RUN/final.json
     RUN/best/program.py              RUN/report.html      RUN/origin/ (with --from: origin.py)
@@ -45,6 +45,11 @@ class CandidateFolder:
     @property
     def program_path(self) -> Path:
         return self.path / "1-designer.py"
+
+    @property
+    def composition_path(self) -> Path:
+        """There only where the designer chose one."""
+        return self.path / "1-composition.json"
 
     @property
     def program(self) -> str:

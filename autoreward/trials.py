@@ -46,7 +46,7 @@ def train_program(program: Path | None, options: LaunchOptions, card: LocatedCar
     numbers = [options.seed * 100 + k for k in range(seeds)]
     places = [out / f"seed-{s}" for s in numbers]
     label = program.stem if program else "sparse"
-    engine.run([(f"{label} seed {s}", training.job(made, program, s, p)) for s, p in zip(numbers, places, strict=True) if training.done(p) is None], progress)
+    engine.run([(f"{label} seed {s}", training.job(made, program, s, p, composition=made.composition)) for s, p in zip(numbers, places, strict=True) if training.done(p) is None], progress)
     done: list[TrainingDone] = [d for p in places if (d := training.done(p))]
     whole = [(p, d) for p, d in zip(places, done, strict=True) if d.refusal is None and not (p / "score.json").exists()]
     if whole:

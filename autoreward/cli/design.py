@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from autoreward.cli.options import BaseUrl, Header, Jobs, Json, KeyCommand, Model, Prices, Sandbox, Set, Task, Unsafe, headers_of, program_text, settings_of, with_config
+from autoreward.cli.options import BaseUrl, Compose, Header, Jobs, Json, KeyCommand, Model, Prices, Sandbox, Set, Task, Unsafe, headers_of, program_text, settings_of, with_config
 from autoreward.errors import INTERRUPTED, REFUSED, UserError
 
 
@@ -42,6 +42,7 @@ def design(
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     name: Annotated[str | None, Option(help="name of the run's folder below ./runs")] = None,
     origin: Annotated[Path | None, Option("--from", metavar="FILE.py", help="begin from your own reward: a program, or a plain function of observation, action, next observation")] = None,
+    compose: Compose = "plain",
     dry_run: Annotated[bool, Option("--dry-run", help="print calls, steps and money, and stop")] = False,
     as_json: Json = False,
 ) -> None:
@@ -67,6 +68,7 @@ def design(
         prompts=str(Path(typed["prompts"]).resolve()) if typed["prompts"] else None,
         limits=Limits(max_cost=typed["max_cost"], max_tokens=typed["max_tokens"], max_calls=typed["max_calls"], max_time=typed["max_time"] * 60 if typed["max_time"] else None),
         settings={**settings_of(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
+        compose=typed["compose"],
         name=typed["name"],
         origin=str(typed["origin"]) if typed["origin"] else None,
     )
@@ -166,6 +168,7 @@ def _own(score: Any) -> float:
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward import launch
     from autoreward.cards import find
+    from autoreward.composition import DESIGNER
     from autoreward.methods import find_method
     from autoreward.models import estimate
     from autoreward.prompts import Prompts
@@ -175,7 +178,7 @@ def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     made = launch.header(given, card)
     method = find_method(made.method)
     method.require(card.card, made.model)
-    prompt = "".join(m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used))
+    prompt = "".join(m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER))
     guess = estimate(made, prompt, options)
     steps = made.steps or card.card.training.steps
     controls = made.final_seeds * (2 + bool(card.human))
@@ -236,6 +239,7 @@ def train(
     out: Annotated[Path | None, Option(help="folder for curves and weights [default: runs/train-TASK-...]", show_default=False)] = None,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     setting: Set = None,
+    compose: Compose = "plain",
     as_json: Json = False,
 ) -> None:
     """Train and evaluate agents on a program as the loop would: success with its interval, steps to 80%."""
@@ -244,6 +248,7 @@ def train(
     from autoreward import launch, trials
     from autoreward.cards import find, require_simulator
     from autoreward.cli.live import Display
+    from autoreward.composition import DESIGNER
     from autoreward.engine import Engine
 
     card = find(task)
@@ -255,8 +260,10 @@ def train(
         raise UserError(f"the card {card.card.name} has no human program", "name a file instead, or `sparse`")
     if path is not None:
         program_text(path)
+    if compose == DESIGNER:
+        raise UserError("--compose designer: there is no designer in `train`", "a preset, or the file that it chose")
     jail = "unsafe" if unsafe_no_sandbox else sandbox
-    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=settings_of(setting))
+    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=settings_of(setting), compose=compose)
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     with Display(None) as display:
         result = trials.train_program(path, options, card, seeds, place, Engine(jobs or launch.cores(), trainer_python), display.progress)

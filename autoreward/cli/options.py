@@ -21,6 +21,7 @@ KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
 Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
 Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
 Unsafe = Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")]
+Compose = Annotated[str, Option(metavar="FILE|PRESET", help="how terms become the reward: plain, signs, potential, gain, best, normalized, or a YAML file (docs/composition.md)")]
 SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 

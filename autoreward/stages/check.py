@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoreward.composition import shape
+from autoreward.composition import Columns, Composition, Unfit, shape
 from autoreward.files import read_arrays
 from autoreward.records import Check, TermProbe, Verdict
 from autoreward.sandbox import Answer, ProgramRefused, Template, Worker
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         return Batch(*(part[start:end] for part in self))
 
 
-def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None) -> Check:
+def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None, composition: Composition | None = None) -> Check:
     """Refused or accepted, with the statistics of every term on the probes. MachineFault where there is no sandbox here."""
     recorded = read_arrays(probes)
     picked = columns(card.layout, card.reward_layout)
@@ -81,7 +81,18 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
     probed = tuple(t.model_copy(update={"unseen": hidden.get(t.name, ())}) for t in _statistics(values, names, worker))
     verdicts += _warnings(values, names, worker, answer, card)
+    verdicts += _composed(composition or Composition(), Columns(worker.terms, worker.potentials, worker.sparse), card)
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
+
+
+def _composed(composition: Composition, columns: Columns, card: TaskCard) -> list[Verdict]:
+    """Whether the program has the terms that its composition names."""
+    try:
+        composition.require(card)
+        composition.bind(columns)
+    except Unfit as error:
+        return [Verdict(kind="composition", message=error.message, hint=error.hint)]
+    return [Verdict(kind="composition", severity="warn", message=message) for message in composition.warnings(columns)]
 
 
 def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:

@@ -6,28 +6,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoreward import briefing
+from autoreward.composition import Composition, Unfit
 from autoreward.errors import USAGE, UserError
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
 from autoreward.records import Feedback, Verdict
-from autoreward.replies import Unreadable, program_of
+from autoreward.replies import Unreadable, composition_of, program_of
 from autoreward.task import TaskCard
 
 
 @dataclass(frozen=True)
 class Draft:
+    """What a reply held; `composition` None: it chose none, or was not asked to."""
+
     program: str
-    explanation: str
+    explanation: str = ""
+    composition: Composition | None = None
 
 
 class Unparseable(Exception):
-    """No program could be found in the reply; the verdict goes back to the designer."""
+    """No program, or no readable composition, could be found in the reply; the verdict goes back to the designer, with the program if there is one."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: Verdict, program: str = "") -> None:
         super().__init__(verdict.message)
-        self.verdict = verdict
+        self.verdict, self.program = verdict, program
 
 
 def messages(
@@ -44,6 +48,7 @@ def messages(
     from_scratch: bool = False,
     hints: bool = False,
     origin: dict[str, Any] | None = None,
+    composing: bool = False,
 ) -> tuple[Message, ...]:
     """The prompt: a part that stays the same for a task first, so that providers can cache it; feedback and repairs last."""
     variables: dict[str, Any] = {
@@ -56,6 +61,7 @@ def messages(
         "verdicts": [v.model_dump() for v in refusals],
         "from_scratch": from_scratch,
         "origin": origin or {},
+        "transforms": briefing.transforms() if composing else [],
     }
 
     def render(name: str) -> str:
@@ -85,6 +91,7 @@ def design(
     hints: bool = False,
     seed: int = 0,
     origin: dict[str, Any] | None = None,
+    composing: bool = False,
 ) -> Draft:
     """One draft; of a port where there is an `origin`. Unparseable where the reply holds no program; UserError where the model fails or a limit is reached."""
     asked = messages(
@@ -100,6 +107,7 @@ def design(
         from_scratch=from_scratch,
         hints=hints,
         origin=origin,
+        composing=composing,
     )
     material = {"card": card, "feedback": feedback, "attempt": attempt, "seed": seed}
     request = Request(
@@ -117,7 +125,15 @@ def design(
         program, explanation = program_of(reply.text, reply.finish)
     except Unreadable as error:
         raise Unparseable(Verdict(kind=error.kind, stage="designer", message=error.message)) from None
-    return Draft(program, explanation)
+    try:
+        chosen = composition_of(reply.text) if composing else None
+        if chosen:
+            chosen.require(card)
+    except Unreadable as error:
+        raise Unparseable(Verdict(kind=error.kind, stage="designer", line=error.line, message=error.message, hint=error.hint), program) from None
+    except Unfit as error:
+        raise Unparseable(Verdict(kind=error.kind, stage="designer", message=error.message, hint=error.hint), program) from None
+    return Draft(program, explanation, chosen)
 
 
 def _number(settings: dict[str, str], name: str, kind: type, default: Any) -> Any:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from autoreward.files import read, read_arrays
 from autoreward.records import RunHeader, TrainingDone, TrainJob
 
 
-def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_rewards: int = 0) -> TrainJob:
-    """One agent on one program (None: the sparse task reward alone), at the run's steps, device and sandbox."""
+def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_rewards: int = 0, composition: dict[str, Any] | None = None) -> TrainJob:
+    """One agent on one program (None: the sparse task reward alone), at the run's steps, device and sandbox; `composition` as data, None: the plain sum."""
     return TrainJob(
         card=header.card_path,
         program=str(program) if program else None,
         seed=seed,
         out=str(out),
         steps=header.steps,
+        composition=composition or {},
         device=header.device,
         threads=header.threads,
         sandbox=header.sandbox,

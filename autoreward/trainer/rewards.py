@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from autoreward.composition import Composition, compose
-from autoreward.sandbox import Worker
+from autoreward.composition import Columns, Composer, Composition, Unfit
+from autoreward.records import Verdict
+from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.transitions import columns
@@ -45,7 +46,7 @@ class Recording:
 class RewardVec(VecEnvWrapper):
     """Replaces the task reward by the composed one. `worker` None: the sparse task reward alone.
 
-    Raises ProgramRefused (the candidate's fault) or MachineFault out of `step`.
+    Raises ProgramRefused (the candidate's fault, a composition that does not fit it among them) or MachineFault out of `step`.
     """
 
     def __init__(self, venv: VecEnv, card: TaskCard, worker: Worker | None, composition: Composition, record: int = 0) -> None:
@@ -53,15 +54,31 @@ class RewardVec(VecEnvWrapper):
         self.worker, self.composition, self.gamma = worker, composition, card.training.gamma
         self.metric = card.metric.name if card.metric else None
         self.picked = columns(card.layout, card.reward_layout)
+        self.composer: Composer | None = None  # once the program has named its terms
         self.names: tuple[str, ...] = ()
         self.finished: deque[Finished] = deque(maxlen=100)
         self.ended = 0
         self.fresh: list[Finished] = []  # ended since the last window
         self.recording = Recording(record)
+        self.none = np.zeros(venv.num_envs, bool)
+        self.ticks = 0  # vector steps so far
         n = venv.num_envs
         self.previous, self.first = np.zeros((n, len(self.picked))), np.ones(n, bool)
         self.sums: Array = np.zeros((n, 0))
         self.rewards, self.actions = np.zeros(n), np.zeros(0)
+
+    def _composer(self, worker: Worker) -> Composer:
+        made = Composer(self.composition, Columns(worker.terms, worker.potentials, worker.sparse), self.gamma)
+        self.names = made.names
+        self.sums = np.zeros((self.num_envs, len(self.names)))
+        return made
+
+    def rollout_ended(self) -> None:
+        """Between two rollouts of the learner: what a composition has learned takes effect."""
+        if self.composer is not None:
+            self.composer.update()
+            if self.recording.steps and self.ticks == len(self.recording.steps):
+                self.recording.steps[-1]["updated"] = np.array(True)
 
     def reset(self) -> Array:
         vectors = np.asarray(self.venv.reset(), np.float64)
@@ -88,10 +105,13 @@ class RewardVec(VecEnvWrapper):
             reward, shaped = self.composition.task_reward * task, np.zeros((len(task), 0))
         else:
             answer = self.worker.ask(self.previous[None], self.actions[None], current[None], self.first[None])
-            if not self.names:
-                self.names = self.worker.terms + self.worker.potentials
-                self.sums = np.zeros((self.num_envs, len(self.names)))
-            reward, shaped = compose(self.composition, answer.terms[0], answer.before[0], answer.after[0], self.names, task, terminated, self.gamma)
+            success = self.none if not dones.any() else np.array([bool(d and i["success"]) for d, i in zip(dones, infos, strict=True)])
+            try:
+                self.composer = self.composer or self._composer(self.worker)
+                reward, shaped = self.composer.step(answer.terms[0], answer.before[0], answer.after[0], task, self.first, terminated, dones, success)
+            except Unfit as error:
+                raise ProgramRefused(Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)) from None
+        self.ticks += 1
         if len(self.recording.steps) < self.recording.limit:
             self.recording.steps.append(
                 {
@@ -102,6 +122,8 @@ class RewardVec(VecEnvWrapper):
                     "terminated": terminated.copy(),
                     "done": dones.copy(),
                     "task": task.copy(),
+                    "success": np.array([bool(d and i["success"]) for d, i in zip(dones, infos, strict=True)]),
+                    "updated": np.array(False),
                     "reward": reward.astype(np.float32),
                 }
             )

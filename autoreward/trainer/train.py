@@ -70,6 +70,9 @@ class Curve(BaseCallback):
             self.next += self.budget / WINDOWS
         return self._window()
 
+    def _on_rollout_end(self) -> None:
+        self.rewards.rollout_ended()
+
     def _window(self) -> bool:
         fresh, self.rewards.fresh = self.rewards.fresh, []
         nothing = np.full(len(self.rewards.names), np.nan)
@@ -143,7 +146,7 @@ def train(job: TrainJob) -> None:
     worker = None
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=True) if program is not None else None
-        rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition(weights=job.weights), job.record_rewards)
+        rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition.model_validate(job.composition), job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         agent = policy.build(card.card, view, job.seed, device)
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
@@ -169,6 +172,9 @@ def train(job: TrainJob) -> None:
     if job.record_rewards:
         write_arrays(out / "rewards.npz", rewards.recording.arrays())
     policy.save(agent, view, out / "policy.safetensors")
+    if rewards.composer and rewards.composer.bound:
+        kept = {"composition": rewards.composition.data(), "state": rewards.composer.state(), "notes": rewards.composer.notes()}
+        write(out / "composition.json", json.dumps(kept, allow_nan=False) + "\n")
     done = TrainingDone(
         seed=job.seed,
         stopped="refused" if refusal else curve.stopped,  # type: ignore[arg-type]
