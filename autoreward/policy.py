@@ -27,6 +27,7 @@ from autoreward.task import TaskCard
 
 # Where a card names no hyperparameters: measured on the shipped cards, see envs/README.md. Others: stable-baselines3's own defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {"PPO": {"n_steps": 128, "batch_size": 512, "n_epochs": 5, "learning_rate": 1e-3, "ent_coef": 0.01}}
+ROLLOUTS = ("PPO", "A2C", "TRPO")  # algorithms that read a rollout's rewards only once it is whole
 BUILT_IN = ("PPO", "A2C", "SAC", "TD3", "DQN")
 BIG_NET = 512  # hidden units in a layer from which on a GPU pays
 
@@ -108,13 +109,15 @@ def choose_device(card: TaskCard, wanted: str) -> str:
     return wanted
 
 
-def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False) -> BaseAlgorithm:
-    """A fresh agent. CardProblem where the algorithm refuses a hyperparameter or a space."""
+def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False, rollout: type | None = None) -> BaseAlgorithm:
+    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS. CardProblem where the algorithm refuses a hyperparameter or a space."""
     kind = algorithm(card.training.algorithm)
     given = {**DEFAULTS.get(card.training.algorithm, {}), **card.training.hyperparameters}
     policy = {"net_arch": list(card.training.net), **given.pop("policy_kwargs", {})}
     if for_evaluation and "buffer_size" in signature(kind).parameters:
         given["buffer_size"] = env.num_envs
+    if rollout is not None and card.training.algorithm in ROLLOUTS:
+        given = {"rollout_buffer_class": rollout, **given}
     try:
         return kind("MlpPolicy", env, gamma=card.training.gamma, policy_kwargs=policy, seed=seed, device=device, verbose=0, **given)  # type: ignore[call-arg]
     except (TypeError, ValueError, AssertionError) as error:

@@ -40,11 +40,18 @@ class InProcess:
         self.program = Program(program, layout)
         self.terms: tuple[str, ...] = ()
         self.potentials: tuple[str, ...] = ()
+        self.sparse = frozenset(self.program.sparse)
 
     def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> Answer:
         answers = [self.program.step(p.copy(), a, c.copy(), f) for p, a, c, f in zip(prev, action, curr, first, strict=True)]
         self.terms, self.potentials = tuple(self.program.terms or ()), tuple(self.program.potentials or ())
         return Answer(*(np.stack(part) for part in zip(*answers, strict=True)))
+
+    def send(self, *arrays: Array) -> None:
+        self.asked = arrays
+
+    def receive(self) -> Answer:
+        return self.ask(*self.asked)
 
     def close(self) -> None:
         pass
@@ -74,9 +81,9 @@ def timed_from_first(kind: type) -> type:
     class Timed(kind):  # type: ignore[misc]
         began = 0.0
 
-        def ask(self, *arrays: Array) -> Answer:
+        def send(self, *arrays: Array) -> None:
             Timed.began = Timed.began or time.perf_counter()
-            return super().ask(*arrays)
+            super().send(*arrays)
 
     return Timed
 

@@ -54,11 +54,12 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     try:
         with start() as worker:
             worker.send(*batch.steps(0, half))
-            with start() as other:  # while the first one works
-                parts = [other.ask(*part) for _, part in _regrouped(batch)]
+            with start() as other:  # while the first one works, here and below
                 begun = worker.receive()
                 kept = worker.spent()[1]
-                ended = worker.ask(*batch.steps(half, steps))
+                worker.send(*batch.steps(half, steps))
+                parts = [other.ask(*part) for _, part in _regrouped(batch)]
+                ended = worker.receive()
                 kept = worker.spent()[1] - kept
                 seconds = worker.spent()[0] / steps
                 hidden = _unseen(other, card, batch, parts[0])
@@ -176,8 +177,9 @@ def _met(card: TaskCard, state: Array) -> Array:
 def _differ(worker: Worker, other: Worker, batch: Batch, where: str) -> Verdict | None:
     """The same rows in one batch, and the other way round with the last one alone. A refusal is told with where it was."""
     try:
-        answer = worker.ask(*batch)
+        worker.send(*batch)  # both work at once
         parts = [other.ask(*part) for _, part in _regrouped(batch)]
+        answer = worker.receive()
     except ProgramRefused as error:
         raise ProgramRefused(error.verdict.model_copy(update={"message": f"{error.verdict.message} ({where})"})) from None
     return next(iter(_pure(answer, parts, batch, worker.terms + worker.potentials, f" ({where})")), None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from autoreward.composition import Columns, Composer, Composition, Unfit
@@ -43,8 +44,25 @@ class Recording:
         return {k: np.stack([s[k] for s in self.steps]) for k in self.steps[0]} if self.steps else {}
 
 
+@dataclass
+class Asked:
+    """One vector step that the worker was asked about. Arrays (n, ...); `ended`: the infos of the rows whose episode ended."""
+
+    prev: Array
+    action: Array
+    curr: Array
+    first: Array
+    terminated: Array
+    dones: Array
+    task: Array
+    ended: dict[int, dict[str, Any]]
+
+
 class RewardVec(VecEnvWrapper):
     """Replaces the task reward by the composed one. `worker` None: the sparse task reward alone.
+
+    With `late` a step returns zeros, and its reward is added to the learner's buffer (`LateRollout`) one step later: the worker then
+    works while the trainer does.
 
     Raises ProgramRefused (the candidate's fault, a composition that does not fit it among them) or MachineFault out of `step`.
     """
@@ -66,6 +84,10 @@ class RewardVec(VecEnvWrapper):
         self.previous, self.first = np.zeros((n, len(self.picked))), np.ones(n, bool)
         self.sums: Array = np.zeros((n, 0))
         self.rewards, self.actions = np.zeros(n), np.zeros(0)
+        self.late = False
+        self.asked: Asked | None = None
+        self.row: Array | None = None
+        self.early: Array | None = None
 
     def _composer(self, worker: Worker) -> Composer:
         made = Composer(self.composition, Columns(worker.terms, worker.potentials, worker.sparse), self.gamma)
@@ -75,12 +97,14 @@ class RewardVec(VecEnvWrapper):
 
     def rollout_ended(self) -> None:
         """Between two rollouts of the learner: what a composition has learned takes effect."""
+        self.settle()
         if self.composer is not None:
             self.composer.update()
             if self.recording.steps and self.ticks == len(self.recording.steps):
                 self.recording.steps[-1]["updated"] = np.array(True)
 
     def reset(self) -> Array:
+        self.settle()
         vectors = np.asarray(self.venv.reset(), np.float64)
         self.previous, self.first = vectors[:, self.picked], np.ones(self.num_envs, bool)
         self.rewards[:] = 0
@@ -100,42 +124,88 @@ class RewardVec(VecEnvWrapper):
             for i in np.flatnonzero(dones):
                 current[i] = infos[i]["terminal_observation"][self.picked]
                 terminated[i] = not infos[i].get("TimeLimit.truncated", False)
-        task = np.asarray(task, np.float64)
+        asked = Asked(self.previous, self.actions, current, self.first, terminated, dones, np.asarray(task, np.float64), {int(i): infos[i] for i in np.flatnonzero(dones)})
+        self.previous, self.first = vectors[:, self.picked], dones.copy()
         if self.worker is None:
-            reward, shaped = self.composition.task_reward * task, np.zeros((len(task), 0))
+            reward = self._account(asked, self.composition.task_reward * asked.task, np.zeros((len(dones), 0)))
         else:
-            answer = self.worker.ask(self.previous[None], self.actions[None], current[None], self.first[None])
-            success = self.none if not dones.any() else np.array([bool(d and i["success"]) for d, i in zip(dones, infos, strict=True)])
-            try:
-                self.composer = self.composer or self._composer(self.worker)
-                reward, shaped = self.composer.step(answer.terms[0], answer.before[0], answer.after[0], task, self.first, terminated, dones, success)
-            except Unfit as error:
-                raise ProgramRefused(Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)) from None
+            self.settle()
+            self.worker.send(asked.prev[None], asked.action[None], asked.curr[None], asked.first[None])
+            self.asked = asked
+            reward = np.zeros(len(dones), np.float32) if self.late else self.settle()
+        return vectors, reward, dones, infos
+
+    def settle(self) -> Array:
+        """Take the answer that is still out, if any: compose, account, and put the reward where its step was stored. (n,) float32."""
+        asked, self.asked = self.asked, None
+        if asked is None or self.worker is None:
+            return np.zeros(self.num_envs, np.float32)
+        answer = self.worker.receive()
+        success = np.array([bool(asked.dones[i] and asked.ended[i]["success"]) for i in range(len(asked.dones))]) if asked.ended else self.none
+        try:
+            self.composer = self.composer or self._composer(self.worker)
+            reward, shaped = self.composer.step(answer.terms[0], answer.before[0], answer.after[0], asked.task, asked.first, asked.terminated, asked.dones, success)
+        except Unfit as error:
+            raise ProgramRefused(Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)) from None
+        told = self._account(asked, reward, shaped)
+        if self.late and self.row is not None:
+            self.row += told
+            self.row = None
+        elif self.late:
+            self.early = told
+        return told
+
+    def belongs_to(self, row: Array) -> None:
+        """`row` (n,) float32 of the learner's buffer holds the step before: its reward is added there, now or once it is answered."""
+        if self.early is not None:
+            row += self.early
+            self.early = None
+        else:
+            self.row = row
+
+    def _account(self, asked: Asked, reward: Array, shaped: Array) -> Array:
         self.ticks += 1
         if len(self.recording.steps) < self.recording.limit:
             self.recording.steps.append(
                 {
-                    "prev": self.previous.copy(),
-                    "action": self.actions.copy(),
-                    "curr": current.copy(),
-                    "first": self.first.copy(),
-                    "terminated": terminated.copy(),
-                    "done": dones.copy(),
-                    "task": task.copy(),
-                    "success": np.array([bool(d and i["success"]) for d, i in zip(dones, infos, strict=True)]),
+                    "prev": asked.prev.copy(),
+                    "action": asked.action.copy(),
+                    "curr": asked.curr.copy(),
+                    "first": asked.first.copy(),
+                    "terminated": asked.terminated.copy(),
+                    "done": asked.dones.copy(),
+                    "task": asked.task.copy(),
+                    "success": np.array([i in asked.ended and bool(asked.ended[i]["success"]) for i in range(len(asked.dones))]),
                     "updated": np.array(False),
                     "reward": reward.astype(np.float32),
                 }
             )
         self.sums = self.sums + shaped
         self.rewards += reward
-        for i in np.flatnonzero(dones):
-            metric = infos[i]["metrics"][self.metric] if self.metric else None
-            episode = Finished(bool(infos[i]["success"]), int(infos[i]["length"]), float(self.rewards[i]), self.sums[i].copy(), metric)
+        for i, info in asked.ended.items():
+            metric = info["metrics"][self.metric] if self.metric else None
+            episode = Finished(bool(info["success"]), int(info["length"]), float(self.rewards[i]), self.sums[i].copy(), metric)
             self.finished.append(episode)
             self.fresh.append(episode)
             self.ended += 1
             self.sums[i] = 0
             self.rewards[i] = 0
-        self.previous, self.first = vectors[:, self.picked], dones.copy()
-        return vectors, reward.astype(np.float32), dones, infos
+        told: Array = reward.astype(np.float32)
+        return told
+
+
+class LateRollout(RolloutBuffer):
+    """A rollout whose rewards come one step late: the worker answers while the next step is taken. The numbers are the same."""
+
+    source: RewardVec | None = None
+
+    def add(self, *arguments: Any, **named: Any) -> None:
+        row = self.pos
+        super().add(*arguments, **named)
+        if self.source is not None:
+            self.source.belongs_to(self.rewards[row])
+
+    def compute_returns_and_advantage(self, *arguments: Any, **named: Any) -> None:
+        if self.source is not None:
+            self.source.settle()
+        super().compute_returns_and_advantage(*arguments, **named)

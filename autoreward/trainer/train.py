@@ -22,7 +22,7 @@ from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.task import TaskCard
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import LateRollout, RewardVec
 
 WINDOWS = 50  # rows of the curve over the whole budget
 ENOUGH = 100  # finished episodes that a success rate is taken over
@@ -74,6 +74,7 @@ class Curve(BaseCallback):
         self.rewards.rollout_ended()
 
     def _window(self) -> bool:
+        self.rewards.settle()
         fresh, self.rewards.fresh = self.rewards.fresh, []
         nothing = np.full(len(self.rewards.names), np.nan)
         terms = np.mean([e.terms for e in fresh if len(e.terms) == len(nothing)] or [nothing], axis=0)
@@ -143,12 +144,15 @@ def train(job: TrainJob) -> None:
     budget = job.steps or card.card.training.steps
     device = policy.choose_device(card.card, job.device)
     program = plain(Path(job.program)).decode() if job.program else None
+    late = card.card.training.algorithm in policy.ROLLOUTS and program is not None
     worker = None
     try:
-        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=True) if program is not None else None
+        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=not late) if program is not None else None
         rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition.model_validate(job.composition), job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
-        agent = policy.build(card.card, view, job.seed, device)
+        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None)
+        if late:
+            rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
         agent.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]) if job.tensorboard else configure(None, []))
         success = card.card.success is not None
@@ -156,8 +160,9 @@ def train(job: TrainJob) -> None:
         refusal = None
         try:
             agent.learn(budget, callback=curve)
+            rewards.settle()
         except ProgramRefused as error:
-            refusal = error.verdict.model_copy(update={"stage": "training", "message": f"after {agent.num_timesteps} steps: {error.verdict.message}"})
+            refusal = error.verdict.model_copy(update={"stage": "training", "message": f"after {rewards.ticks * rewards.num_envs} steps: {error.verdict.message}"})
     except ProgramRefused as error:
         write(out / "done.json", TrainingDone(seed=job.seed, stopped="refused", steps=0, budget=budget, refusal=error.verdict))
         return
