@@ -62,7 +62,7 @@ def _ask(survey: Survey, fields: list[Drafted], goal: tuple[Drafted, Drafted] | 
     out.lines = [f"# success: {condition}   # {why}"]
     out.lines += [f"# success: {{info: {name}}}   # info[{name!r}] was true only where an episode ended" for name in flips]
     out.lines += ["# task_reward: environment", f"# {metric}"]
-    what = {"none": "was never anything but 0", "constant": f"was always {survey.reward.high:g}", "sparse": "is sparse"}[survey.reward.manner]
+    what = {"none": "was never anything but 0", "constant": f"was always {survey.reward.high:g}", "sparse": "took at most three values, or was nearly always 0"}[survey.reward.manner]
     out.wants.append(("success:", f"say when the task is done: uncomment and edit; the environment's reward {what}, and nothing else says it"))
     out.wants.append(("task_reward:", "or, where the sum of the environment's own reward is what you want: uncomment this line and the next, and no success"))
 

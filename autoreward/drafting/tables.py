@@ -123,6 +123,7 @@ def prose(doc: str, most: int = 1200) -> str:
     text = section(doc, "description") or re.split(r"^\s*#", doc, maxsplit=1, flags=re.M)[0]
     text = re.sub(r"```.*?```", "", text, flags=re.S)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"\[?</?[a-z][^<>]*>\]?", "", text)  # gymnasium's docstrings hold links as HTML
     kept: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         if any(ROW.match(line) for line in paragraph.splitlines()):
