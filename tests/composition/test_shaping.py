@@ -45,7 +45,7 @@ def test_shaping_keeps_the_optimal_policy_of_random_processes(seed):
     rng, n, actions, gamma = np.random.default_rng(seed), 7, 3, 0.95
     moves = rng.dirichlet(np.full(n, 0.3), (n, actions))  # (s, a, s'); the last state is terminal
     task, phi = rng.normal(size=(n, actions, n)), rng.normal(size=n) * 10
-    s, a, after = (g.ravel() for g in np.meshgrid(np.arange(n), np.arange(actions), np.arange(n), indexing="ij"))
+    s, _, after = (g.ravel() for g in np.meshgrid(np.arange(n), np.arange(actions), np.arange(n), indexing="ij"))
 
     def values(transforms):
         composer = Composer(Composition.model_validate({"transforms": transforms}), Columns((), ("phi",)), gamma)
