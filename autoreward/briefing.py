@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from autoreward.composition import KINDS
+from autoreward.composition import KINDS, Composition, yaml_of
 from autoreward.records import Feedback, Outcome
 from autoreward.task import Hint, Near, TaskCard
 
@@ -89,6 +89,7 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "id": f"{told.iteration}{told.candidate}",
         "full": full,
         "program": told.program,
+        "composition": yaml_of(Composition.model_validate(told.composition)) if told.composition else "",
         "status": told.status,
         "success": result.success if result else None,
         "metric": result.metric if result else None,

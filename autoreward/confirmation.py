@@ -9,9 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from autoreward.arms import Arm, candidate_arm, score_arms, train_arms, training_seed
+from autoreward.composition import chosen, yaml_of
 from autoreward.errors import MISSING, UserError
 from autoreward.files import read, write
 from autoreward.records import Evaluation, Final, TrainingDone
+from autoreward.run import CandidateFolder
 from autoreward.stages import evaluation, training
 from autoreward.tools import Tools
 
@@ -58,7 +60,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     if not ranked or not found[ranked[0]].ok:
         return Final(winner=None, hints_used=header.hints_used or tools.method.reads_hints(header.model), why="no candidate came through training")
     winner = next(c for c in run.candidates() if c.id == ranked[0])
-    write(run.path / "best" / "program.py", winner.program)
+    keep_best(tools, winner)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
     seeds = [training_seed(header.seed, k, final=True) for k in range(header.final_seeds)]
     arms = {"winner": [candidate_arm(header, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
@@ -80,6 +82,15 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
         done: list[TrainingDone] = [d for a in group if (d := training.done(a.out))]
         pooled[name] = evaluation.pool(card.card, [a.out / "score.json" for a in group], done)
     return Final(winner=winner.id, program=winner.program, arms=pooled, hints_used=header.hints_used or tools.method.reads_hints(header.model))
+
+
+def keep_best(tools: Tools, candidate: CandidateFolder) -> None:
+    """best/program.py, and composition.yaml beside it where it is not the plain sum: what `autoreward train` takes."""
+    best, composition = tools.run.path / "best", chosen(tools.run.header, candidate.composition_path)
+    write(best / "program.py", candidate.program)
+    (best / "composition.yaml").unlink(missing_ok=True)  # of one that was best before
+    if not composition.plain:
+        write(best / "composition.yaml", yaml_of(composition))
 
 
 def _cached(tools: Tools, arm: Arm) -> Path:

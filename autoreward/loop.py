@@ -21,11 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from autoreward import origin
 from autoreward.arms import candidate_arm, score_arms, train_arms, training_seed
 from autoreward.composition import DESIGNER, Composition, chosen
-from autoreward.confirmation import confirm, leaders
+from autoreward.confirmation import confirm, keep_best, leaders
 from autoreward.errors import USAGE, UserError
 from autoreward.files import read, write
 from autoreward.program import lint
-from autoreward.records import Analysis, Check, Feedback, Final, Outcome, ProbeJob, Refused, Review, Verdict
+from autoreward.records import Analysis, Check, Feedback, Final, Outcome, ProbeJob, Refused, Review, RunHeader, Verdict
 from autoreward.run import CandidateFolder
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
 from autoreward.stages.designer import Draft
@@ -202,6 +202,7 @@ def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
         tools.card.card,
         tools.method,
         program=candidate.program,
+        composition=chosen(header, candidate.composition_path),
         trajectories=episodes,
         evaluation=result,
         training=candidate.trainings(),
@@ -227,7 +228,7 @@ def conclude(tools: Tools, iteration: int) -> None:
     _tell_best(tools, iteration)
 
 
-def _outcome(candidate: CandidateFolder) -> Outcome:
+def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
     result, trainings = candidate.evaluation, candidate.trainings()
     review, checked = candidate.review, candidate.check
     verdicts = (checked.verdicts if checked else review.verdicts if review else ()) + tuple(t.refusal for t in trainings if t.refusal)
@@ -236,6 +237,7 @@ def _outcome(candidate: CandidateFolder) -> Outcome:
         iteration=candidate.iteration,
         candidate=candidate.name,
         program=candidate.program,
+        composition=chosen(header, candidate.composition_path).data(),
         status=status,  # type: ignore[arg-type]
         verdicts=verdicts,
         evaluation=result,
@@ -246,7 +248,7 @@ def _outcome(candidate: CandidateFolder) -> Outcome:
 
 
 def _feedback(tools: Tools, iteration: int) -> Feedback:
-    outcomes = [_outcome(c) for c in tools.run.candidates() if c.iteration <= iteration]
+    outcomes = [_outcome(tools.run.header, c) for c in tools.run.candidates() if c.iteration <= iteration]
     card = tools.card.card
 
     def key(outcome: Outcome) -> tuple[object, ...]:
@@ -262,5 +264,5 @@ def _tell_best(tools: Tools, iteration: int) -> None:
     feedback = tools.run.feedback(iteration)
     best = feedback.best if feedback else None
     if best:
-        write(tools.run.path / "best" / "program.py", best.program)
+        keep_best(tools, tools.run.candidate(best.iteration, best.candidate))
     tools.say("analyzer", "feedback", iteration, best=f"{best.iteration}{best.candidate}" if best else None)

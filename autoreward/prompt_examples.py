@@ -8,6 +8,7 @@ OUTCOME: dict[str, Any] = {
     "id": "1a",
     "full": True,
     "program": "def reward(prev, action, curr, memory):\n    return {}",
+    "composition": "transforms:\n- kind: signs\n",
     "status": "evaluated",
     "success": 0.5,
     "metric": 1.0,

@@ -27,7 +27,7 @@ VARIABLES: dict[str, dict[str, str]] = {
         **TASK,
         "number": "this candidate's number, from 1",
         "candidates": "how many programs are asked for in this iteration",
-        "feedback": "outcomes so far, best first: id, program, status, success, verdicts, curve, terms, endings, diagnostics, parts, causes, suggestions",
+        "feedback": "outcomes so far, best first: id, program, composition (yaml, empty for the plain sum), status, success, verdicts, curve, terms, endings, diagnostics, parts, causes, suggestions",
         "outcome": "in outcome.md.j2, inside a loop over `feedback`: one item of it",
         "iteration": "from 1",
         "verdicts": "why the last draft was refused: kind, line, message, hint",

@@ -196,6 +196,7 @@ class Outcome(Record):
     iteration: int
     candidate: str
     program: str
+    composition: dict[str, Any] = {}  # {} = the plain sum
     status: Literal["evaluated", "rejected", "failed"]
     verdicts: tuple[Verdict, ...] = ()
     evaluation: Evaluation | None = None

@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 
 from autoreward.cards import LocatedCard
+from autoreward.composition import DESIGNER
 from autoreward.engine import Engine, Progress
+from autoreward.errors import USAGE, UserError
 from autoreward.files import write
 from autoreward.launch import Options as LaunchOptions
 from autoreward.launch import cache_folder, header, versions
@@ -38,6 +40,8 @@ def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine)
 
 def train_program(program: Path | None, options: LaunchOptions, card: LocatedCard, seeds: int, out: Path, engine: Engine, progress: Progress | None = None) -> Evaluation:
     """Train `seeds` agents on a program (None: the sparse task reward), score them on fresh seeds, and pool."""
+    if options.compose == DESIGNER:
+        raise UserError("compose: no designer chooses here", "a preset, or the file that one chose: RUN/best/composition.yaml", USAGE)
     made = header(options, card)
     if program is not None:
         write(out / "program.py", program.read_bytes())

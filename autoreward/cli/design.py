@@ -137,7 +137,11 @@ def _tell(run: Any, final: Any, report: Path) -> None:
     if run.header.model == "offline/search":
         print("model    offline/search: a search over a grammar of reward terms, no language model")
     print(f"\nprogram  {run.path}/best/program.py\nreport   {report}\n")
-    print(f"next     autoreward runs show {run.path}\n         autoreward train {run.path}/best/program.py --task {run.header.task} --seeds 5")
+    composed = run.path / "best" / "composition.yaml"
+    if composed.is_file():
+        print(f"composed {composed}: {run.header.compose}")
+    again = f" --compose {composed}" if composed.is_file() else ""
+    print(f"next     autoreward runs show {run.path}\n         autoreward train {run.path}/best/program.py --task {run.header.task} --seeds 5{again}")
 
 
 def _hints(run: Any) -> list[str]:
@@ -248,7 +252,6 @@ def train(
     from autoreward import launch, trials
     from autoreward.cards import find, require_simulator
     from autoreward.cli.live import Display
-    from autoreward.composition import DESIGNER
     from autoreward.engine import Engine
 
     card = find(task)
@@ -260,8 +263,6 @@ def train(
         raise UserError(f"the card {card.card.name} has no human program", "name a file instead, or `sparse`")
     if path is not None:
         program_text(path)
-    if compose == DESIGNER:
-        raise UserError("--compose designer: there is no designer in `train`", "a preset, or the file that it chose")
     jail = "unsafe" if unsafe_no_sandbox else sandbox
     options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=settings_of(setting), compose=compose)
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"

@@ -6,8 +6,8 @@ A composition is pinned by a person (`--compose FILE|PRESET`) or chosen by the d
 """
 
 from autoreward.composition.composer import Composer
-from autoreward.composition.reading import DESIGNER, PRESETS, Unreadable, chosen, parse, read, refusal
+from autoreward.composition.reading import DESIGNER, PRESETS, Unreadable, chosen, parse, read, refusal, yaml_of
 from autoreward.composition.sequence import KINDS, Composition
 from autoreward.composition.transform import Columns, Unfit, shape
 
-__all__ = ["DESIGNER", "KINDS", "PRESETS", "Columns", "Composer", "Composition", "Unfit", "Unreadable", "chosen", "parse", "read", "refusal", "shape"]
+__all__ = ["DESIGNER", "KINDS", "PRESETS", "Columns", "Composer", "Composition", "Unfit", "Unreadable", "chosen", "parse", "read", "refusal", "shape", "yaml_of"]

@@ -118,9 +118,20 @@ def read(given: str) -> Composition:
 
 
 def chosen(header: RunHeader, path: Path) -> Composition:
-    """A candidate's composition: what its designer chose in the file at `path`, where it may choose; else the run's."""
+    """A candidate's composition: what its designer chose in the file at `path`, where it may choose; else the run's. UserError where that is damaged."""
     made = record(path, Composition) if header.compose == DESIGNER else None
-    return made or Composition.model_validate(header.composition)
+    try:
+        return made or Composition.model_validate(header.composition)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"run.yaml is damaged: composition.{'.'.join(map(str, first['loc']))}: {first['msg']}", "restore it from a copy", REFUSED) from None
+
+
+def yaml_of(composition: Composition) -> str:
+    """As a file that `read` takes."""
+    import yaml
+
+    return yaml.safe_dump(composition.data() or {"transforms": []}, sort_keys=False)
 
 
 def refusal(error: Unfit, given: str) -> UserError:

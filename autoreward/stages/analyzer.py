@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from autoreward import briefing
-from autoreward.composition import shape
+from autoreward.composition import Columns, Composer, Composition, Unfit
 from autoreward.diagnosis import Evidence, diagnose, endings, part
 from autoreward.methods import Method
 from autoreward.models import Message, Request
@@ -52,6 +52,7 @@ def analyze(
     method: Method,
     *,
     program: str,
+    composition: Composition | None = None,
     trajectories: Path,
     evaluation: Evaluation,
     training: list[TrainingDone],
@@ -64,7 +65,7 @@ def analyze(
 ) -> Analysis:
     """The record of 7-analyzer.json. An explanation that cannot be read is told and costs nobody anything."""
     recorded = Trajectories.load(trajectories)
-    names, terms = _replay(program, card, recorded, sandbox, template)
+    names, terms = _replay(program, composition or Composition(), card, recorded, sandbox, template)
     evidence = Evidence(card, recorded, names, terms)
     found = Analysis(
         diagnostics=diagnose(evidence, evaluation, training),
@@ -113,9 +114,10 @@ def message(prompts: Prompts, card: TaskCard, method: Method, outcome: Outcome, 
     return Message("user", prompts.render(f"{method.name}/analyzer/explain", variables))
 
 
-def _replay(program: str, card: TaskCard, recorded: Trajectories, sandbox: str, template: Template | None) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """Names of terms and shaped potentials, and their values (T, k) per recorded episode."""
+def _replay(program: str, composition: Composition, card: TaskCard, recorded: Trajectories, sandbox: str, template: Template | None) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """Names of terms as shaped, before they are weighed, and their values (T, k) per recorded episode."""
     picked = columns(card.layout, card.reward_layout)
+    names: tuple[str, ...] = ()
     out = []
     try:
         with Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as worker:
@@ -124,12 +126,14 @@ def _replay(program: str, card: TaskCard, recorded: Trajectories, sandbox: str, 
                 first = np.zeros((episode.length, 1), bool)
                 first[0] = True
                 answer = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first)
-                terminated = np.zeros((episode.length, 1))
-                terminated[-1] = episode.terminated
-                shaped = shape(answer.before, answer.after, terminated, card.training.gamma)
-                out.append(np.concatenate([answer.terms, shaped], -1)[:, 0])
-            return worker.terms + worker.potentials, out
-    except ProgramRefused:  # it trained, so this is rare: a state that training never met
+                last = np.arange(episode.length)[:, None] == episode.length - 1
+                task = last * float(episode.success)  # nothing of it is in the columns; a gate may wait for it
+                composer = Composer(composition, Columns(worker.terms, worker.potentials, worker.sparse), card.training.gamma)
+                _, shaped = composer.replay(*answer, task, first, last & episode.terminated, last, last & episode.success)
+                names = composer.names
+                out.append(shaped[:, 0])
+            return names, out
+    except (ProgramRefused, Unfit):  # it trained, so this is rare: a state that training never met
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes]
 
 
