@@ -38,10 +38,11 @@ def test_renaming_everything_renames_the_program_and_nothing_else(name):
     card = find(name).card
     data = card.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     names = {f.name: f"q{k}" for k, f in enumerate(card.fields)}
-    text = yaml.safe_dump(data["hints"]) + "\0" + yaml.safe_dump(data.get("success", {})) + "\0" + yaml.safe_dump([f["name"] for f in data["fields"]])
+    judged = {k: data[k] for k in ("success", "metric", "constraints") if k in data}
+    text = yaml.safe_dump(data["hints"]) + "\0" + yaml.safe_dump(judged) + "\0" + yaml.safe_dump([f["name"] for f in data["fields"]])
     for old in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w]){old}(?![\w])", names[old], text)
-    hints, success, fields = (yaml.safe_load(t) for t in text.split("\0"))
+    hints, judged, fields = (yaml.safe_load(t) for t in text.split("\0"))
     for k, stage in enumerate(s for h in hints for s in h.get("subgoals", [])):
         stage["name"] = f"stage{k}"
     renamed = TaskCard.model_validate(
@@ -51,7 +52,7 @@ def test_renaming_everything_renames_the_program_and_nothing_else(name):
             "title": "Other",
             "description": "Something else.",
             "hints": hints,
-            "success": success,
+            **judged,
             "fields": [{**f, "name": n, "meaning": "?"} for f, n in zip(data["fields"], fields, strict=True)],
         }
     )
