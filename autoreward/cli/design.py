@@ -170,7 +170,7 @@ def _own(score: Any) -> float:
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward import launch
     from autoreward.cards import find
-    from autoreward.composition import DESIGNER
+    from autoreward.composition import DESIGNER, Composition
     from autoreward.methods import find_method
     from autoreward.models import estimate
     from autoreward.prompts import Prompts
@@ -180,7 +180,9 @@ def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     made = launch.header(given, card)
     method = find_method(made.method)
     method.require(card.card, made.model)
-    prompt = "".join(m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER))
+    prompt = "".join(
+        m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER, composition=Composition.model_validate(made.composition))
+    )
     guess = estimate(made, prompt, options)
     steps = made.steps or card.card.training.steps
     controls = made.final_seeds * (2 + bool(card.human))

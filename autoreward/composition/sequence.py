@@ -50,7 +50,7 @@ class Composition(BaseModel):
         """Whether it is what was always done: the plain sum, task reward 1."""
         return not self.transforms and self.task_reward == 1.0
 
-    def names(self) -> dict[str, float] | None:
+    def weights_by_name(self) -> dict[str, float] | None:
         """Weights by name where they are all that it has, {} for the plain sum; None where it has more. For whoever can weigh, and nothing else."""
         if not self.transforms:
             return {}
