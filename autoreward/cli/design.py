@@ -206,16 +206,18 @@ def check(
     sandbox: Sandbox = "default",
     unsafe_no_sandbox: Unsafe = False,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
+    compose: Compose = "plain",
     as_json: Json = False,
 ) -> None:
     """Lint a program and try it in the sandbox: verdicts with class, line, message, hint."""
-    from autoreward import trials
+    from autoreward import launch, trials
     from autoreward.cards import find, require_simulator
     from autoreward.engine import Engine
 
     card = find(task)
     require_simulator(card.card)
-    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python))
+    composition = launch.composed(compose, card)
+    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python), composition)
     if as_json:
         print(result.model_dump_json(indent=1))
     else:

@@ -38,11 +38,11 @@ class Composition(BaseModel):
     def _order(self) -> Composition:
         """Refuse what no program could make right. ValueError names the number of the transform in the list, from 0, as its field."""
         for k, item in enumerate(self.transforms):
-            for later in self.transforms[k + 1 :]:
+            for j, later in enumerate(self.transforms[k + 1 :], k + 1):
                 if later.place < item.place:
-                    raise ValueError(f"transforms.{k + 1}: {later.kind!r} stands after {item.kind!r}; the order is {ORDER}")
+                    raise ValueError(f"transforms.{j}: {later.kind!r} stands after {item.kind!r}; the order is {ORDER}")
                 if why := conflict(item, later):
-                    raise ValueError(f"transforms.{self.transforms.index(later)}: {why}")
+                    raise ValueError(f"transforms.{j}: {why}")
         return self
 
     @property

@@ -26,6 +26,7 @@ BAD = [
     ("- kind: switch\n  over: [a]\n  above: 0.4\n", 1, "flaps", ""),
     ("- kind: lagrange\n  constraints: [{term: a, at_least: 1, at_most: 2}]\n", 2, "one of them", ""),
     ("- kind: penalties\n  progress: a\n  factors: [b, c, d, e]\n", 3, "at most 3", ""),
+    ("- kind: signs\n- kind: signs\n", 2, "stands twice", ""),
     ("- kind: normalize\n  mean: true\n", 2, "mean", "normalize takes over, floor, rollouts"),  # no mean is ever subtracted
     ("transforms: [\n", 1, "not readable as YAML", ""),
     ("just words\n", 1, "a mapping", ""),
@@ -51,6 +52,7 @@ UNFIT = [
     ([{"kind": "gate", "over": ["a"], "until": "a"}], "cannot open the gate"),
     ([{"kind": "gate", "over": "sparse"}, {"kind": "gate", "over": ["x"]}], "no such term"),
     ([{"kind": "penalties", "progress": "a", "factors": ["b"]}, {"kind": "ensemble", "over": ["a", "b"]}], "used up"),
+    ([{"kind": "penalties", "progress": "a", "factors": ["phi"]}], "is a potential"),
     ([{"kind": "ensemble", "over": ["a", "b"], "how": "worst"}], "sparse, is almost always 0"),
     ([{"kind": "lagrange", "constraints": [{"term": "a", "at_least": 0}, {"term": "a", "at_most": 1}]}], "two constraints"),
 ]
