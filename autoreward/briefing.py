@@ -58,6 +58,14 @@ def transforms() -> list[dict[str, Any]]:
     return found
 
 
+def composition(made: Composition | None) -> str:
+    """The variable `composition`: as yaml, and what each of its transforms does; empty for the plain sum."""
+    if made is None or made.plain:
+        return ""
+    does = dict.fromkeys(f"- {t.kind}: {t.words()['title']} {t.words()['equation']}" for t in made.transforms)
+    return "\n".join([f"```yaml\n{yaml_of(made).strip()}\n```", "", *does]).strip()
+
+
 def _near(near: Near) -> str:
     return f"bring {near.a} to {near.b}" + (" (moves go along the axes)" if near.axis_aligned else "")
 

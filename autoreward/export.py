@@ -73,7 +73,7 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
 
 def _weights(composition: Composition, candidate: str) -> dict[str, Any]:
     """`weights` and `task_weight` of the file's Task. UserError where its composition is more than those."""
-    names = composition.names()
+    names = composition.weights_by_name()
     if names is None:
         kinds = ", ".join(t.kind for t in composition.transforms)
         raise UserError(

@@ -76,6 +76,7 @@ def draft(tools: Tools, iteration: int) -> list[CandidateFolder]:
 def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None) -> tuple[int, Draft, Review]:
     """One draft and its review. Nothing of it is written but the calls themselves, so a kill repeats this at no price."""
     header, refused = tools.run.header, candidate.refused_drafts()
+    pinned = Composition.model_validate(header.composition)
     attempt = len(refused)
     if (given := origin.drafted(tools, candidate, attempt)) is not None:
         found = tuple(lint(given, tools.card.card.reward_layout))
@@ -98,10 +99,13 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             seed=header.seed,
             origin=origin.to_port(tools, candidate),
             composing=header.compose == DESIGNER,
+            composition=pinned,
         )
     except designer.Unparseable as error:
         return attempt, Draft(error.program), Review(ok=False, verdicts=(error.verdict,), by="parser")
-    review = critic.review(tools.caller, tools.prompts, tools.card.card, tools.method, draft.program, candidate.iteration, candidate.name, attempt, hints=header.hints_used)
+    review = critic.review(
+        tools.caller, tools.prompts, tools.card.card, tools.method, draft.program, candidate.iteration, candidate.name, attempt, hints=header.hints_used, composition=draft.composition or pinned
+    )
     return attempt, draft, review
 
 

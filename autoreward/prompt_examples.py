@@ -55,7 +55,15 @@ def variables(agent: str) -> dict[str, Any]:
         "policy": "the fields",
         "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
     }
-    shared: dict[str, Any] = {"task": task, "hints": ["bring a to b"], "program": OUTCOME["program"], "outcome": OUTCOME, "warnings": ["warning"], "problem": "problem"}
+    shared: dict[str, Any] = {
+        "task": task,
+        "hints": ["bring a to b"],
+        "composition": "```yaml\ntransforms:\n- kind: signs\n```",
+        "program": OUTCOME["program"],
+        "outcome": OUTCOME,
+        "warnings": ["warning"],
+        "problem": "problem",
+    }
     designer = {
         "number": 2,
         "candidates": 3,

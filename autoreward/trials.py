@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from autoreward.cards import LocatedCard
-from autoreward.composition import DESIGNER
+from autoreward.composition import DESIGNER, Composition
 from autoreward.engine import Engine, Progress
 from autoreward.errors import USAGE, UserError
 from autoreward.files import write
@@ -27,14 +27,14 @@ def probes(card: LocatedCard, engine: Engine, progress: Progress | None = None) 
     return out
 
 
-def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine) -> Check:
-    """Lint and sandbox verdicts of a program."""
+def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine, composition: Composition | None = None) -> Check:
+    """Lint and sandbox verdicts of a program, and whether it has the terms that a composition names."""
     from autoreward.program import lint
 
     found = tuple(lint(program, card.card.reward_layout))
     if any(v.severity == "refuse" for v in found):
         return Check(ok=False, verdicts=found, sandbox=sandbox)
-    result = check_stage.check(program, card.card, probes(card, engine), sandbox)
+    result = check_stage.check(program, card.card, probes(card, engine), sandbox, composition=composition)
     return result.model_copy(update={"verdicts": found + result.verdicts})
 
 

@@ -172,7 +172,7 @@ def _own(score: Any) -> float:
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward import launch
     from autoreward.cards import find
-    from autoreward.composition import DESIGNER
+    from autoreward.composition import DESIGNER, Composition
     from autoreward.methods import find_method
     from autoreward.models import estimate
     from autoreward.prompts import Prompts
@@ -182,7 +182,9 @@ def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     made = launch.header(given, card)
     method = find_method(made.method)
     method.require(card.card, made.model)
-    prompt = "".join(m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER))
+    prompt = "".join(
+        m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER, composition=Composition.model_validate(made.composition))
+    )
     guess = estimate(made, prompt, options)
     steps = made.steps or card.card.training.steps
     controls = made.final_seeds * (2 + bool(card.human))
@@ -206,16 +208,18 @@ def check(
     sandbox: Sandbox = "default",
     unsafe_no_sandbox: Unsafe = False,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
+    compose: Compose = "plain",
     as_json: Json = False,
 ) -> None:
     """Lint a program and try it in the sandbox: verdicts with class, line, message, hint."""
-    from autoreward import trials
+    from autoreward import launch, trials
     from autoreward.cards import find, require_simulator
     from autoreward.engine import Engine
 
     card = find(task)
     require_simulator(card.card)
-    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python))
+    composition = launch.composed(compose, card)
+    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python), composition)
     if as_json:
         print(result.model_dump_json(indent=1))
     else:

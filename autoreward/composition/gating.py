@@ -126,6 +126,8 @@ class Penalties(Transform):
         return self
 
     def bind(self, columns: Columns) -> Bound:
+        if scores := [n for n in self.factors if n in columns.potentials]:
+            raise Unfit(f"penalties: the factor {scores[0]!r} is a potential, which is shaped and so no number in 0 .. 1", "return it from reward()")
         places = {"progress": columns.pick((self.progress,), self.kind), "factors": columns.pick(self.factors, self.kind)}
         return Bound(places, Columns(columns.terms, columns.potentials, columns.sparse, columns.added, columns.gone | set(self.factors)))
 

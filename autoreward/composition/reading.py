@@ -47,7 +47,9 @@ def parse(text: str) -> Composition:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        raise Unreadable(f"not readable as YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}", mark.line + 1 if mark else None, "transforms: a list of {kind: ..., ...}") from None
+        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None  # the end of the text is no line of its own
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise Unreadable(f"not readable as YAML: {what}", line, "transforms: a list of {kind: ..., ...}") from None
     if isinstance(data, list):
         data = {"transforms": data}
         node = yaml.MappingNode("", [(yaml.ScalarNode("", "transforms"), node)], node.start_mark) if node else node

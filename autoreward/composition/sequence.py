@@ -38,11 +38,11 @@ class Composition(BaseModel):
     def _order(self) -> Composition:
         """Refuse what no program could make right. ValueError names the number of the transform in the list, from 0, as its field."""
         for k, item in enumerate(self.transforms):
-            for later in self.transforms[k + 1 :]:
+            for j, later in enumerate(self.transforms[k + 1 :], k + 1):
                 if later.place < item.place:
-                    raise ValueError(f"transforms.{k + 1}: {later.kind!r} stands after {item.kind!r}; the order is {ORDER}")
+                    raise ValueError(f"transforms.{j}: {later.kind!r} stands after {item.kind!r}; the order is {ORDER}")
                 if why := conflict(item, later):
-                    raise ValueError(f"transforms.{self.transforms.index(later)}: {why}")
+                    raise ValueError(f"transforms.{j}: {why}")
         return self
 
     @property
@@ -50,7 +50,7 @@ class Composition(BaseModel):
         """Whether it is what was always done: the plain sum, task reward 1."""
         return not self.transforms and self.task_reward == 1.0
 
-    def names(self) -> dict[str, float] | None:
+    def weights_by_name(self) -> dict[str, float] | None:
         """Weights by name where they are all that it has, {} for the plain sum; None where it has more. For whoever can weigh, and nothing else."""
         if not self.transforms:
             return {}

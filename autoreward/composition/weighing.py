@@ -75,7 +75,6 @@ class Weights(Transform):
     """
 
     place: ClassVar[int] = 3
-    keeps_optimal: ClassVar[bool] = True  # of potentials: a multiple of a potential is one
     kind: Literal["weights"] = "weights"
     weights: dict[str, Number] = {}
     dense: Number = 1.0

@@ -77,7 +77,9 @@ def analyze(
     if not caller.model.language or caller.settings.get("analyzer", "on") == "off":
         return found
     told = training[0].terms if training else ()
-    outcome = Outcome(iteration=iteration, candidate=candidate, program=program, status="evaluated", evaluation=evaluation, curve=curve, terms=told, analysis=found)
+    outcome = Outcome(
+        iteration=iteration, candidate=candidate, program=program, status="evaluated", composition=(composition or Composition()).data(), evaluation=evaluation, curve=curve, terms=told, analysis=found
+    )
     problem = ""
     for turn in range(TURNS):
         asked = (message(prompts, card, method, outcome, recorded, hints=hints, problem=problem),)

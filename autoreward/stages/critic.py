@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from autoreward import briefing
+from autoreward.composition import Composition
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
@@ -39,7 +40,9 @@ class Opinion(BaseModel):
     opinion: str = ""
 
 
-def review(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, program: str, iteration: int, candidate: str, attempt: int, *, hints: bool = False) -> Review:
+def review(
+    caller: Caller, prompts: Prompts, card: TaskCard, method: Method, program: str, iteration: int, candidate: str, attempt: int, *, hints: bool = False, composition: Composition | None = None
+) -> Review:
     """Refused where the linter or the model refuses. An answer that cannot be read refuses nobody, and is told."""
     found = tuple(lint(program, card.reward_layout))
     refused = any(v.severity == "refuse" for v in found)
@@ -47,7 +50,7 @@ def review(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, pro
         return Review(ok=not refused, verdicts=found, by="lint")
     problem = ""
     for turn in range(TURNS):
-        asked = (message(prompts, card, method, program, found, hints=hints, problem=problem),)
+        asked = (message(prompts, card, method, program, found, hints=hints, problem=problem, composition=composition),)
         reply = caller.ask(Request("critic", iteration, candidate, attempt, asked, turn=turn, max_tokens=2048, schema=Opinion))
         try:
             opinion = record_of(reply.text, Opinion)
@@ -60,7 +63,10 @@ def review(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, pro
     return Review(ok=True, verdicts=found, by="lint", opinion=f"the model's review could not be read: {problem}")
 
 
-def message(prompts: Prompts, card: TaskCard, method: Method, program: str, found: tuple[Verdict, ...] = (), *, hints: bool = False, problem: str = "") -> Message:
+def message(
+    prompts: Prompts, card: TaskCard, method: Method, program: str, found: tuple[Verdict, ...] = (), *, hints: bool = False, problem: str = "", composition: Composition | None = None
+) -> Message:
     """The prompt: the task, the program without its comments and docstrings (they may be aimed at the reader), and what the linter found."""
     variables = {"task": briefing.task(card), "hints": briefing.hints(card, hints), "program": quiet(program), "warnings": [v.message for v in found], "problem": problem}
+    variables["composition"] = briefing.composition(composition)
     return Message("user", prompts.render(f"{method.name}/critic/review", variables))

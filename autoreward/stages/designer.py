@@ -49,6 +49,7 @@ def messages(
     hints: bool = False,
     origin: dict[str, Any] | None = None,
     composing: bool = False,
+    composition: Composition | None = None,
 ) -> tuple[Message, ...]:
     """The prompt: a part that stays the same for a task first, so that providers can cache it; feedback and repairs last."""
     variables: dict[str, Any] = {
@@ -61,6 +62,7 @@ def messages(
         "verdicts": [v.model_dump() for v in refusals],
         "from_scratch": from_scratch,
         "origin": origin or {},
+        "composition": briefing.composition(composition),
         "transforms": briefing.transforms() if composing else [],
     }
 
@@ -92,8 +94,12 @@ def design(
     seed: int = 0,
     origin: dict[str, Any] | None = None,
     composing: bool = False,
+    composition: Composition | None = None,
 ) -> Draft:
-    """One draft; of a port where there is an `origin`. Unparseable where the reply holds no program; UserError where the model fails or a limit is reached."""
+    """One draft; of a port where there is an `origin`. `composition`: pinned by a person; `composing`: the designer may choose one.
+
+    Unparseable where the reply holds no program; UserError where the model fails or a limit is reached.
+    """
     asked = messages(
         prompts,
         card,
@@ -108,6 +114,7 @@ def design(
         hints=hints,
         origin=origin,
         composing=composing,
+        composition=composition,
     )
     material = {"card": card, "feedback": feedback, "attempt": attempt, "seed": seed}
     request = Request(

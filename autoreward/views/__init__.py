@@ -23,6 +23,7 @@ def summary(path: Path) -> dict[str, Any]:
         "task": header.task,
         "model": header.model,
         "method": header.method,
+        "compose": header.compose,
         "seed": header.seed,
         "sandbox": header.sandbox,
         "own_reward": header.card.get("task_reward") == "environment",
@@ -123,7 +124,7 @@ def lines(data: dict[str, Any]) -> list[str]:
     usage = data["usage"]
     price = "unknown" if usage["cost"] is None else f"${usage['cost']:.4f}"
     out = [
-        f"{data['name']}: {data['task']}, {data['model']}, {data['method']}, seed {data['seed']}, {data['state']}",
+        f"{data['name']}: {data['task']}, {data['model']}, {data['method']}{'' if data['compose'] == 'plain' else ', composed: ' + data['compose']}, seed {data['seed']}, {data['state']}",
         f"calls {usage['calls']}, tokens {usage['prompt_tokens'] + usage['completion_tokens']:,}, price {price}",
     ]
     if data["sandbox"] != "default":

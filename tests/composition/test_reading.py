@@ -26,8 +26,9 @@ BAD = [
     ("- kind: switch\n  over: [a]\n  above: 0.4\n", 1, "flaps", ""),
     ("- kind: lagrange\n  constraints: [{term: a, at_least: 1, at_most: 2}]\n", 2, "one of them", ""),
     ("- kind: penalties\n  progress: a\n  factors: [b, c, d, e]\n", 3, "at most 3", ""),
+    ("- kind: signs\n- kind: signs\n", 2, "stands twice", ""),
     ("- kind: normalize\n  mean: true\n", 2, "mean", "normalize takes over, floor, rollouts"),  # no mean is ever subtracted
-    ("transforms: [\n", 2, "not readable as YAML", ""),
+    ("transforms: [\n", 1, "not readable as YAML", ""),
     ("just words\n", 1, "a mapping", ""),
     ("a: &x [1]\nb: *x\n", None, "refers to itself", ""),
     ("!!python/object/apply:os.system ['true']\n", 1, "not readable as YAML", ""),
@@ -51,6 +52,7 @@ UNFIT = [
     ([{"kind": "gate", "over": ["a"], "until": "a"}], "cannot open the gate"),
     ([{"kind": "gate", "over": "sparse"}, {"kind": "gate", "over": ["x"]}], "no such term"),
     ([{"kind": "penalties", "progress": "a", "factors": ["b"]}, {"kind": "ensemble", "over": ["a", "b"]}], "used up"),
+    ([{"kind": "penalties", "progress": "a", "factors": ["phi"]}], "is a potential"),
     ([{"kind": "ensemble", "over": ["a", "b"], "how": "worst"}], "sparse, is almost always 0"),
     ([{"kind": "lagrange", "constraints": [{"term": "a", "at_least": 0}, {"term": "a", "at_most": 1}]}], "two constraints"),
 ]
@@ -112,7 +114,7 @@ def test_a_file_is_read_and_its_errors_name_file_and_line(tmp_path):
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("task_reward: 2\ntransforms:\n  - {kind: weights, weights: {a: 3}}\n")
     assert read(str(good)).data() == {"task_reward": 2.0, "transforms": [{"kind": "weights", "weights": {"a": 3.0}}]}
-    assert read(str(good)).names() == {"a": 3.0}
+    assert read(str(good)).weights_by_name() == {"a": 3.0}
     bad.write_text("transforms:\n\n  - kind: signs\n    dense: much\n")
     with pytest.raises(UserError) as caught:
         read(str(bad))

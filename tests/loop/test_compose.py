@@ -28,6 +28,10 @@ def test_a_preset_trains_and_a_bad_file_is_named_with_its_line(command, tmp_path
         refused = command(*verb, "corridor", "--compose", "bad.yaml")
         assert refused.returncode == 1 and "bad.yaml:3: transforms.0.weihgts" in refused.stderr and "weights takes weights" in refused.stderr
     (tmp_path / "names.yaml").write_text("- {kind: weights, weights: {progres: 2}}\n")
+    (tmp_path / "way.py").write_text("def potential(state):\n    return {'way': 0.1 * (state.cell - state.exit)}\n")
+    checked = command("check", "way.py", "--task", "corridor", "--compose", "signs")
+    assert checked.returncode == 0 and "warning [composition] signs of the shaped 'way' are no potential" in checked.stdout
+    assert command("check", "way.py", "--task", "corridor", "--compose", "names.yaml").returncode == 1
     unknown = command("train", "human", "--task", "corridor", "--compose", "names.yaml", "--steps", "2000", "--seeds", "1", "--out", "names")
     assert unknown.returncode == 1 and "no such term; it has progress, step_cost" in unknown.stdout
 
