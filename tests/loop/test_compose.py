@@ -3,6 +3,8 @@
 import json
 import sys
 
+import pytest
+
 from autoreward.composition import Composition
 from autoreward.files import read
 from autoreward.run import Run
@@ -54,6 +56,7 @@ def test_a_designer_chooses_and_a_bad_block_goes_back_with_its_line(command, tmp
     assert exported.returncode == 1 and "the composition best" in exported.stderr and not (tmp_path / "reward.py").exists()
 
 
+@pytest.mark.long
 def test_a_pinned_composition_that_names_other_terms_is_a_verdict_that_the_designer_can_mend(command, tmp_path):
     (tmp_path / "designer.py").write_text(
         "import sys\nname = 'wished' if 'no such term' in sys.stdin.read() else 'other'\n"
