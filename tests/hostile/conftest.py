@@ -1,5 +1,6 @@
 """The bench that every file of the suite uses."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from autoreward.sandbox import Template
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Bench, hasty_profiles, save
+from world import Worlds, made
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +61,24 @@ def brief(brief_probes: Path, template: Template, hasty: Path, monkeypatch: pyte
 def patient(long_probes: Path, template: Template) -> Bench:
     """The shipped profiles and as many probes as a run uses, for programs that must be accepted."""
     return Bench(long_probes, template, patient=True)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A world that nothing in a jail should change."""
+    with made(tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+@pytest.fixture
+def world(tmp_path_factory, worlds):
+    """A world for probes that are let loose: made anew where the last one changed it."""
+    while worlds.world is None or worlds.world.changed():
+        worlds.renew(tmp_path_factory.mktemp("world"))
+    return worlds.world
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    with contextlib.closing(Worlds()) as worlds:
+        yield worlds

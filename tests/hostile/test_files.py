@@ -1,10 +1,8 @@
 """Files: read, write, list, look at, change, link, map; by Python, by numpy, by the C library, by descriptors that might have been inherited."""
 
-import contextlib
-
 import pytest
 from harness import JAILS, available
-from world import Probe, Worlds, in_jails, made, must_be_stopped, must_fire, twin_is_accepted
+from world import Probe, in_jails, must_be_stopped, must_fire, twin_is_accepted
 
 READ = "got = float(open('@CANARY@').read())"
 PROBES = [
@@ -89,26 +87,6 @@ PROBES = [
     Probe("a file in memory", "got = float(os.memfd_create('x'))"),
     Probe("an open question of the kernel", "got = float(libc.fcntl(0, 1, 0) >= 0)"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with made(tmp_path_factory.mktemp("world")) as world:
-        yield world
-
-
-@pytest.fixture
-def world(tmp_path_factory, worlds):
-    """Made anew where the last probe changed it."""
-    while worlds.world is None or worlds.world.changed():
-        worlds.renew(tmp_path_factory.mktemp("world"))
-    return worlds.world
-
-
-@pytest.fixture(scope="module")
-def worlds():
-    with contextlib.closing(Worlds()) as worlds:
-        yield worlds
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)

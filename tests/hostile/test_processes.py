@@ -1,10 +1,8 @@
 """Processes: start, become, signal, outlive, watch; and the kernel's stranger doors. Each opens with the jail off, none in a jail."""
 
-import contextlib
-
 import pytest
 from harness import available
-from world import Probe, Worlds, in_jails, made, must_be_stopped, must_fire, twin_is_accepted
+from world import Probe, in_jails, must_be_stopped, must_fire, twin_is_accepted
 
 LEFT = "os.closerange(0, 64); libc.prctl(1, 0); import time; time.sleep(30); os._exit(0)"
 # what a machine refuses by itself proves nothing: errno EPERM and ENOSYS outside of the jail
@@ -94,26 +92,6 @@ PROBES = [
     call("its own number", "libc.syscall(39)"),
     call("lock memory", "libc.mlock(ctypes.create_string_buffer(64), 64)"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with made(tmp_path_factory.mktemp("world")) as world:
-        yield world
-
-
-@pytest.fixture
-def world(tmp_path_factory, worlds):
-    """Made anew where the last probe changed it."""
-    while worlds.world is None or worlds.world.changed():
-        worlds.renew(tmp_path_factory.mktemp("world"))
-    return worlds.world
-
-
-@pytest.fixture(scope="module")
-def worlds():
-    with contextlib.closing(Worlds()) as worlds:
-        yield worlds
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)

@@ -2,7 +2,7 @@
 
 import pytest
 from harness import JAILS, available
-from world import SECRET, Probe, in_jails, made, must_be_stopped, must_fire, twin_is_accepted
+from world import SECRET, Probe, in_jails, must_be_stopped, must_fire, twin_is_accepted
 
 IOVEC = "class V(ctypes.Structure):\n    _fields_ = [('p', ctypes.c_void_p), ('n', ctypes.c_size_t)]\n"
 PROBES = [
@@ -55,12 +55,6 @@ PROBES = [
     Probe("asyncio", "import asyncio\nasyncio.run(asyncio.open_connection('127.0.0.1', @PORT@))\ngot = 1.0"),
     Probe("io_uring", "got = 1.0 if libc.syscall(425, 1, ctypes.create_string_buffer(120)) >= 0 else -1.0 * (os.getppid() > 0)"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with made(tmp_path_factory.mktemp("world")) as world:
-        yield world
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)
