@@ -107,7 +107,7 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "steps_to_80": next(iter(result.steps_to_80), None) if result else None,
         "verdicts": [{"kind": v.kind, "severity": v.severity, "line": v.line, "message": v.message} for v in told.verdicts],
         "curve": _pooled(told.curve),
-        "terms": [{"name": t.name, "sum": t.episode_sum, "first": t.first_window_sum, "share": t.share} for t in told.terms],
+        "terms": [{"name": t.name, "sum": t.episode_sum, "first": t.first_window_sum, "share": t.share, **_over(told.windows.get(t.name, ()))} for t in told.terms],
         "endings": analysis.endings if analysis else {},
         "parts": [(name, p.model_dump()) for name, p in (("successful", analysis.successes), ("unsuccessful", analysis.failures)) if p] if analysis else [],
         "diagnostics": [{"kind": d.kind, "words": d.words} for d in analysis.diagnostics if with_hints or not d.from_hints] if analysis else [],
@@ -124,6 +124,13 @@ def _pooled(curve: Sequence[tuple[int, float | None, float | None]]) -> list[dic
         part = curve[k : k + stride]
         rows.append({"steps": part[-1][0], "success": _mean([success for _, success, _ in part]), "length": _mean([length for _, _, length in part])})
     return rows
+
+
+def _over(windows: Sequence[float | None]) -> dict[str, Any]:
+    """A term over training: means over the same neighbouring windows as `curve`, then most, mean and least of all windows."""
+    stride, known = max(1, -(-len(windows) // CURVE_ROWS)), [v for v in windows if v is not None]
+    pooled = [_mean(windows[k : k + stride]) for k in range(0, len(windows), stride)]
+    return {"curve": pooled, "most": max(known, default=None), "mean": _mean(known), "least": min(known, default=None)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

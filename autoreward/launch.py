@@ -19,7 +19,7 @@ from autoreward.composition import DESIGNER, Composition, Unfit, read, refusal
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.files import plain, write
-from autoreward.methods import find_method
+from autoreward.methods import DEFAULT, find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
@@ -39,7 +39,7 @@ class Options:
 
     task: str
     model: str | None = None
-    method: str = "auto-mc-reward"
+    method: str = DEFAULT
     iterations: int = 2
     candidates: int = 3
     steps: int | None = None
@@ -53,7 +53,7 @@ class Options:
     prompts: str | None = None
     limits: Limits = field(default_factory=Limits)
     settings: dict[str, str] = field(default_factory=dict)
-    compose: str = "plain"
+    compose: str | None = None  # None: the method's
     told: bool = False
     origin: str | None = None
     name: str | None = None
@@ -95,7 +95,8 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
     ):
         if not low <= value <= high:
             raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
-    composition = composed(options.compose, card)
+    compose = options.compose or find_method(options.method).composition
+    composition = composed(compose, card)
     return RunHeader(
         task=card.card.name,
         card=card.card.model_dump(mode="json", by_alias=True, exclude_defaults=True),
@@ -116,7 +117,7 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         prompts=options.prompts,
         limits=options.limits,
         settings=options.settings,
-        compose=Path(options.compose).name,
+        compose=Path(compose).name,
         composition=composition.data(),
         told=options.told,
         origin=Path(options.origin).name if options.origin else None,
@@ -143,12 +144,12 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     require_simulator(card.card)
     made = header(options, card)
     method = find_method(made.method)
-    method.require(card.card, made.model)
+    method.require(card, made.model, made.settings)
     if options.told and made.compose != "plain":
-        raise UserError(f"a study adds up terms plainly: compose={options.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
+        raise UserError(f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
     connect(made.model, model_options)
     find_profile(made.sandbox)
-    Prompts(made.prompts).require(method.name)
+    Prompts(made.prompts).require(method.name, method.agents)
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
         raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)

@@ -2,7 +2,7 @@
 
 For each iteration and candidate the first missing file is the next stage (`run.py` draws the folder):
 
-    designer -> critic -> check     drafts; a refused one goes back to the designer with the exact error (tries/), see REPAIRS
+    designer -> critic -> check     drafts; a refused one goes back to the designer with the exact error (tries/), as often as its method says
     screening -> training -> evaluation -> analyzer
     feedback.json                   all outcomes so far, ranked; what the next iteration's designer reads
 
@@ -31,7 +31,6 @@ from autoreward.stages import analyzer, check, critic, designer, evaluation, scr
 from autoreward.stages.designer import Draft
 from autoreward.tools import Tools
 
-REPAIRS = 3  # refused drafts that go back to the designer; then one new design from scratch; then the candidate is rejected
 RECORDED = 20  # episodes kept of every evaluation, for the analyzer
 
 
@@ -94,7 +93,7 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             feedback=feedback,
             refusals=refused[-1].verdicts if refused else (),
             previous=candidate.refused_program(attempt - 1) if attempt else "",
-            from_scratch=attempt > REPAIRS,
+            from_scratch=attempt > 0 and attempt + 1 == _drafts(tools, candidate),
             hints=header.hints_used,
             seed=header.seed,
             origin=origin.to_port(tools, candidate),
@@ -136,7 +135,7 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft,
     write(candidate.path / "tries" / f"{attempt}-designer.py", program)
     write(candidate.path / "tries" / f"{attempt}-designer.json", Refused(stage="critic" if stage == "critic" else "check", verdicts=verdicts))
     tools.say(stage, "refused", candidate.iteration, candidate.name, attempt=attempt, why=blocking[0].message if blocking else "")
-    if attempt > REPAIRS:
+    if attempt + 1 >= _drafts(tools, candidate):
         if program:
             write(candidate.program_path, program)
         if result is not None:
@@ -145,6 +144,10 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft,
         else:
             write(candidate.path / "2-critic.json", review)
         tools.say(stage, "rejected", candidate.iteration, candidate.name)
+
+
+def _drafts(tools: Tools, candidate: CandidateFolder) -> int:
+    return tools.method.drafts(given=tools.run.header.origin is not None and candidate.id == origin.FIRST)
 
 
 def _same(one: str, other: str) -> bool:
@@ -233,7 +236,7 @@ def conclude(tools: Tools, iteration: int) -> None:
 
 
 def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
-    result, trainings = candidate.evaluation, candidate.trainings()
+    result, trainings, analysis = candidate.evaluation, candidate.trainings(), read(candidate.path / "7-analyzer.json", Analysis)
     review, checked = candidate.review, candidate.check
     verdicts = (checked.verdicts if checked else review.verdicts if review else ()) + tuple(t.refusal for t in trainings if t.refusal)
     status = "rejected" if not candidate.accepted else "evaluated" if result and result.ok else "failed"
@@ -247,7 +250,8 @@ def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
         evaluation=result,
         curve=training.curve(candidate.first_training),
         terms=trainings[0].terms if trainings else (),
-        analysis=read(candidate.path / "7-analyzer.json", Analysis),
+        windows=training.windows(candidate.first_training),
+        analysis=analysis if analysis and analysis.told else None,
     )
 
 

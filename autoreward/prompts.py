@@ -1,13 +1,13 @@
 """Prompt templates: find, override, render, check, eject.
 
-`prompts/METHOD/AGENT/NAME.md.j2` is looked for in --prompts DIR, then ./prompts, then among the shipped: the same path overrides.
+`prompts/METHOD/AGENT/NAME.md.j2` is looked for in --prompts DIR, then ./prompts, then among the shipped, then in installed methods: the same path overrides.
 Jinja2 in its sandbox, and an undefined variable is an error. `VARIABLES` documents what each agent's templates get.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNot
 from jinja2.sandbox import SandboxedEnvironment
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.resources import shipped
+from autoreward.resources import installed, shipped
 
 SUFFIX = ".md.j2"
 TASK = {
@@ -28,7 +28,8 @@ VARIABLES: dict[str, dict[str, str]] = {
         **TASK,
         "number": "this candidate's number, from 1",
         "candidates": "how many programs are asked for in this iteration",
-        "feedback": "outcomes so far, best first: id, program, composition (yaml, empty for the plain sum), status, success, verdicts, curve, terms, endings, diagnostics, parts, causes, suggestions",
+        "feedback": "outcomes so far, best first: id, program, composition (yaml, empty for the plain sum), status, success, verdicts, curve, "
+        "terms (each with curve, most, mean, least over training), endings, diagnostics, parts, causes, suggestions",
         "outcome": "in outcome.md.j2, inside a loop over `feedback`: one item of it",
         "iteration": "from 1",
         "verdicts": "why the last draft was refused: kind, line, message, hint",
@@ -46,7 +47,8 @@ VARIABLES: dict[str, dict[str, str]] = {
     "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
 }
 # What a template must say, whatever else is changed: variables that it or its includes must use.
-REQUIRED = {
+REQUIRED: dict[str, set[str]] = {
+    "designer/system": set(),
     "designer/first": {"task"},
     "designer/port": {"origin"},
     "designer/revise": {"feedback"},
@@ -64,7 +66,7 @@ class Prompts:
         if folder is not None and not Path(folder).is_dir():
             raise UserError(f"--prompts {folder}: there is no such folder", "autoreward prompts eject METHOD/AGENT makes one")
         self.folders = [Path(folder)] if folder else []
-        self.folders += [p for p in (Path.cwd() / "prompts", shipped("prompts")) if p.is_dir()]
+        self.folders += [p for p in (Path.cwd() / "prompts", shipped("prompts")) if p.is_dir()] + installed("autoreward.methods", "prompts")
         self._jinja = SandboxedEnvironment(loader=FileSystemLoader([str(f) for f in self.folders]), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False)
         self._jinja.filters["number"] = number
         self._jinja.globals["range"] = range
@@ -118,9 +120,13 @@ class Prompts:
             found.append(f"{path}:1: the required part {variable!r} is lost: {known[variable]}")
         return found
 
-    def require(self, method: str) -> None:
-        """UserError with the first thing that is wrong with a method's templates, before a run begins."""
-        for name in self.listing():
+    def require(self, method: str, agents: Collection[str]) -> None:
+        """UserError with the first thing that is wrong with a method's templates, or missing for its agents, before a run begins."""
+        listing = self.listing()
+        for name in REQUIRED:
+            if name.split("/")[0] in agents and f"{method}/{name}" not in listing:
+                raise UserError(f"the method {method} has no template {method}/{name}{SUFFIX}", "docs/methods.md says what a method needs; autoreward prompts list", REFUSED)
+        for name in listing:
             if name.startswith(method + "/") and (found := self.problems(name)):
                 raise UserError(found[0], "mend the template, then: autoreward prompts check", REFUSED)
 

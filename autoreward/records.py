@@ -47,12 +47,13 @@ class Refused(Record):
 
 
 class Review(Record):
-    """2-critic.json. `by` says who read it: "lint", or "lint + MODEL"."""
+    """2-critic.json. `by` says who read it: "lint", or "lint + MODEL"; `alone` why no model did."""
 
     ok: bool
     verdicts: tuple[Verdict, ...] = ()
     by: str = "lint"
     opinion: str = ""
+    alone: str = ""
 
 
 class TermProbe(Record):
@@ -177,7 +178,7 @@ class Part(Record):
 
 
 class Analysis(Record):
-    """7-analyzer.json."""
+    """7-analyzer.json. `by`: "code", or "code + MODEL"; `alone` says why no model was asked, `told` whether the designer reads any of this."""
 
     diagnostics: tuple[Diagnostic, ...] = ()
     endings: dict[str, float] = {}
@@ -188,10 +189,12 @@ class Analysis(Record):
     suggestions: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
     by: str = "code"
+    alone: str = ""
+    told: bool = True
 
 
 class Outcome(Record):
-    """What became of one candidate, as the next iteration's Designer reads it."""
+    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`."""
 
     iteration: int
     candidate: str
@@ -202,6 +205,7 @@ class Outcome(Record):
     evaluation: Evaluation | None = None
     curve: tuple[tuple[int, float | None, float | None], ...] = ()
     terms: tuple[TermCurve, ...] = ()
+    windows: dict[str, tuple[float | None, ...]] = {}
     analysis: Analysis | None = None
 
 

@@ -29,7 +29,7 @@ VERBS = {
     "play": ("wayout", "play", "Show the trained agent: episodes in numbers and pictures."),
     "envs": ("catalog", "envs", "Task cards: new, list, show, check."),
     "prompts": ("catalog", "prompts", "Prompt templates: list, show, eject, render, check."),
-    "methods": ("catalog", "methods", "Methods: list."),
+    "methods": ("catalog", "methods", "Methods: list, show."),
     "models": ("catalog", "models", "Models: list, show, test."),
     "sandboxes": ("catalog", "sandboxes", "Jail profiles: list, show."),
     "bench": ("bench", "bench", "Run a grid of designs: tasks x models x seeds."),

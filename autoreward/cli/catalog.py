@@ -144,7 +144,7 @@ def render_prompt(
     """The exact message for a task, and its size in tokens."""
     from autoreward.cards import find
     from autoreward.cli.options import program_text
-    from autoreward.methods import find_method
+    from autoreward.methods import DEFAULT, find_method
     from autoreward.program import lint
     from autoreward.prompts import Prompts
     from autoreward.run import find_run
@@ -152,25 +152,25 @@ def render_prompt(
     from autoreward.transitions import Trajectories
 
     name, _, last = agent.partition("/")
-    method = find_method(name if last else "auto-mc-reward")
-    kind, card, templates = last or name, find(task), Prompts(folder)
     found = find_run(run) if run else None
+    method = find_method(name if last else found.header.method if found else DEFAULT)
+    kind, card, templates = last or name, find(task), Prompts(folder)
     feedback = next((f for i in range(found.header.iterations, 0, -1) if (f := found.feedback(i))), None) if found else None
+    if kind not in method.agents:
+        raise UserError(f"the method {method.name} has no agent {kind!r}", f"it has {', '.join(method.agents)}")
     if kind == "designer":
         messages = designer.messages(templates, card.card, method, feedback=feedback, hints=hints)
     elif kind == "critic":
         text = program_text(program) if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
         warnings = tuple(v for v in lint(text, card.card.reward_layout) if v.severity == "warn")
         messages = (critic.message(templates, card.card, method, text, warnings, hints=hints),)
-    elif kind == "analyzer":
+    else:
         if found is None or feedback is None or feedback.best is None:
             raise UserError("the analyzer's prompt needs a trained agent, so name a run that has one", f"autoreward prompts render analyzer --task {task} --run last")
         best = feedback.best
         recorded = Trajectories.load(found.candidate(best.iteration, best.candidate).path / "6-episodes.npz")
         unexplained = best.model_copy(update={"analysis": best.analysis.model_copy(update={"causes": (), "suggestions": ()}) if best.analysis else None})
         messages = (analyzer.message(templates, card.card, method, unexplained, recorded, hints=hints),)
-    else:
-        raise UserError(f"no agent {kind!r}", "designer, critic or analyzer")
     whole = "\n\n".join(f"--- {m.role} ---\n{m.content}" for m in messages)
     tokens, how = _count("".join(m.content for m in messages))
     if as_json:
@@ -222,17 +222,51 @@ def _trial(templates: Any) -> list[str]:
 
 @methods.command("list")
 def list_methods(as_json: Json = False) -> None:
-    """All methods and where they come from."""
+    """All methods: shipped ones and those of installed packages."""
     from autoreward.methods import find_method, names
 
-    found = []
-    for name, origin in names().items():
+    found, text = [], []
+    for name, place in names().items():
         try:
             method = find_method(name)
-            found.append({"name": name, "title": method.title, "paper": method.paper, "origin": origin})
+            found.append({"name": name, "title": method.title, "paper": method.paper, "origin": place})
+            text.append(f"{name:<18} {method.title} ({method.paper})")
         except UserError as error:
-            found.append({"name": name, "title": f"broken: {error.message}", "paper": "", "origin": origin})
-    _tell(found, "\n".join(f"{m['name']:<18} {m['title']} ({m['paper']})" for m in found), as_json)
+            found.append({"name": name, "origin": place, "problem": error.message})
+            typer.echo(f"warning: {error.message}", err=True)
+    _tell(found, "\n".join([*text, "", "next: autoreward methods show NAME; autoreward design TASK --method NAME"]), as_json)
+
+
+@methods.command("show")
+def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json = False) -> None:
+    """One method: its paper, what the model writes, calls per iteration, what the card must have."""
+    from dataclasses import asdict
+
+    from autoreward.methods import find_method, names
+    from autoreward.prompts import Prompts
+
+    method, candidates = find_method(name), 3
+    least, most = method.calls(candidates, {})
+    templates = [n for n in Prompts().listing() if n.startswith(f"{name}/")]
+    refused = f"up to {method.repairs} times back to the designer with the error, then one new design" if method.repairs else "dropped"
+    off = [f"--set {agent}=off" for agent in ("critic", "analyzer") if agent in method.agents]
+    text = [
+        f"{name}: {method.title}",
+        f"paper        {method.paper}",
+        f"from         {names()[name]}",
+        f"writes       {method.writes}",
+        f"asks         {', '.join(method.agents)}" + (f" (leave out: {', '.join(off)})" if off else ""),
+        f"calls        {least if least == most else f'{least} to {most}'} per iteration of {candidates} candidates",
+        f"refused      a draft that fails linter, critic or check: {refused}",
+        f"composition  {method.composition}, unless --compose says otherwise",
+        *([f"card         needs `{n.key}`: {n.why}; {n.add}" for n in method.needs] or ["card         any; with --model offline/search it needs hints"]),
+        f"templates    {', '.join(t.partition('/')[2] for t in templates)}",
+        "",
+        f"next: autoreward design TASK --method {name}; autoreward prompts render {name}/designer --task TASK",
+    ]
+    needs = [{"key": n.key, "why": n.why, "add": n.add} for n in method.needs]
+    data = {**asdict(method), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
+    _tell(data, "\n".join(text), as_json)
 
 
 models.command("test")(test_model)

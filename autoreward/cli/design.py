@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from autoreward.cli.options import BaseUrl, Compose, Header, Jobs, Json, KeyCommand, Model, Prices, Sandbox, Set, Task, Unsafe, headers_of, program_text, settings_of, with_config
+from autoreward.cli.options import BaseUrl, Compose, Composed, Header, Jobs, Json, KeyCommand, Model, Prices, Sandbox, Set, Task, Unsafe, headers_of, program_text, settings_of, with_config
 from autoreward.errors import INTERRUPTED, REFUSED, UserError
 
 
@@ -42,7 +42,7 @@ def design(
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     name: Annotated[str | None, Option(help="name of the run's folder below ./runs")] = None,
     origin: Annotated[Path | None, Option("--from", metavar="FILE.py", help="begin from your own reward: a program, or a plain function of observation, action, next observation")] = None,
-    compose: Compose = "plain",
+    compose: Composed = None,
     dry_run: Annotated[bool, Option("--dry-run", help="print calls, steps and money, and stop")] = False,
     as_json: Json = False,
 ) -> None:
@@ -174,18 +174,19 @@ def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward.cards import find
     from autoreward.composition import DESIGNER, Composition
     from autoreward.methods import find_method
-    from autoreward.models import estimate
+    from autoreward.models import connect, estimate
     from autoreward.prompts import Prompts
     from autoreward.stages.designer import messages
 
     card = find(given.task)
     made = launch.header(given, card)
     method = find_method(made.method)
-    method.require(card.card, made.model)
-    prompt = "".join(
-        m.content for m in messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER, composition=Composition.model_validate(made.composition))
-    )
-    guess = estimate(made, prompt, options)
+    method.require(card, made.model, made.settings)
+    pinned = Composition.model_validate(made.composition)
+    asked = messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER, composition=pinned)
+    language = connect(made.model, options).language
+    calls = method.calls(made.candidates, made.settings if language else {**made.settings, "critic": "off", "analyzer": "off"})
+    guess = estimate(made, "".join(m.content for m in asked), options, calls)
     steps = made.steps or card.card.training.steps
     controls = made.final_seeds * (2 + bool(card.human))
     data = {

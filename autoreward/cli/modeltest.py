@@ -47,14 +47,14 @@ def examine(name: str, task: str, settings: dict[str, str], headers: dict[str, s
     """Words for people, by topic; `usable` says whether program and review could both be read. UserError where the model cannot be asked."""
     from autoreward.cards import find
     from autoreward.launch import model_options
-    from autoreward.methods import find_method
+    from autoreward.methods import DEFAULT, find_method
     from autoreward.models import connect
     from autoreward.models.caller import Caller
     from autoreward.prompts import Prompts
     from autoreward.records import Limits
     from autoreward.stages import critic, designer
 
-    card, method, prompts = find(task).card, find_method("auto-mc-reward"), Prompts(None)
+    card, method, prompts = find(task).card, find_method(DEFAULT), Prompts(None)
     connected = connect(name, model_options(settings, headers))
     with tempfile.TemporaryDirectory() as folder:
         caller = Caller(connected, Path(folder) / "calls", Limits(), settings, retries=1)

@@ -22,6 +22,7 @@ Prices = Annotated[Path | None, Option(help="your own price table (YAML), see do
 Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
 Unsafe = Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")]
 Compose = Annotated[str, Option(metavar="FILE|PRESET", help="how terms become the reward: plain, signs, potential, gain, best, normalized, or a YAML file (docs/composition.md)")]
+Composed = Annotated[str | None, Option(metavar="FILE|PRESET", help="as for train, or `designer`: it chooses [default: the method's, plain]", show_default=False)]
 SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 

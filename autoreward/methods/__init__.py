@@ -1,58 +1,140 @@
-"""Methods: agents, templates and signal under one name. Found by name here, then by entry point `autoreward.methods`."""
+"""Methods: which agents ask a model, with which templates, and what the card must have. Data under one name; the loop reads it and knows none by name.
+
+Shipped ones are found by name, others by entry point: group `autoreward.methods`, the value names a `Method`, and `prompts/` in the same
+package holds its templates (docs/methods.md). An installed package is trusted code; it is imported only when its method is asked for.
+"""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
-from autoreward.errors import REFUSED, UserError
+from autoreward.cards import LocatedCard
+from autoreward.composition import PRESETS
+from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.task import TaskCard
+
+GROUP = "autoreward.methods"
+SHIPPED = {"auto-mc-reward": "autoreward.methods.auto_mc_reward:METHOD", "eureka": "autoreward.methods.eureka:METHOD"}
+DEFAULT = "auto-mc-reward"
+AGENTS = ("designer", "critic", "analyzer")
+REPAIRS = 3
+SWITCHES = {"critic": ("on", "off"), "analyzer": ("on", "code", "off")}  # values of `--set critic=...`, `--set analyzer=...`
+
+
+@dataclass(frozen=True)
+class Need:
+    """A key of the card that the method cannot do without: why, and what to add. `holds` where being there is not enough."""
+
+    key: str
+    why: str
+    add: str
+    holds: Callable[[TaskCard], bool] | None = None
+
+    def met(self, card: TaskCard) -> bool:
+        """Whether the card has it."""
+        return self.holds(card) if self.holds else bool(getattr(card, self.key, None))
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a method is; its templates are `prompts/NAME/AGENT/*.md.j2`."""
+    """What a method is. Its templates are `prompts/NAME/AGENT/*.md.j2`; the stages and their order are the loop's, the same for all.
+
+    `agents`: who asks a model; a method without a critic keeps linter and check, one without an analyzer tells its designer no findings.
+    `composition`: a preset's name, taken where no `--compose` is given. `repairs`: refused drafts that go back to the designer, before one
+    new design from scratch; 0: a refused draft is dropped.
+    """
 
     name: str
     title: str
     paper: str
-    agents: tuple[str, ...] = ("designer", "critic", "analyzer")
+    writes: str
+    agents: tuple[str, ...] = AGENTS
+    composition: str = "plain"
+    repairs: int = REPAIRS
+    needs: tuple[Need, ...] = ()
+
+    def drafts(self, given: bool = False) -> int:
+        """Drafts of one candidate at most. `given`: it is a person's own reward or its port, which cannot be sampled again, so it is always repaired."""
+        repairs = self.repairs or (REPAIRS if given else 0)
+        return repairs + 2 if repairs else 1
+
+    def off(self, agent: str, settings: Mapping[str, str]) -> str:
+        """Why that agent asks no model in this run; empty where it does."""
+        if agent not in self.agents:
+            return f"the method {self.name} has no {agent}"
+        value = settings.get(agent, "on")
+        return "" if value == "on" else f"--set {agent}={value}"
+
+    def tells_findings(self, settings: Mapping[str, str]) -> bool:
+        """Whether the designer reads what the analyzer stage found."""
+        return "analyzer" in self.agents and settings.get("analyzer", "on") != "off"
+
+    def calls(self, candidates: int, settings: Mapping[str, str]) -> tuple[int, int]:
+        """Calls of a language model in one iteration: when every first draft passes, and at the most (answers that cannot be read aside)."""
+        critic, analyzer = (not self.off(agent, settings) for agent in ("critic", "analyzer"))
+        return candidates * (1 + critic + analyzer), candidates * (self.drafts() * (1 + critic) + analyzer)
 
     def reads_hints(self, model: str) -> bool:
         """Whether that model works from the card's hints without being asked to."""
         return model.startswith("offline/")
 
-    def require(self, card: TaskCard, model: str) -> None:
-        """UserError where this card cannot be served."""
-        if self.reads_hints(model) and not card.hints:
+    def require(self, card: LocatedCard, model: str, settings: Mapping[str, str]) -> None:
+        """UserError where this card cannot be served, or a switch is set to what this method does not have."""
+        for need in self.needs:
+            if not need.met(card.card):
+                raise UserError(f"the method {self.name} needs `{need.key}` in the card {card.card.name!r}: {need.why}", f"add it to {card.path}: {need.add} (envs/README.md)", REFUSED)
+        if self.reads_hints(model) and not card.card.hints:
             raise UserError(
-                f"{model} searches from a card's hints, and {card.name!r} has none",
+                f"{model} searches from a card's hints, and {card.card.name!r} has none",
                 "give it some (envs/README.md, 'Hints'), or name a language model: --model PROVIDER/MODEL, --model manual",
                 REFUSED,
             )
+        for agent, values in SWITCHES.items():
+            value = settings.get(agent, "on" if agent in self.agents else "off")
+            if value not in values:
+                raise UserError(f"--set {agent}={value}: it is {' or '.join(values)}", f"--set {agent}=off", USAGE)
+            if value != "off" and agent not in self.agents:
+                raise UserError(f"--set {agent}={value}: {self.off(agent, settings)}", f"leave it out; autoreward methods show {self.name}", USAGE)
 
 
 def names() -> dict[str, str]:
-    """name -> where it comes from, without importing anybody's code."""
-    found = {"auto-mc-reward": "autoreward"}
-    for point in entry_points(group="autoreward.methods"):
-        found.setdefault(point.name, point.value)
-    return found
+    """name -> where it comes from, without importing anybody's code. A shipped name cannot be taken by a package."""
+    return {name: "autoreward" if name in SHIPPED else point.value for name, point in _points().items()}
 
 
 def find_method(name: str) -> Method:
     """The method of that name. UserError where there is none, or it is broken."""
-    if name == "auto-mc-reward":
-        from autoreward.methods.auto_mc_reward import METHOD
+    point = _points().get(name)
+    if point is None:
+        close = difflib.get_close_matches(name, _points(), 1, 0.4)
+        raise UserError(f"no method {name!r}", (f"did you mean {close[0]}? " if close else "") + f"there are {', '.join(_points())}: autoreward methods list")
+    way_out = f"mend or remove the package of {point.value}; docs/methods.md has a whole one"
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:
+        raise UserError(f"method {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}", way_out, REFUSED) from error
+    wrong = _wrong(found, name)
+    if wrong:
+        raise UserError(f"method {name!r}: {point.value} {wrong}", way_out, REFUSED)
+    return found
 
-        return METHOD
-    for point in entry_points(group="autoreward.methods"):
-        if point.name == name:
-            try:
-                found = point.load()
-            except Exception as error:
-                raise UserError(f"method {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}", "mend or remove that package", REFUSED) from error
-            if isinstance(found, Method):
-                return found
-            raise UserError(f"method {name!r}: {point.value} is {type(found).__name__}, not an autoreward.methods.Method", "see docs/design", REFUSED)
-    raise UserError(f"no method {name!r}", f"there are {', '.join(names())}: autoreward methods list")
+
+def _points() -> dict[str, EntryPoint]:
+    points = {name: EntryPoint(name, value, GROUP) for name, value in SHIPPED.items()}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+        points.setdefault(point.name, point)
+    return points
+
+
+def _wrong(found: object, name: str) -> str:
+    """What is wrong with what a package gives; empty where nothing is."""
+    if not isinstance(found, Method):
+        return f"is {type(found).__name__}, not an autoreward.methods.Method"
+    if found.name != name:
+        return f"calls itself {found.name!r}: entry point, method and folder of templates have one name"
+    if "designer" not in found.agents or not set(found.agents) <= set(AGENTS):
+        return f"has the agents {', '.join(map(str, found.agents)) or '(none)'}: they are designer, and critic and analyzer if wished"
+    return "" if found.composition in PRESETS else f"has the composition {found.composition!r}: presets are {', '.join(PRESETS)}"

@@ -2,4 +2,9 @@
 
 from autoreward.methods import Method
 
-METHOD = Method(name="auto-mc-reward", title="Designer, critic and trajectory analyzer write and revise reward code", paper="Auto MC-Reward, arXiv 2312.09238")
+METHOD = Method(
+    name="auto-mc-reward",
+    title="Designer, critic and trajectory analyzer write and revise reward code",
+    paper="Auto MC-Reward, arXiv 2312.09238",
+    writes="a reward program; a review of it; causes and suggestions from recorded episodes",
+)

@@ -164,23 +164,24 @@ def connect(name: str, options: ModelOptions | None = None) -> Model:
     return Remote(name, options)
 
 
-def estimate(header: RunHeader, prompt: str, options: ModelOptions) -> dict[str, Any]:
+def estimate(header: RunHeader, prompt: str, options: ModelOptions, calls: tuple[int, int]) -> dict[str, Any]:
     """What a run will ask of its model, at the least and at the most, and what that costs; nothing is asked. For --dry-run.
 
-    `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long.
+    `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long. `calls`: of a language model in one
+    iteration, at the least and at the most; a designer without a language asks no critic and no analyzer.
     """
     model = connect(header.model, options)
     drafts = header.iterations * header.candidates
-    reviews = drafts if model.language and header.settings.get("critic", "on") == "on" else 0
-    analyses = drafts if model.language and header.settings.get("analyzer", "on") == "on" else 0
+    least, most = (header.iterations * n for n in calls)
+    others = least - drafts  # reviews and analyses
     first = model.tokens(prompt)
-    asked = first * header.candidates + 2 * first * (drafts - header.candidates) + (reviews + analyses) * first
-    answered = 1500 * drafts + 500 * (reviews + analyses)
+    asked = first * header.candidates + 2 * first * (drafts - header.candidates) + others * first
+    answered = 1500 * drafts + 500 * others
     cost = model.price(asked, answered)
     found: dict[str, Any] = {
         "model": header.model,
-        "calls": drafts + reviews + analyses,
-        "calls_at_most": 5 * (drafts + reviews) + analyses,
+        "calls": least,
+        "calls_at_most": most,
         "prompt_tokens": asked,
         "completion_tokens": answered,
         "cost_dollars": None if cost is None else round(cost, 4),

@@ -73,8 +73,10 @@ def analyze(
         successes=part(evidence, True),
         failures=part(evidence, False),
         by="code",
+        alone=method.off("analyzer", caller.settings) or ("" if caller.model.language else f"{caller.model.name} is no language model"),
+        told=method.tells_findings(caller.settings),
     )
-    if not caller.model.language or caller.settings.get("analyzer", "on") == "off":
+    if found.alone:
         return found
     told = training[0].terms if training else ()
     outcome = Outcome(

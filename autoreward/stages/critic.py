@@ -46,8 +46,9 @@ def review(
     """Refused where the linter or the model refuses. An answer that cannot be read refuses nobody, and is told."""
     found = tuple(lint(program, card.reward_layout))
     refused = any(v.severity == "refuse" for v in found)
-    if refused or not caller.model.language or caller.settings.get("critic", "on") == "off":
-        return Review(ok=not refused, verdicts=found, by="lint")
+    alone = method.off("critic", caller.settings) or ("" if caller.model.language else f"{caller.model.name} is no language model")
+    if refused or alone:
+        return Review(ok=not refused, verdicts=found, by="lint", alone=alone)
     problem = ""
     for turn in range(TURNS):
         asked = (message(prompts, card, method, program, found, hints=hints, problem=problem, composition=composition),)

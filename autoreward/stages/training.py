@@ -44,3 +44,13 @@ def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
     counted = data["metric"] if "metric" in data and np.isnan(data["success"]).all() else data["success"]
     columns = [counted, data["length"]]
     return tuple((int(s), *(None if np.isnan(v) else float(v) for v in row)) for s, *row in zip(data["steps"], *columns, strict=True))  # type: ignore[misc]
+
+
+def windows(out: Path) -> dict[str, tuple[float | None, ...]]:
+    """Term -> its mean sum per episode in each window of `curve`; None where no episode ended, nothing where no terms were kept."""
+    import numpy as np
+
+    data = read_arrays(out / "curve.npz") if (out / "curve.npz").exists() else {}
+    if "terms" not in data or "names" not in data:
+        return {}
+    return {str(name): tuple(float(v) if np.isfinite(v) else None for v in column) for name, column in zip(data["names"], data["terms"].T, strict=True)}

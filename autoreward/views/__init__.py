@@ -31,7 +31,8 @@ def summary(path: Path) -> dict[str, Any]:
         "state": "done" if final else "running" if _held(path) else "stopped",
         "hints_used": final.hints_used if final else header.hints_used,
         "origin": begun(run),
-        "candidates": [_candidate(c) for c in run.candidates()],
+        "candidates": (candidates := [_candidate(c) for c in run.candidates()]),
+        "alone": _alone(candidates),
         "final": final.model_dump(mode="json") if final else None,
         "usage": spent(recorded(path / "calls")).model_dump(),
     }
@@ -69,6 +70,7 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "program": str(folder.program_path) if folder.program else None,
         "repairs": len(folder.refused_drafts()),
         "reviewed_by": review.by if review else None,
+        "review_alone": review.alone if review else "",
         "success": result.success if result else None,
         "low": result.low if result else None,
         "high": result.high if result else None,
@@ -83,8 +85,21 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "warnings": [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"],
         "findings": [f"{d.kind}: {d.words}" for d in analysis.diagnostics] if analysis else [],
         "explained_by": analysis.by if analysis else None,
+        "analysis_alone": analysis.alone if analysis else "",
+        "analysis_told": analysis.told if analysis else None,
         "causes": list(analysis.causes) if analysis else [],
     }
+
+
+def _alone(candidates: list[dict[str, Any]]) -> dict[str, str]:
+    """What worked without a model -> why, in words; from the candidates' records."""
+    critic = next((c["review_alone"] for c in candidates if c["review_alone"]), "")
+    analyst = next((c for c in candidates if c["analysis_alone"]), None)
+    found = {"critic": f"the linter alone: {critic}"} if critic else {}
+    if analyst:
+        kept = "" if analyst["analysis_told"] else "; the findings are kept here, and no designer was told them"
+        found["analyzer"] = f"code alone: {analyst['analysis_alone']}{kept}"
+    return found
 
 
 def rate(result: Evaluation | dict[str, Any] | None) -> str:
@@ -129,6 +144,7 @@ def lines(data: dict[str, Any]) -> list[str]:
     ]
     if data["sandbox"] != "default":
         out.append(f"sandbox {data['sandbox']}")
+    out += [f"{part:<8} {why}" for part, why in data["alone"].items()]
     out.append("")
     for c in data["candidates"]:
         repairs = f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}" if c["repairs"] else ""

@@ -179,6 +179,7 @@ def _about(run: Run, data: dict[str, Any]) -> str:
     lines = [
         f"model calls {usage['calls']}, tokens {usage['prompt_tokens'] + usage['completion_tokens']:,}, price {price}",
         f"method {header.method}; {header.iterations} iterations of {header.candidates} candidates; sandbox {header.sandbox}",
+        *(f"{part}: {why}" for part, why in data["alone"].items()),
         f"card {header.card_digest}; {versions}",
     ]
     return "<h2>About this run</h2><ul>" + "".join(f"<li>{_(line)}</li>" for line in lines) + f"</ul><p>The same again: <code>autoreward design {_(header.task)} --seed {header.seed}</code></p>"
