@@ -59,6 +59,7 @@ def test_what_had_no_model_is_told_in_the_records_the_summary_and_the_report(who
     assert "the method eureka has no analyzer" in (whole / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_replay_gives_the_same_programs(whole, command, tmp_path):
     done = command("design", "corridor", *OPTIONS[:2], "--iterations", "1", "--candidates", "1", "--final-seeds", "1", "--steps", "1024", "--model", f"replay/{whole}", "--name", "again")
     assert done.returncode == 0, done.stderr[-3000:]

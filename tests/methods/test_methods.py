@@ -71,6 +71,11 @@ def test_a_card_without_what_a_method_needs_is_told_the_key_and_the_way_out():
     find_method("eureka").require(bare, "manual", {})
 
 
+def test_a_sample_is_dropped_and_a_reward_of_ones_own_is_repaired():
+    eureka, default = find_method("eureka"), find_method("auto-mc-reward")
+    assert (eureka.drafts(), eureka.drafts(given=True), default.drafts()) == (1, 5, 5), "one design, three repairs, one new design"
+
+
 @pytest.mark.parametrize(
     ("name", "setting", "said"),
     [
@@ -97,9 +102,8 @@ def test_a_dry_run_counts_the_calls_of_the_method_and_its_switches(command):
 
 def test_the_loop_knows_no_method_by_name():
     source = Path(find_method.__code__.co_filename).parents[1]
-    for path in (
-        [source / f"{n}.py" for n in ("loop", "arms", "confirmation", "tools", "briefing", "study", "origin")] + sorted((source / "stages").glob("*.py")) + sorted((source / "models").glob("*.py"))
-    ):
+    modules = [source / f"{n}.py" for n in ("loop", "arms", "confirmation", "tools", "briefing", "study", "origin")]
+    for path in [*modules, *(source / "stages").glob("*.py"), *(source / "models").glob("*.py")]:
         assert not any(name in path.read_text() for name in names()), path
 
 
@@ -132,7 +136,7 @@ def test_the_reflection_is_the_best_programs_own_curves_and_nobody_elses():
     told = prompt("eureka", feedback=Feedback(iteration=1, outcomes=(outcome("1c", 0.75), outcome("1a", 0.5), refused)))
     assert "The best program so far: 1c" in told and "on fresh episodes: 0.75" in told
     assert "- way_1c: 30, 31.5, 33.5, 35.5, 37.5, 39.5, 41.5, 43.5, 45.5, 47.5. Most 48, mean 39, least 30" in told, "a window in which no episode ended is left out of its mean"
-    assert "- success: 0.025, 0.125," in told and "- told: . Most -, mean -, least -" in told
+    assert "- success: 0.025, 0.125," in told and "- told: 0 at the end" in told
     assert not any(other in told for other in ("1a", "imports os", "HOVERS", "CAUSE")), "one program, and no findings"
 
 

@@ -30,7 +30,7 @@ def asked(run: Run) -> set[str]:
     return {p.name.split("-")[1] for p in run.path.glob("calls/*/*.json")}
 
 
-@pytest.mark.parametrize("method", ["auto-mc-reward", "eureka"])
+@pytest.mark.parametrize("method", ["auto-mc-reward", pytest.param("eureka", marks=pytest.mark.long)])
 def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_path, method):
     run = designed(command, tmp_path, "--method", method, "--set", "critic=off", "--set", "analyzer=off")
     candidate = run.candidates()[0]
@@ -46,6 +46,7 @@ def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_pat
     assert data["alone"].keys() == {"critic", "analyzer"} and data["candidates"][0]["analysis_told"] is False
 
 
+@pytest.mark.long
 def test_by_code_the_designer_still_reads_the_findings_and_the_critic_is_asked(command, tmp_path):
     run = designed(command, tmp_path, "--set", "analyzer=code")
     analysis = run.feedback(1).outcomes[0].analysis
@@ -55,6 +56,7 @@ def test_by_code_the_designer_still_reads_the_findings_and_the_critic_is_asked(c
     assert "code alone: --set analyzer=code" in shown and "no designer was told" not in shown and "linter alone" not in shown
 
 
-def test_without_a_language_the_records_say_so_and_findings_are_told():
+def test_findings_are_told_unless_the_analyzer_is_off_or_not_there():
     method = find_method("auto-mc-reward")
-    assert method.off("critic", {}) == "" and method.tells_findings({}) and not method.tells_findings({"analyzer": "off"})
+    assert method.off("critic", {}) == "" and method.tells_findings({}) and method.tells_findings({"analyzer": "code"}) and not method.tells_findings({"analyzer": "off"})
+    assert not find_method("eureka").tells_findings({})
