@@ -59,3 +59,9 @@ def test_every_verdict_and_diagnostic_kind_is_documented():
     assert len(kinds) > 20 and [k for k in sorted(kinds) if f"`{k}`" not in verdicts] == []
     found = set(re.findall(r'kind="([a-z-]+)"', sources[ROOT / "autoreward" / "diagnosis.py"]))
     assert len(found) > 7 and [k for k in sorted(found) if f"`{k}`" not in diagnostics] == []
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by name alone: of two, one is not run."""
+    names = sorted(p.name for p in Path(__file__).parent.rglob("test_*.py") if "runs" not in p.parts)
+    assert len(names) == len(set(names)), [n for n in names if names.count(n) > 1]
