@@ -38,6 +38,7 @@ def test_a_preset_trains_and_a_bad_file_is_named_with_its_line(command, tmp_path
     assert unknown.returncode == 1 and "no such term; it has progress, step_cost" in unknown.stdout
 
 
+@pytest.mark.long
 def test_a_designer_chooses_and_a_bad_block_goes_back_with_its_line(command, tmp_path):
     (tmp_path / "designer.py").write_text(DESIGNER)
     words = ["--model", f"cmd:{sys.executable} designer.py", "--compose", "designer", "--set", "critic=off", "--set", "analyzer=off", "--iterations", "1", "--candidates", "1"]

@@ -65,7 +65,7 @@ def test_final_seeds_are_not_the_seeds_of_the_search(whole: Path):
     assert searched and confirmed and not searched & confirmed
 
 
-@pytest.mark.parametrize("kill", [*range(2), *(pytest.param(k, marks=pytest.mark.long) for k in range(2, 10))])
+@pytest.mark.parametrize("kill", [0, *(pytest.param(k, marks=pytest.mark.long) for k in range(1, 10))])
 def test_kill_and_resume_give_the_same_run(whole: Path, tmp_path: Path, kill: int):
     seed = int(os.environ.get("AUTOREWARD_KILL_SEED", "0")) or random.SystemRandom().randrange(10**6)
     moment = random.Random(seed + kill).uniform(0.5, 25)

@@ -66,6 +66,7 @@ def test_a_replay_gives_the_same_programs(whole, command, tmp_path):
     assert Run(tmp_path / "runs" / "again").candidates()[0].program == Run(whole).candidates()[0].program
 
 
+@pytest.mark.long
 def test_a_sample_that_does_not_parse_is_dropped_and_the_third_keeps_its_own_numbers(command, tmp_path):
     (tmp_path / "designer.py").write_text(DESIGNER)
     words = ["--method", "eureka", "--model", f"cmd:{sys.executable} designer.py", "--iterations", "1", "--candidates", "3", "--final-seeds", "1", "--steps", "1024", "--jobs", "2"]

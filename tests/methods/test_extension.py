@@ -47,6 +47,7 @@ def test_it_is_listed_with_its_templates(place, command):
     assert refused.returncode == 1 and "the method contrast needs `success` in the card 'pendulum'" in refused.stderr and "success: {when: [...]}" in refused.stderr
 
 
+@pytest.mark.long
 def test_it_designs(place, command, tmp_path):
     words = ["--iterations", "1", "--candidates", "1", "--final-seeds", "1", "--steps", "1024", "--name", "own", "--jobs", "2"]
     done = command("design", "corridor", "--method", "contrast", *words, env={"PYTHONPATH": place})
