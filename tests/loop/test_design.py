@@ -88,6 +88,7 @@ def test_kill_and_resume_give_the_same_run(whole: Path, tmp_path: Path, kill: in
     assert not different
 
 
+@pytest.mark.long  # test_example.py replays a real conversation
 def test_replay_gives_the_same_programs_and_scores(whole: Path, tmp_path: Path):
     options = [o for o in OPTIONS if o not in ("--model", "offline/search")]
     done = autoreward(tmp_path, "design", "corridor", *options, "--model", f"replay/{whole}", "--name", "again", "--json")
