@@ -147,14 +147,14 @@ def _statement(node: ast.AST) -> list[Verdict]:
         return [_refuse("forbidden-call", line, f"{node.func.id}() has no place in a reward program", "compute with numpy and return named terms")]
     elif isinstance(node, ast.Attribute):
         if node.attr.startswith("__") and node.attr.endswith("__") and node.attr not in HARMLESS:
-            return [_refuse("forbidden-name", line, f"{node.attr} has no place in a reward program")]
+            return [_refuse("forbidden-name", line, f"{node.attr} has no place in a reward program", "plain functions of named fields")]
         if isinstance(node.value, ast.Name) and node.value.id in ("np", "numpy") and node.attr in BANNED_NUMPY:
             why = "a reward is the same for the same transition" if node.attr == "random" else "no files and no internals"
-            return [_refuse("forbidden-name", line, f"np.{node.attr}: {why}")]
+            return [_refuse("forbidden-name", line, f"np.{node.attr}: {why}", "compute from the arguments alone")]
     elif isinstance(node, ast.Global):
         return [_refuse("global-state", line, "state outside of `memory` is not reset between episodes", "declare it in MEMORY")]
     elif isinstance(node, (ast.AsyncFunctionDef, ast.Await, ast.Yield, ast.YieldFrom)):
-        return [_refuse("forbidden-name", line, "a reward program is plain functions")]
+        return [_refuse("forbidden-name", line, "a reward program is plain functions", "def reward(prev, action, curr, memory): return {...}")]
     return []
 
 

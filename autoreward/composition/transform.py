@@ -9,6 +9,7 @@ policy: `rows`, one row per environment, set back where an episode begins, and `
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -137,7 +138,7 @@ class Bound:
     columns: Columns
 
 
-class Transform(BaseModel):
+class Transform(BaseModel, ABC):
     """Base of every transform. The docstring of each holds its equation (the indented lines), `Paper:` and `Use:`, which docs/composition.md shows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -152,9 +153,9 @@ class Transform(BaseModel):
 
     kind: str
 
+    @abstractmethod
     def bind(self, columns: Columns) -> Bound:
         """Find the columns. Unfit where the program has none of that name."""
-        raise NotImplementedError
 
     def rows(self, bound: Bound) -> Rows:
         """What is remembered of an episode: one row's initial values by name."""
@@ -164,9 +165,9 @@ class Transform(BaseModel):
         """What is remembered over episodes: initial values by name."""
         return {}
 
+    @abstractmethod
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         """Change `step.values`, and what is remembered."""
-        raise NotImplementedError
 
     def update(self, bound: Bound, kept: Kept) -> None:
         """A rollout of the learner has ended."""

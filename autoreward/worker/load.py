@@ -51,7 +51,9 @@ def refused(what: str, error: BaseException, kind: str = "exception", hint: str 
         return error
     if isinstance(error, MemoryError):
         return Refusal("memory", f"{what} needs more memory than a program may have", blamed(error), "use arrays of n rows")
-    return Refusal(kind, f"{what}: {described(error)}", blamed(error), hint)
+    if not hint and isinstance(error, (OSError, NotImplementedError)):
+        hint = "a program has no files, network, processes or randomness: compute from its arguments alone"
+    return Refusal(kind, f"{what}: {described(error)}", blamed(error), hint or "fields are (n,) or (n, k) arrays, one row per environment; mend that line")
 
 
 class Program:
