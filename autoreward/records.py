@@ -269,6 +269,7 @@ class RunHeader(Record):
     compose: str = "plain"
     composition: dict[str, Any] = {}
     told: bool = False
+    episodic_return: bool = False
     origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""
@@ -317,6 +318,7 @@ class TrainJob(Record):
     out: str
     steps: int | None = None
     composition: dict[str, Any] = {}  # composition/sequence.py, {} = the plain sum
+    episodic_return: bool = False  # as if the card said so
     device: str = "auto"
     threads: int = 1
     sandbox: str = "default"

@@ -11,6 +11,7 @@ correction has the wrong sign); inputs are standardized by the first episodes' s
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -95,7 +96,7 @@ class Decoder:
             torch.manual_seed(seed)
             sizes = (len(self.names), *self.hidden)
             layers: list[nn.Module] = []
-            for a, b in zip(sizes, sizes[1:], strict=False):
+            for a, b in pairwise(sizes):
                 layers += [nn.Linear(a, b), nn.ReLU()]
             last = nn.Linear(sizes[-1], 1)
         nn.init.zeros_(last.weight)
@@ -124,10 +125,9 @@ class Decoder:
         spread = max(known.std, 0.01 * abs(known.mean)) or 1.0
         unit = spread / np.sqrt(max(1.0, known.mean_length))
         if self.fitted:
-            last = self.network[-1]
             with torch.no_grad():  # what was learned stays, in the new unit
-                last.weight.mul_(self.unit / unit)
-                last.bias.mul_(self.unit / unit)
+                for part in self.network[-1].parameters():
+                    part.mul_(self.unit / unit)
         self.unit = float(unit)
 
     @property

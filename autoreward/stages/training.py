@@ -18,6 +18,7 @@ def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_re
         out=str(out),
         steps=header.steps,
         composition=composition or {},
+        episodic_return=header.episodic_return,
         device=header.device,
         threads=header.threads,
         sandbox=header.sandbox,

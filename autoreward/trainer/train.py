@@ -140,6 +140,7 @@ def train(job: TrainJob) -> None:
     torch.set_num_threads(job.threads)
     out = Path(job.out)
     card = load(Path(job.card))
+    card = card.at_end() if job.episodic_return else card
     code = trusted_code(card)
     budget = job.steps or card.card.training.steps
     device = policy.choose_device(card.card, job.device)
