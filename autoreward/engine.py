@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autoreward.errors import MISSING, UserError
 from autoreward.files import write
-from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
+from autoreward.jobs import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
 
 Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
-from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
+from autoreward.jobs import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
 
 Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob, Field(discriminator="kind")]
