@@ -1,7 +1,6 @@
 """The return at the end alone: the same episodes, sums and metrics, the reward on the last step; by the card, by an option, and in an exported file."""
 
 import json
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -18,43 +17,6 @@ from autoreward.launch import Options, chosen, header
 from autoreward.records import RunHeader
 from autoreward.wrappers import Task as WrapperTask
 from autoreward.wrappers import TaskWrapper
-
-CODE = '''
-import gymnasium as gym
-import numpy as np
-from gymnasium import spaces
-
-
-class Walk(gym.Env):
-    """A walk on a line, paid by where it is; it ends below -2."""
-
-    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
-    action_space = spaces.Box(-1, 1, (1,), np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x = self.np_random.normal() * 0.5
-        return np.array([self.x]), {}
-
-    def step(self, action):
-        self.x += 0.5 * float(action[0]) + 0.7 * self.np_random.normal()
-        return np.array([self.x]), 0.1 + self.x, self.x < -2, False, {}
-'''
-PAID = {"fields": {"x": "0"}, "success": None, "task_reward": "environment", "metric": {"name": "paid", "of": "return", "range": [-50, 50]}}
-
-
-@pytest.fixture
-def paid(make_card):
-    """paid(**changes) -> a card whose reward is the environment's own."""
-
-    def make(**changes):
-        path = make_card("PPO", {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, True)
-        (path.parent / "walk.py").write_text(textwrap.dedent(CODE))
-        card = {**yaml.safe_load(path.read_text()), **PAID, "environment": {"factory": "here:Walk", "limit": 12}, "hints": [{"raise": "x"}], **changes}
-        path.write_text(yaml.safe_dump({k: v for k, v in card.items() if v is not None}))
-        return load(path)
-
-    return make
 
 
 def played(env, episodes=20, seed=3):
@@ -75,7 +37,7 @@ def played(env, episodes=20, seed=3):
 
 
 def test_rewards_are_held_back_to_the_last_step_and_nothing_else_changes(paid):
-    card = paid()
+    card = load(paid())
     dense, held = (played(CardEnvironment(c, trusted_code(c))) for c in (card, card.at_end()))
     assert any(cut for *_, cut in dense) and not all(cut for *_, cut in dense)
     for (rewards, infos, _), (late, told, _) in zip(dense, held, strict=True):
@@ -85,8 +47,9 @@ def test_rewards_are_held_back_to_the_last_step_and_nothing_else_changes(paid):
 
 
 def test_the_card_says_it_or_the_option_and_both_are_the_same_task(paid):
-    card, said = paid().at_end(), paid(episodic_return=True)
-    assert said.card == card.card and said.digest() == card.digest() != paid().digest()
+    card = load(paid()).at_end()
+    said = load(paid(episodic_return=True))
+    assert said.card == card.card and said.digest() == card.digest() != load(paid()).digest()
     options = Options(str(said.path), episodic_return=True)
     assert header(options, chosen(options)).card["episodic_return"] is True
 
@@ -106,7 +69,7 @@ def test_cards_without_the_key_are_the_cards_they_were():
 
 
 def test_an_exported_task_holds_its_return_back_as_training_does(paid):
-    card = paid(episodic_return=True)
+    card = load(paid(episodic_return=True))
     task = WrapperTask(**task_values(card.card))
     code = trusted_code(card)
     ours, theirs = played(CardEnvironment(card, code)), played(TaskWrapper(code.Walk(), task))
@@ -115,7 +78,7 @@ def test_an_exported_task_holds_its_return_back_as_training_does(paid):
 
 
 def test_a_training_with_the_option_learns_from_the_return_and_is_scored_as_ever(paid, tmp_path):
-    card = paid()
+    card = load(paid())
     curves = []
     for name, option in (("dense", False), ("held", True)):
         train(card.path, tmp_path / name, program=False, episodic_return=option)
@@ -127,7 +90,7 @@ def test_a_training_with_the_option_learns_from_the_return_and_is_scored_as_ever
 
 
 def test_on_the_command_line_it_is_recorded_and_refused_where_it_makes_no_sense(command, paid, tmp_path):
-    card = paid()
+    card = load(paid())
     done = command("train", "sparse", "--task", str(card.path), "--episodic-return", "--seeds", "1", "--steps", "300", "--out", "out", "--json")
     assert done.returncode == 0, done.stderr
     made = read(tmp_path / "out" / "header.json", RunHeader)
