@@ -114,6 +114,7 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "diagnostics": [{"kind": d.kind, "words": d.words} for d in analysis.diagnostics if with_hints or not d.from_hints] if analysis else [],
         "causes": list(analysis.causes) if analysis else [],
         "suggestions": list(analysis.suggestions) if analysis else [],
+        "notes": list(told.notes),
     }
 
 

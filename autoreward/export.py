@@ -18,11 +18,13 @@ from typing import Any
 from autoreward.cards import LocatedCard
 from autoreward.composition import Composition, chosen
 from autoreward.errors import REFUSED, UserError
+from autoreward.methods import find_method
 from autoreward.program import lint
 from autoreward.records import Evaluation
 from autoreward.resources import VERSION
 from autoreward.run import CandidateFolder, Run
 from autoreward.sandbox import clean
+from autoreward.signals import PLAIN
 from autoreward.task import TaskCard
 
 AT_HAND = {*sys.stdlib_module_names, "numpy", "gymnasium"}
@@ -45,6 +47,9 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
     folder = run.chosen(candidate)
     task = TaskCard.model_validate(run.header.card)
     program = folder.program
+    if (signal := find_method(run.header.method).signal) != PLAIN:
+        message = f"the reward of method {run.header.method} is made by its signal {signal!r}, which the file would have to bring"
+        raise UserError(message, f"the trained agent can be taken: autoreward export {run.path} --policy FILE.onnx", REFUSED)
     refused = [v for v in lint(program, task.reward_layout) if v.severity == "refuse"]
     if refused or not program:
         why = refused[0].message if refused else "its file is not there"

@@ -102,7 +102,8 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
     ):
         if not low <= value <= high:
             raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
-    compose = options.compose or find_method(options.method).composition
+    method = find_method(options.method)
+    compose = options.compose or method.composition
     composition = composed(compose, card)
     return RunHeader(
         task=card.card.name,
@@ -123,7 +124,7 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         trainer_python=options.trainer_python,
         prompts=options.prompts,
         limits=options.limits,
-        settings=options.settings,
+        settings=method.settled(options.settings),
         compose=Path(compose).name,
         composition=composition.data(),
         told=options.told,
@@ -153,6 +154,9 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     made = header(options, card)
     method = find_method(made.method)
     method.require(card, made.model, made.settings)
+    if method.kind.entry != "reward" and (options.told or options.origin):
+        what = "a study" if options.told else "--from"
+        raise UserError(f"{what} works with methods that write reward(), and {method.name} writes {method.kind.entry}()", "--method auto-mc-reward", USAGE)
     if options.told and made.compose != "plain":
         raise UserError(f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
     connect(made.model, model_options)

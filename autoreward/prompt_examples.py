@@ -35,6 +35,7 @@ OUTCOME: dict[str, Any] = {
     "diagnostics": [{"kind": "hovering", "words": "words"}],
     "causes": ["a cause"],
     "suggestions": ["a suggestion"],
+    "notes": ["a note"],
 }
 
 
@@ -73,6 +74,8 @@ def variables(agent: str) -> dict[str, Any]:
         "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}],
         "from_scratch": False,
         "origin": {"code": "def reward(obs, action, next_obs):\n    return 0.0", "sources": [("x", "0:2")], "why": "why"},
+        "given": [{"name": "take_key", "means": "the agent carries the key"}],
+        "replies": [{"template": "sample", "number": 1, "text": "text"}],
         "transforms": [{"kind": "weights", "fields": "weights: {}", "title": "title", "equation": "r = w * x", "paper": "paper", "use": "use"}],
     }
     analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}

@@ -221,7 +221,7 @@ class Analysis(Record):
 
 
 class Outcome(Record):
-    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`."""
+    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`; `notes`: what its signal says of the training."""
 
     iteration: int
     candidate: str
@@ -234,6 +234,7 @@ class Outcome(Record):
     terms: tuple[TermCurve, ...] = ()
     windows: dict[str, tuple[float | None, ...]] = {}
     analysis: Analysis | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Feedback(Record):

@@ -159,7 +159,7 @@ def render_prompt(
     if kind not in method.agents:
         raise UserError(f"the method {method.name} has no agent {kind!r}", f"it has {', '.join(method.agents)}")
     if kind == "designer":
-        messages = designer.messages(templates, card.card, method, feedback=feedback, hints=hints)
+        messages = designer.messages(templates, card.card, method, designer.Question(feedback=feedback, hints=hints))
     elif kind == "critic":
         text = program_text(program) if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
         warnings = tuple(v for v in lint(text, card.card.reward_layout) if v.severity == "warn")
@@ -247,6 +247,7 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
 
     method, candidates = find_method(name), 3
     least, most = method.calls(candidates, {})
+    before = method.prepares({})
     templates = [n for n in Prompts().listing() if n.startswith(f"{name}/")]
     refused = f"up to {method.repairs} times back to the designer with the error, then one new design" if method.repairs else "dropped"
     off = [f"--set {agent}=off" for agent in ("critic", "analyzer") if agent in method.agents]
@@ -256,10 +257,11 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
         f"from         {names()[name]}",
         f"writes       {method.writes}",
         f"asks         {', '.join(method.agents)}" + (f" (leave out: {', '.join(off)})" if off else ""),
-        f"calls        {least if least == most else f'{least} to {most}'} per iteration of {candidates} candidates",
+        f"calls        {least if least == most else f'{least} to {most}'} per iteration of {candidates} candidates" + (f", and {candidates * before} before the first" if before else ""),
         f"refused      a draft that fails linter, critic or check: {refused}",
         f"composition  {method.composition}, unless --compose says otherwise",
         *([f"card         needs `{n.key}`: {n.why}; {n.add}" for n in method.needs] or ["card         any; with --model offline/search it needs hints"]),
+        *(f"--set         {s.name}={'|'.join(s.values) or 'NUMBER' if s.low is not None or s.values else 'TEXT'}: {s.means} [{s.default}]" for s in method.settings),
         f"templates    {', '.join(t.partition('/')[2] for t in templates)}",
         "",
         f"next: autoreward design TASK --method {name}; autoreward prompts render {name}/designer --task TASK",

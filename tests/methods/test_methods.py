@@ -15,7 +15,7 @@ from autoreward.methods import AGENTS, SHIPPED, Need, find_method, names
 from autoreward.prompt_examples import variables
 from autoreward.prompts import REQUIRED, Prompts
 from autoreward.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome, TermCurve, Verdict
-from autoreward.stages.designer import messages
+from autoreward.stages.designer import Question, messages
 
 
 def installed(folder: Path, **points: str) -> Path:
@@ -128,7 +128,7 @@ def outcome(place: str, success: float, **update: object) -> Outcome:
 
 
 def prompt(method: str, task: str = "corridor", **options) -> str:
-    return "\n".join(m.content for m in messages(Prompts(), find(task).card, find_method(method), **options))
+    return "\n".join(m.content for m in messages(Prompts(), find(task).card, find_method(method), Question(**options)))
 
 
 def test_the_reflection_is_the_best_programs_own_curves_and_nobody_elses():
