@@ -29,7 +29,7 @@ TERM = "decoded"
 LOSSES = ("rrd-unbiased", "rrd", "rd", "ircr")  # the last one learns nothing
 ROLLOUTS = ("PPO", "A2C", "TRPO")  # what policy.py counts among on-policy learners
 DEFAULTS = {"loss": "rrd-unbiased", "decoder_steps": "100"}  # steps: of the decoder, between two rollouts
-RATES = {"on": 1e-3, "off": 3e-4}  # of the decoder; on-policy it takes some 100 steps a rollout, not one for each of the agent's
+FIRST = 10  # times as many steps the first time
 PENALTY = 10.0  # weight of the slope penalty (B9) where an off-policy learner is fed
 RECENT = 20_000  # steps that decoded and hidden dense reward are compared over
 SAME = 0.999  # correlation from which two factors are one
@@ -53,8 +53,7 @@ class Decoded(Signal):
         given = {**DEFAULTS, **making.settings}
         self.loss, self.steps = given["loss"], int(given["decoder_steps"])
         self.on_policy = making.card.training.algorithm in ROLLOUTS
-        fitting = {"rate": RATES["on"], "penalty": 0.0} if self.on_policy else {"rate": RATES["off"], "penalty": PENALTY}
-        self.decoder = None if self.loss == "ircr" else Decoder(making.terms, self.loss, seed=making.seed, **fitting)  # type: ignore[arg-type]
+        self.decoder = None if self.loss == "ircr" else Decoder(making.terms, self.loss, seed=making.seed, penalty=0.0 if self.on_policy else PENALTY)  # type: ignore[arg-type]
         self.episodes = self.decoder.episodes if self.decoder else Episodes(len(making.terms))
         n, limit = making.rows, making.card.environment.limit
         self.z, self.length, self.returns = np.zeros((limit, n, len(making.terms))), np.zeros(n, int), np.zeros(n)
@@ -125,9 +124,15 @@ class Decoded(Signal):
             self.episodes.add(self.z[:length, row], total)
         self.ended[row] = length, total
 
+    @property
+    def knows(self) -> bool:
+        if self.decoder is None:
+            return self.episodes.ended > 0
+        return self.decoder.fitted > 0 or (self.decoder.ready and not self.on_policy)
+
     def update(self) -> None:
         if self.on_policy and self.decoder:
-            self.decoder.fit(self.steps)
+            self.decoder.fit(self.steps * (1 if self.decoder.fitted else FIRST))
 
     # -- for a learner that keeps transitions -------------------------------------------------------------------------------
 
@@ -138,9 +143,9 @@ class Decoded(Signal):
         return np.nan_to_num(ircr(returns, *self.episodes.extremes))
 
     def fit_once(self) -> None:
-        """One gradient step of the decoder, before a batch is sampled."""
+        """One gradient step of the decoder, before a batch is sampled; before the first batch as many as on-policy."""
         if self.decoder:
-            self.decoder.fit(1)
+            self.decoder.fit(1 if self.decoder.fitted else self.steps * FIRST)
 
     # -- what it knows at the end -------------------------------------------------------------------------------------------
 

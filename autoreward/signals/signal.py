@@ -100,6 +100,11 @@ class Signal(ABC):
         steps = [self.step(terms[t], before[t], after[t], facts.at(t)) for t in range(len(terms))]
         return tuple(np.stack(part) for part in zip(*steps, strict=True))  # type: ignore[return-value]
 
+    @property
+    def knows(self) -> bool:
+        """Whether its terms mean anything yet. A learner learns nothing from a rollout that was scored while they did not."""
+        return True
+
     def update(self) -> None:  # noqa: B027  most learn nothing
         """A rollout of the learner has ended: what was learned takes effect now, and at no other time."""
 

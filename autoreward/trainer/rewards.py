@@ -74,6 +74,7 @@ class RewardVec(VecEnvWrapper):
         self.sums: Array = np.zeros((n, 0))
         self.rewards, self.actions = np.zeros(n), np.zeros(0)
         self.late = False
+        self.taught = True  # the signal knew something while the last rollout was scored
         self.asked: tuple[Facts, dict[int, dict[str, Any]]] | None = None  # a step that the worker was asked about, and the infos of the rows whose episode ended
         self.row: Array | None = None
         self.early: Array | None = None
@@ -90,6 +91,7 @@ class RewardVec(VecEnvWrapper):
         """Between two rollouts of the learner: what signal and composition have learned takes effect."""
         self.settle()
         if self.signal is not None and self.composer is not None:
+            self.taught = self.signal.knows
             self.signal.update()
             self.composer.update()
             if self.recording.steps and self.ticks == len(self.recording.steps):

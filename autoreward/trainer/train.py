@@ -6,9 +6,11 @@ import json
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -160,6 +162,8 @@ def train(job: TrainJob) -> None:
         view = policy.PolicyView(rewards, card, code, training=True)
         asks = kind.learns and program is not None and card.card.training.algorithm not in policy.ROLLOUTS
         agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=RecomputedReplay if asks else None)
+        if kind.learns and program is not None:
+            _patient(agent, rewards)
         if asks:
             agent.replay_buffer.source = rewards  # type: ignore[attr-defined]
         if late:
@@ -210,6 +214,21 @@ def train(job: TrainJob) -> None:
         versions={"torch": torch.__version__, "numpy": np.__version__},
     )
     write(out / "done.json", done)
+
+
+def _patient(agent: BaseAlgorithm, rewards: RewardVec) -> None:
+    """Skip what the agent would learn from rewards that mean nothing yet.
+
+    Rewards of 0 do harm: small gradients then are what Adam remembers when the first real ones come, clipped together with the critic's
+    much larger ones, and the policy hardly moves for some 50,000 steps (docs/return-decomposition.md has it measured).
+    """
+    learn = agent.train  # type: ignore[attr-defined]
+
+    def train(*arguments: Any, **named: Any) -> None:
+        if rewards.taught:
+            learn(*arguments, **named)
+
+    agent.train = train  # type: ignore[attr-defined]
 
 
 def _diverged():  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from test_replay import train
 
 from autoreward import policy
@@ -50,7 +51,7 @@ def test_ppo_learns_from_the_return_at_the_end_over_factors(paid, tmp_path):
     for name in ("policy.safetensors", "signal.safetensors", "signal.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     evidence = said(tmp_path / "one")["evidence"]
-    assert evidence["episodes"] > 200 and evidence["correlation"] > 0.9 and evidence["decoder_steps"] == 100 * 12
+    assert evidence["episodes"] > 200 and evidence["correlation"] > 0.9 and evidence["decoder_steps"] == 1000 + 100 * 11
     assert evidence["attributions"]["place"] > 0.6 and sum(evidence["attributions"].values()) == pytest.approx(1)
     assert any("correlation 0.9" in note or "correlation 1.0" in note for note in said(tmp_path / "one")["notes"])
     with np.load(tmp_path / "one" / "rewards.npz", allow_pickle=False) as data:
@@ -62,6 +63,18 @@ def test_ppo_learns_from_the_return_at_the_end_over_factors(paid, tmp_path):
     assert again.names == ("place", "noise", "steps")
     with np.load(tmp_path / "one" / "curve.npz", allow_pickle=False) as curve:
         assert np.nanmean(np.abs(curve["reward"][-10:] - curve["metric"][-10:])) < np.nanstd(curve["metric"][-10:]), "decoded rewards sum up to about the return"
+
+
+def test_while_nothing_is_known_the_agent_plays_as_it_began(paid, tmp_path):
+    path = factored(paid())
+    train(path, tmp_path / "out", signal="decoded", steps=100, settings={"decoder_steps": "5"})  # one rollout, scored with nothing
+    card = load(path)
+    venv = RewardVec(environments(card, trusted_code(card), 4), Making(card.card, ()), None, Composition(), find_signal("decoded"))
+    fresh = policy.build(card.card, policy.PolicyView(venv, card, trusted_code(card), training=True), 0, "cpu").policy.state_dict()
+    saved = load_file(tmp_path / "out" / "policy.safetensors")
+    assert all((saved[f"policy.{k}"] == v.numpy()).all() for k, v in fresh.items())
+    train(path, tmp_path / "two", signal="decoded", steps=200, settings={"decoder_steps": "5"})  # the second is learned from
+    assert any((load_file(tmp_path / "two" / "policy.safetensors")[f"policy.{k}"] != v.numpy()).any() for k, v in fresh.items())
 
 
 def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
@@ -141,7 +154,7 @@ def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
         for observation, reward in zip(batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True):
             where = np.argwhere((buffer.observations == observation).all(-1))
             assert any(np.isclose(worth[i, j], reward, rtol=1e-5) for i, j in where)
-    assert signal.decoder.fitted == before + 3 and len(place) == 100
+    assert before == 0 and signal.decoder.fitted == 1000 + 2 and len(place) == 100
 
 
 def test_ircr_gives_each_step_its_episodes_return_and_draws_no_open_episode(paid):
