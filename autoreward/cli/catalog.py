@@ -240,7 +240,7 @@ def list_methods(as_json: Json = False) -> None:
 @methods.command("show")
 def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json = False) -> None:
     """One method: its paper, what the model writes, calls per iteration, what the card must have."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from autoreward.methods import find_method, names
     from autoreward.prompts import Prompts
@@ -267,7 +267,7 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
         f"next: autoreward design TASK --method {name}; autoreward prompts render {name}/designer --task TASK",
     ]
     needs = [{"key": n.key, "why": n.why, "add": n.add} for n in method.needs]
-    data = {**asdict(method), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
+    data = {**asdict(replace(method, given=None, needs=())), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
     _tell(data, "\n".join(text), as_json)
 
 
