@@ -28,6 +28,7 @@ def task(card: TaskCard) -> dict[str, Any]:
         "endings": card.endings,
         "limit": card.environment.limit,
         "own_reward": card.task_reward == "environment",
+        "episodic_return": card.episodic_return,
         "action": {"type": action.type, "shape": rows, "meaning": action.meaning},
         "fields": [
             {"name": f.name, "shape": list(f.shape), "unit": f.unit, "range": f.range, "meaning": f.meaning + ("" if f.policy else " (the policy does not see this)")} for f in card.fields if f.reward

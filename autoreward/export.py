@@ -195,6 +195,7 @@ def task_values(task: TaskCard, everything: bool = False) -> dict[str, Any]:
         "limit": task.environment.limit,
         "gamma": task.training.gamma,
         "own_reward": task.task_reward == "environment",
+        **({"episodic_return": True} if task.episodic_return else {}),
         "success": success,
     }
 
@@ -232,7 +233,7 @@ def _docstring(run: Run, folder: CandidateFolder, task: TaskCard, missing: tuple
     arms = dict(final.arms) if final and confirmed else {"this program": e} if (e := folder.evaluation) else {}
     versions = ", ".join(f"{k} {v}" for k, v in header.versions.items() if k in ("autoreward-rl", "numpy", "gymnasium", "stable-baselines3", "torch"))
     measured = [f"    {arm:<13} {_measured(result)}" for arm, result in arms.items()]
-    added = "1 at the first success of an episode" if task.task_reward == "success" else "the environment's own reward"
+    added = "1 at the first success of an episode" if task.task_reward == "success" else "the environment's own reward" + (", its sum at the end of an episode alone" if task.episodic_return else "")
     ends = " and at success" if task.success and task.success.ends_episode else ""
     how = "on new training seeds and new episodes" if confirmed else "in the search; this candidate was not confirmed on new seeds"
     lines = [

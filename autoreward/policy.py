@@ -109,8 +109,8 @@ def choose_device(card: TaskCard, wanted: str) -> str:
     return wanted
 
 
-def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False, rollout: type | None = None) -> BaseAlgorithm:
-    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS. CardProblem where the algorithm refuses a hyperparameter or a space."""
+def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False, rollout: type | None = None, replay: type | None = None) -> BaseAlgorithm:
+    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS, `replay`: of those that keep transitions. CardProblem where the algorithm refuses a hyperparameter or a space."""
     kind = algorithm(card.training.algorithm)
     given = {**DEFAULTS.get(card.training.algorithm, {}), **card.training.hyperparameters}
     policy = {"net_arch": list(card.training.net), **given.pop("policy_kwargs", {})}
@@ -118,6 +118,8 @@ def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: b
         given["buffer_size"] = env.num_envs
     if rollout is not None and card.training.algorithm in ROLLOUTS:
         given = {"rollout_buffer_class": rollout, **given}
+    if replay is not None and "replay_buffer_class" in signature(kind).parameters:
+        given["replay_buffer_class"] = replay
     try:
         return kind("MlpPolicy", env, gamma=card.training.gamma, policy_kwargs=policy, seed=seed, device=device, verbose=0, **given)  # type: ignore[call-arg]
     except (TypeError, ValueError, AssertionError) as error:

@@ -51,6 +51,7 @@ def variables(agent: str) -> dict[str, Any]:
         "endings": "endings",
         "limit": 100,
         "own_reward": True,
+        "episodic_return": True,
         "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
         "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
         "policy": "the fields",

@@ -19,7 +19,7 @@ from autoreward.resources import installed, shipped
 
 SUFFIX = ".md.j2"
 TASK = {
-    "task": "the card, without its hints: title, description, success, endings, limit, action, fields, policy (what it sees), own_reward, ends_at_success, training (algorithm, steps, n_envs, gamma)",
+    "task": "the card, no hints: title, description, success, endings, limit, action, fields, policy (what it sees), own_reward, episodic_return, ends_at_success, training (algorithm, steps, ...)",
     "hints": "the card's hints as sentences; empty unless --hints is given",
     "composition": "how terms become the reward where that is not the plain sum: yaml, and a line on each of its transforms; else empty (not in the analyzer's)",
 }

@@ -297,6 +297,7 @@ class RunHeader(Record):
     compose: str = "plain"
     composition: dict[str, Any] = {}
     told: bool = False
+    episodic_return: bool = False
     origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from autoreward.state import Layout
 
 
+LATER = ("episodic_return",)  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
+
+
 class Environment(Part):
     """How to make the environment: a gymnasium id (`Hopper-v5`, `module:Id`), or a factory `pkg.mod:make` (`here:make` = the card's `code`)."""
 
@@ -175,6 +178,7 @@ class TaskCard(Part):
     fields: tuple[Field, ...] = _(min_length=1)
     policy: Policy = Policy()
     task_reward: Literal["success", "environment"] = "success"
+    episodic_return: bool = _(False, description="the environment's reward is held back, and given as its sum on an episode's last step")
     success: Success | None = None
     metric: Metric | None = None
     constraints: tuple[Constraint, ...] = ()
@@ -207,6 +211,8 @@ class TaskCard(Part):
             raise ValueError(f"constraints: a metric's name stands twice: {sorted({n for n in measured if measured.count(n) > 1})}")
         if self.success is None and self.task_reward == "success":
             raise ValueError("task_reward: a card without `success` needs `task_reward: environment`")
+        if self.episodic_return and self.task_reward != "environment":
+            raise ValueError("episodic_return: the task reward is the success, which comes once as it is; leave it out, or `task_reward: environment`")
         known = set(names)
         for where, ref in _references(self):
             if ref.split("[")[0] not in known:
@@ -226,7 +232,8 @@ class TaskCard(Part):
 
     def digest(self) -> str:
         """Identity of the card's content, as 12 hex digits (its trusted code is added by `LocatedCard`)."""
-        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:12]
+        unset = {k for k in LATER if getattr(self, k) == type(self).model_fields[k].get_default(call_default_factory=True)}
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=unset).encode()).hexdigest()[:12]
 
 
 def _layout(fields: tuple[Field, ...]) -> Layout:

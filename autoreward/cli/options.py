@@ -24,6 +24,7 @@ Unsafe = Annotated[bool, Option("--unsafe-no-sandbox", help="run programs withou
 MethodName = Annotated[str, Option(help="the method that the program is written for: what it defines, and what becomes of it")]
 Compose = Annotated[str, Option(metavar="FILE|PRESET", help="how terms become the reward: plain, signs, potential, gain, best, normalized, or a YAML file (docs/composition.md)")]
 Composed = Annotated[str | None, Option(metavar="FILE|PRESET", help="as for train, or `designer`: it chooses [default: the method's, plain]", show_default=False)]
+EpisodicReturn = Annotated[bool, Option("--episodic-return", help="hold the environment's reward back: its sum, at the end of an episode only")]
 SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 

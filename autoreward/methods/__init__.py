@@ -180,6 +180,7 @@ class Method:
         for setting in self.settings:
             if takes := setting.wrong(value := settings.get(setting.name, setting.default)):
                 raise UserError(f"--set {setting.name}={value}: it is {takes} ({setting.means})", f"--set {setting.name}={setting.default}; autoreward methods show {self.name}", USAGE)
+        self.kind.require(card.card, self.own(settings))
         for agent, values in SWITCHES.items():
             value = settings.get(agent, "on" if agent in self.agents else "off")
             if value not in values:
