@@ -22,6 +22,7 @@ from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.task import TaskCard
+from autoreward.trainer import relabel
 from autoreward.trainer.rewards import LateRollout, RewardVec
 
 WINDOWS = 50  # rows of the curve over the whole budget
@@ -148,9 +149,9 @@ def train(job: TrainJob) -> None:
     worker = None
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=not late) if program is not None else None
-        rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition.model_validate(job.composition), job.record_rewards)
+        rewards = RewardVec(relabel.kept(environments(card, code, card.card.training.n_envs), card.card), card.card, worker, Composition.model_validate(job.composition), job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
-        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None)
+        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=relabel.buffer(card, code, rewards, view))
         if late:
             rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
