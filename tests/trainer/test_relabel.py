@@ -114,7 +114,7 @@ class Played:
         self.card = load(path)
         code = trusted_code(self.card)
         self.composition = composition or Composition()
-        rewards = RewardVec(relabel.kept(environments(self.card, code, 3), self.card.card), self.card.card, worker, self.composition)
+        rewards = RewardVec(relabel.kept(environments(self.card, code, 3), self.card.card), self.card.card, worker, self.composition, record=steps)
         self.view = policy.PolicyView(rewards, self.card, code, training=True)
         self.view.seed(7)
         made = relabel.buffer(self.card, code, rewards, self.view)
@@ -135,9 +135,7 @@ class Played:
             self.dones.append(dones.copy())
             seen = after
         self.dones = np.array(self.dones)
-
-    def row(self, t: int) -> int:
-        return t % self.buffer.buffer_size
+        self.lived = rewards.recording.arrays()  # prev, action, curr (T, 3, ...): all fields are offered to rewards, so nothing is missing
 
     def episode(self, t: int, env: int) -> tuple[int, int]:
         """First step and the one after the last known, from what was played."""
@@ -185,18 +183,18 @@ def by_hand(played: Played, seen: dict, k: int) -> tuple[float, bool]:
     start, _ = played.episode(t, i)
     success, paid, now = card.card.success, False, False
     for s in range(start if not success.ends_episode else t, t + 1):
-        vector = np.concatenate([goal, played.buffer.curr[played.row(s), i][2:]])  # goal is the card's first field
+        vector = np.concatenate([goal, played.lived["curr"][s, i][2:]])  # goal is the card's first field
         now = env._succeeds(vector, {})
         new = now and not paid
         paid = paid or now
     won = played.dones[t, i] and played.infos[t][i]["success"] and success.ends_episode
-    cliff = bool(played.buffer.curr[played.row(t), i][2] > 1) and not won  # an end at success is success's
+    cliff = bool(played.lived["curr"][t, i][2] > 1) and not won  # an end at success is success's
     return float(new), cliff or (now and success.ends_episode)
 
 
 VARIANTS = [
     ("plain", {}, {}, {}),
-    ("a buffer that was filled twice", {}, {}, {"size": 150}),
+    ("a buffer that has wrapped", {}, {}, {"size": 150}),
     ("predicate and features", {}, {"success": {"predicate": "near"}, "policy": {"input": "features", "normalize": False}}, {}),
     ("an episode goes on after success", {}, {"success": {"when": WITHIN, "ends_episode": False}}, {"size": 90}),
     ("composed", {}, {}, {"composition": {"transforms": [{"kind": "gain", "scale": 2}, {"kind": "signs"}]}}),
@@ -215,12 +213,13 @@ def test_relabelled_transitions_are_what_environment_and_program_say_of_them_bit
         buffer, batch = played.buffer, seen["batch"]
         m = len(seen["steps"])
         assert seen["calls"] == 1 and seen["asked"] == (1, m) and m == (200 if card.success.ends_episode else m)
-        rows, envs = seen["steps"] % buffer.buffer_size, seen["envs"]
-        prev, curr, action = buffer.prev[rows, envs].copy(), buffer.curr[rows, envs].copy(), buffer.taken[rows, envs]
+        steps, envs = seen["steps"], seen["envs"]
+        assert steps.min() >= buffer.oldest and steps.max() < 97 and (steps.max() > buffer.buffer_size) == (buffer.oldest > 0)
+        prev, curr, action = (played.lived[name][steps, envs].copy() for name in ("prev", "curr", "action"))
         prev[:, :2] = curr[:, :2] = seen["goals"]
         hand = [by_hand(played, seen, k) for k in range(m)]
         task, terminated = np.array([h[0] for h in hand]), np.array([h[1] for h in hand])
-        truncated = np.array([bool(played.infos[t][i].get("TimeLimit.truncated")) for t, i in zip(seen["steps"], envs, strict=True)])
+        truncated = np.array([bool(played.infos[t][i].get("TimeLimit.truncated")) for t, i in zip(steps, envs, strict=True)])
         first = np.ones(m, bool)
         answer = other.ask(prev[None], action[None], curr[None], first[None])
         composer = Composer(composition, Columns(other.terms, other.potentials, other.sparse), card.training.gamma)
@@ -267,7 +266,7 @@ def test_goals_are_of_the_same_episode_and_from_the_future(goal_card, size):
         for t, j, goal in zip(steps, later, goals, strict=True):
             start, end = played.episode(t, env)
             assert t <= j < end and played.episode(j, env) == (start, end)
-            assert (goal == buffer.curr[played.row(j), env][2:4]).all()
+            assert (goal == played.lived["curr"][j, env][2:4]).all()
             given.setdefault(t, set()).add(j)
         assert all(len(given[t]) >= 0.7 * (played.episode(t, env)[1] - t) for t in given), "the whole future is drawn from"
     assert buffer.steps == 200 and buffer.pos == 200 % (size // 3) and buffer.full == (size < 600)
@@ -277,6 +276,7 @@ def test_the_stored_fields_are_the_episodes_own(goal_card):
     """curr of one step is prev of the next, but at an end, where it is the last state and not the first of the next episode."""
     played = Played(goal_card(), None, 97, 900)
     prev, curr = played.buffer.prev[:97], played.buffer.curr[:97]
+    assert (prev == played.lived["prev"]).all() and (curr == played.lived["curr"]).all() and (played.buffer.taken[:97] == played.lived["action"]).all()
     on = ~played.dones[:-1]
     assert (curr[:-1][on] == prev[1:][on]).all() and (prev[1:][played.dones[:-1]][:, 4] == 0).all() and (curr[played.dones][:, 4] > 0).all()
     truncated = np.array([[bool(i.get("TimeLimit.truncated")) for i in infos] for infos in played.infos])
