@@ -55,6 +55,7 @@ def variables(agent: str) -> dict[str, Any]:
         "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
         "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
         "policy": "the fields",
+        "relabelled": "goal",
         "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
     }
     shared: dict[str, Any] = {

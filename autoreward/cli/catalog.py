@@ -86,7 +86,7 @@ def show_env(task: Annotated[str, Argument(help="a task's name or its card's pat
     t = card.training
     text += [
         "",
-        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}",
+        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}" + (f", hindsight {t.her} to 1" if t.her else ""),
         f"human    {card.human or '-'}",
         "hints    (read by offline/search; shown to a language model with --hints)",
     ]

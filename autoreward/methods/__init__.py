@@ -175,6 +175,9 @@ class Method:
                 "give it some (envs/README.md, 'Hints'), or name a language model: --model PROVIDER/MODEL, --model manual",
                 REFUSED,
             )
+        if card.card.training.her and self.signal != PLAIN:
+            message = f"the card {card.card.name!r} trains with hindsight, which judges single steps again, and the signal {self.signal!r} of method {self.name} needs whole episodes"
+            raise UserError(message, "leave training.her out of a copy of the card, or --method auto-mc-reward", REFUSED)
         if self.given:
             self.given(card.card, self.own(settings))
         for setting in self.settings:

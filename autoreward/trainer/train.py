@@ -24,6 +24,7 @@ from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.signals import Making, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard
+from autoreward.trainer import relabel
 from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import LateRollout, RewardVec
 
@@ -156,12 +157,12 @@ def train(job: TrainJob) -> None:
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
         making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device)
-        rewards = RewardVec(environments(card, code, card.card.training.n_envs), making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
+        environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
+        rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         asks = kind.learns and program is not None and card.card.training.algorithm not in policy.ROLLOUTS
-        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=RecomputedReplay if asks else None)
-        if asks:
-            agent.replay_buffer.source = rewards  # type: ignore[attr-defined]
+        replay = (RecomputedReplay, {"source": rewards}) if asks else relabel.buffer(card, code, rewards, view)
+        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay)
         if late:
             rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
