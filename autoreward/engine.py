@@ -20,8 +20,9 @@ from autoreward.errors import MISSING, UserError
 from autoreward.files import write
 from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
+from autoreward.wording import CaptionJob
 
-Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob
+Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob
 Progress = Callable[[str, dict[str, float | None]], None]
 
 # What a trainer may need from our environment. Everything else, keys above all, stays behind.
@@ -131,7 +132,7 @@ class Engine:
         if code < 0:
             raise UserError(f"{started.label}: the trainer was killed twice by signal {-code} (out of memory?)", "fewer --jobs, then: autoreward resume", MISSING)
         if code == MISSING:
-            again = "the same command again" if isinstance(started.job, (PlayJob, NetworkJob)) else "autoreward resume"
+            again = "the same command again" if isinstance(started.job, (PlayJob, NetworkJob, CaptionJob)) else "autoreward resume"
             raise UserError(f"{started.label}: {last}", f"mend that, then: {again}", MISSING)
         raise UserError(f"{started.label}: the trainer failed (exit code {code}): {last}", f"the whole traceback: {started.errors}", MISSING)
 

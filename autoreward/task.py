@@ -15,6 +15,7 @@ from pydantic import ConfigDict, model_validator
 from pydantic import Field as _
 
 from autoreward.criteria import Condition, Constraint, Metric, Name, Part, Ref, Success
+from autoreward.wording import Caption
 
 if TYPE_CHECKING:
     from autoreward.state import Layout
@@ -183,6 +184,7 @@ class TaskCard(Part):
     training: Budget
     human: str | None = _(None, description="a human-written reward program beside the card, for comparison")
     hints: tuple[Hint, ...] = ()
+    caption: Caption | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -212,7 +214,23 @@ class TaskCard(Part):
             if ref.split("[")[0] not in known:
                 close = difflib.get_close_matches(ref.split("[")[0], known, 1)
                 raise ValueError(f"{where}: no field {ref!r}" + (f"; did you mean {close[0]!r}?" if close else f"; the fields are {', '.join(names)}"))
+        self._captioned()
         return self
+
+    def _captioned(self) -> None:
+        """The placeholders of `caption.template` are fields offered to reward programs, and their components are there."""
+        shapes = {f.name: f.shape for f in self.fields if f.reward}
+        for slot in self.caption.slots if self.caption else ():
+            if slot.side == "action":
+                continue
+            if slot.field not in shapes:
+                hidden = any(f.name == slot.field for f in self.fields)
+                close = difflib.get_close_matches(slot.field, shapes, 1)
+                why = "is not offered to reward programs (`reward: false`), so no model is told it" if hidden else "is no field"
+                raise ValueError(f"caption.template: {slot.words} {why}" + (f"; did you mean {close[0]!r}?" if close and not hidden else f"; there are {', '.join(shapes)}"))
+            shape = shapes[slot.field]
+            if len(slot.index) > len(shape) or any(k >= n for k, n in zip(slot.index, shape, strict=False)):
+                raise ValueError(f"caption.template: {slot.words}: {slot.field} has shape {list(shape)}")
 
     @property
     def layout(self) -> Layout:
@@ -226,7 +244,8 @@ class TaskCard(Part):
 
     def digest(self) -> str:
         """Identity of the card's content, as 12 hex digits (its trusted code is added by `LocatedCard`)."""
-        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:12]
+        unused = {"caption"} if self.caption is None else None  # so that older cards keep their identity
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=unused).encode()).hexdigest()[:12]
 
 
 def _layout(fields: tuple[Field, ...]) -> Layout:

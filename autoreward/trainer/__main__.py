@@ -16,8 +16,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from autoreward.errors import MISSING, UserError
 from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
+from autoreward.wording import CaptionJob
 
-Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob, Field(discriminator="kind")]
+Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob, Field(discriminator="kind")]
 
 
 def die_with_parent() -> None:
@@ -55,6 +56,10 @@ def main() -> int:
             from autoreward.trainer.survey import survey
 
             survey(job)
+        elif isinstance(job, CaptionJob):
+            from autoreward.trainer.caption import caption
+
+            caption(job)
         elif isinstance(job, PlayJob):
             from autoreward.trainer.play import play
 
