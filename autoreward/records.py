@@ -307,6 +307,15 @@ class Event(Record):
     data: dict[str, Any] = {}
 
 
+class Annotated(Record):
+    """What a training asks about its transitions: a label of these names for each new caption. `truth`: conditions of the card (task.py), for simulated judges."""
+
+    labels: tuple[str, ...]
+    wait: bool = False
+    most: int = 20_000
+    truth: tuple[tuple[dict[str, Any], ...], ...] = ()
+
+
 class TrainJob(Record):
     """Asks a trainer for one agent. `program` None = the sparse task reward alone. Leaves `out`/{curve.npz,policy.safetensors,done.json}."""
 
@@ -322,6 +331,7 @@ class TrainJob(Record):
     sandbox: str = "default"
     tensorboard: bool = False
     record_rewards: int = 0
+    annotated: Annotated | None = None
 
 
 class EvaluateJob(Record):

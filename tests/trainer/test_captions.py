@@ -178,4 +178,4 @@ def test_the_command_says_what_is_wrong_with_a_function(tmp_path, command):
     assert done.returncode == 3 and "caption.function: there is no function tell()" in done.stderr and "Traceback" not in done.stderr
     (tmp_path / "c.yaml").write_text(text.replace("{function: tell}", "{template: '{cell}: {prev.cell}'}"))
     done = command("envs", "caption", "c.yaml", "--rows", "3")
-    assert done.returncode == 0 and "by the card's template" in done.stdout and "x  1: 0" in done.stdout
+    assert done.returncode == 0 and "by the card's template" in done.stdout and "x  0: 0" in done.stdout
