@@ -9,8 +9,8 @@ from typing import Any
 
 from autoreward.composition import chosen
 from autoreward.engine import Job
-from autoreward.records import RunHeader
 from autoreward.run import CandidateFolder
+from autoreward.signals import PLAIN
 from autoreward.stages import evaluation, training
 from autoreward.tools import Tools
 
@@ -19,7 +19,7 @@ from autoreward.tools import Tools
 class Arm:
     """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the training leaves its files.
 
-    `composition` as data, {}: the plain sum; controls are always composed plainly.
+    `composition` as data, {}: the plain sum; controls are always composed plainly, of the terms of reward().
     """
 
     label: str
@@ -27,12 +27,15 @@ class Arm:
     out: Path
     seed: int
     composition: dict[str, Any] = field(default_factory=dict)
+    signal: str = PLAIN
+    settings: dict[str, str] = field(default_factory=dict)
 
 
-def candidate_arm(header: RunHeader, candidate: CandidateFolder, seed: int, label: str | None = None, out: Path | None = None) -> Arm:
-    """An agent on a candidate's program, composed as the candidate is; without an `out` in its own folder."""
+def candidate_arm(tools: Tools, candidate: CandidateFolder, seed: int, label: str | None = None, out: Path | None = None) -> Arm:
+    """An agent on a candidate's program, by the method's signal, composed as the candidate is; without an `out` in its own folder."""
+    header, method = tools.run.header, tools.method
     place = out or candidate.path / "5-training" / f"seed-{seed}"
-    return Arm(label or candidate.id, candidate.program_path, place, seed, chosen(header, candidate.composition_path).data())
+    return Arm(label or candidate.id, candidate.program_path, place, seed, chosen(header, candidate.composition_path).data(), method.signal, method.own(header.settings))
 
 
 def training_seed(seed: int, k: int, final: bool = False) -> int:
@@ -45,7 +48,7 @@ def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
     jobs: list[tuple[str, Job]] = []
     for arm in arms:
         if training.done(arm.out) is None:
-            jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out, composition=arm.composition)))
+            jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out, composition=arm.composition, signal=arm.signal, settings=arm.settings)))
     if jobs:
         tools.say(stage, "begins to train", agents=[label for label, _ in jobs])
         tools.engine.run(jobs, tools.progress)

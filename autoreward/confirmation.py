@@ -39,7 +39,7 @@ def leaders(tools: Tools) -> dict[str, Evaluation]:
         folder = run.candidate(outcome.iteration, outcome.candidate)
         for k in range(LEADER_SEEDS):
             seed = training_seed(header.seed, k)
-            arms.append(candidate_arm(header, folder, seed))
+            arms.append(candidate_arm(tools, folder, seed))
     if len(best) > 1:
         train_arms(tools, arms, "training")
         score_arms(tools, arms, "evaluation")
@@ -63,7 +63,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     keep_best(tools, winner)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
     seeds = [training_seed(header.seed, k, final=True) for k in range(header.final_seeds)]
-    arms = {"winner": [candidate_arm(header, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
+    arms = {"winner": [candidate_arm(tools, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
     arms["sparse"] = [Arm("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds]
     if card.human:
         if not card.human.is_file():

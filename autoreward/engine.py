@@ -18,9 +18,8 @@ from pathlib import Path
 
 from autoreward.errors import MISSING, UserError
 from autoreward.files import write
-from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
+from autoreward.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
-from autoreward.wording import CaptionJob
 
 Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob
 Progress = Callable[[str, dict[str, float | None]], None]

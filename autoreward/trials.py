@@ -10,9 +10,10 @@ from autoreward.composition import DESIGNER, Composition
 from autoreward.engine import Engine, Progress
 from autoreward.errors import USAGE, UserError
 from autoreward.files import write
+from autoreward.jobs import ProbeJob
 from autoreward.launch import Options as LaunchOptions
 from autoreward.launch import cache_folder, header, versions
-from autoreward.records import Check, Evaluation, ProbeJob, TrainingDone
+from autoreward.records import Check, Evaluation, TrainingDone
 from autoreward.stages import check as check_stage
 from autoreward.stages import evaluation, training
 

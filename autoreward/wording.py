@@ -1,4 +1,4 @@
-"""How a card puts a transition into words, as data: the card's key `caption`, and the job that shows it. Written out by captions.py, in trainers."""
+"""How a card puts a transition into words, as data: the card's key `caption`. Written out by captions.py, in trainers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import Field as _
 from pydantic import model_validator
 
 from autoreward.criteria import Name, Part
-from autoreward.records import Record
 
 PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 SLOT = re.compile(r"^\{\s*(?:(prev|curr)\.)?([A-Za-z_]\w*)((?:\[\d+\])*)\s*\}$")
@@ -55,26 +54,6 @@ class Caption(Part):
     def slots(self) -> tuple[Slot, ...]:
         """The placeholders of the template, in order."""
         return tuple(p for p in pieces(self.template) if isinstance(p, Slot)) if self.template else ()
-
-
-class CaptionJob(Record):
-    """Asks how recorded transitions read as captions. Leaves a `Captioned` (JSON) at `out`."""
-
-    kind: Literal["caption"] = "caption"
-    card: str
-    seed: int = 0
-    out: str
-    transitions: int = 1000
-    rows: int = 10
-
-
-class Captioned(Record):
-    """What became of them: who wrote the captions, how many differ, and some of these with their counts, the most frequent first."""
-
-    by: str
-    transitions: int
-    distinct: int
-    examples: tuple[tuple[str, int], ...]
 
 
 def pieces(template: str) -> tuple[str | Slot, ...]:

@@ -29,7 +29,7 @@ def caption_env(
     from autoreward.cli.live import clean
     from autoreward.engine import Engine
     from autoreward.files import read
-    from autoreward.wording import Captioned, CaptionJob
+    from autoreward.jobs import Captioned, CaptionJob
 
     located = find(task)
     require_simulator(located.card)

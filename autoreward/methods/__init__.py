@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from autoreward.cards import LocatedCard
 from autoreward.composition import PRESETS
 from autoreward.errors import REFUSED, USAGE, UserError
+from autoreward.signals import PLAIN, Signal, find_signal
 from autoreward.task import TaskCard
 
 GROUP = "autoreward.methods"
@@ -39,12 +40,54 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A switch of the method's own, `--set NAME=VALUE`: one of `values`, or a number from `low` to `high`, a whole one where `whole`; neither: any text."""
+
+    name: str
+    default: str
+    means: str
+    values: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    whole: bool = False
+
+    def wrong(self, value: str) -> str:
+        """What it takes, where it does not take `value`; else empty."""
+        if self.values:
+            return "" if value in self.values else " or ".join(self.values)
+        if self.low is None or self.high is None:
+            return ""
+        try:
+            fits = self.low <= (int(value) if self.whole else float(value)) <= self.high
+        except ValueError:
+            fits = False
+        return "" if fits else f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Calls that prepare the one that writes the program, in the first iteration: `prompts/METHOD/designer/TEMPLATE.md.j2`, `times` over (or as a setting of that name says).
+
+    Templates of later calls find the replies as `replies`: template, number, text.
+    """
+
+    template: str
+    times: int | str = 1
+    temperature: float | None = None
+
+    def count(self, settings: Mapping[str, str]) -> int:
+        """How often it is asked for one candidate."""
+        return int(settings[self.times]) if isinstance(self.times, str) else self.times
+
+
+@dataclass(frozen=True)
 class Method:
     """What a method is. Its templates are `prompts/NAME/AGENT/*.md.j2`; the stages and their order are the loop's, the same for all.
 
     `agents`: who asks a model; a method without a critic keeps linter and check, one without an analyzer tells its designer no findings.
     `composition`: a preset's name, taken where no `--compose` is given. `repairs`: refused drafts that go back to the designer, before one
-    new design from scratch; 0: a refused draft is dropped.
+    new design from scratch; 0: a refused draft is dropped. `signal`: what turns a program's answers into terms (signals/).
+    `preparation`: calls before the one that writes the program. `settings`: switches of its own; trainers get them, too.
     """
 
     name: str
@@ -55,6 +98,18 @@ class Method:
     composition: str = "plain"
     repairs: int = REPAIRS
     needs: tuple[Need, ...] = ()
+    signal: str = PLAIN
+    preparation: tuple[Ask, ...] = ()
+    settings: tuple[Setting, ...] = ()
+
+    @property
+    def kind(self) -> type[Signal]:
+        """The class of its signal."""
+        return find_signal(self.signal)
+
+    def own(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Its own settings: as given, defaults filled in."""
+        return {s.name: settings.get(s.name, s.default) for s in self.settings}
 
     def drafts(self, given: bool = False) -> int:
         """Drafts of one candidate at most. `given`: it is a person's own reward or its port, which cannot be sampled again, so it is always repaired."""
@@ -77,6 +132,10 @@ class Method:
         critic, analyzer = (not self.off(agent, settings) for agent in ("critic", "analyzer"))
         return candidates * (1 + critic + analyzer), candidates * (self.drafts() * (1 + critic) + analyzer)
 
+    def prepares(self, settings: Mapping[str, str]) -> int:
+        """Calls before the first draft of a candidate, in the first iteration alone."""
+        return sum(ask.count(self.own(settings)) for ask in self.preparation)
+
     def reads_hints(self, model: str) -> bool:
         """Whether that model works from the card's hints without being asked to."""
         return model.startswith("offline/")
@@ -92,6 +151,9 @@ class Method:
                 "give it some (envs/README.md, 'Hints'), or name a language model: --model PROVIDER/MODEL, --model manual",
                 REFUSED,
             )
+        for setting in self.settings:
+            if takes := setting.wrong(value := settings.get(setting.name, setting.default)):
+                raise UserError(f"--set {setting.name}={value}: it is {takes} ({setting.means})", f"--set {setting.name}={setting.default}; autoreward methods show {self.name}", USAGE)
         for agent, values in SWITCHES.items():
             value = settings.get(agent, "on" if agent in self.agents else "off")
             if value not in values:

@@ -70,13 +70,13 @@ def _libc() -> ctypes.CDLL:
 
 
 class Worker:
-    """One program in one jailed process. A context manager; one stream of steps at a time.
+    """One program in one jailed process. A context manager; one stream of steps at a time. `entry`: the function that answers (wire.ENTRIES).
 
     `same_cpu`: it runs where the caller runs, for callers that wait for every answer. Waking another processor of a virtual
     machine costs more than the question (31 against 64 us for a small program).
     """
 
-    def __init__(self, program: str, layout: Layout, action: Action, *, profile: str = "default", template: Template | None = None, same_cpu: bool = False) -> None:
+    def __init__(self, program: str, layout: Layout, action: Action, *, entry: str = "reward", profile: str = "default", template: Template | None = None, same_cpu: bool = False) -> None:
         self.layout, self.action = layout, action
         self._closed = self._confined = False
         self.profile: Profile = find_profile(profile)
@@ -92,7 +92,7 @@ class Worker:
         self._start(template)
         self._cpu_of_caller = _current_cpu if same_cpu and sys.platform == "linux" else None
         self._cpu = -1
-        hello = {"program": program, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
+        hello = {"program": program, "entry": entry, "fields": layout.to_json(), "action": {"row": list(action.row), "integer": action.integer}}
         self._write(wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}), START_SECONDS)
         confined = self._json(wire.CONFINED, START_SECONDS)  # from here on the program may have had its hands on it
         self.level, self.escapes_tried = str(confined.get("level")), int(confined.get("tried", 0))

@@ -13,10 +13,9 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
-from autoreward.records import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
+from autoreward.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
 from autoreward.trainer.inbox import watch
-from autoreward.wording import CaptionJob
 
 Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob, Field(discriminator="kind")]
 

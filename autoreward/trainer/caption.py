@@ -9,10 +9,9 @@ from autoreward.captions import Captions
 from autoreward.cards import LocatedCard, load
 from autoreward.environment import function, trusted_code
 from autoreward.files import read_arrays, write
-from autoreward.records import ProbeJob
+from autoreward.jobs import Captioned, CaptionJob, ProbeJob
 from autoreward.trainer.probe import probe
 from autoreward.transitions import columns
-from autoreward.wording import Captioned, CaptionJob
 
 
 def captions_of(card: LocatedCard, most: int | None = None) -> Captions:

@@ -18,8 +18,10 @@ from autoreward.cards import LocatedCard, load
 from autoreward.composition import Composition
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.files import plain, write, write_arrays
-from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
+from autoreward.jobs import TrainJob
+from autoreward.records import TermCurve, TrainingDone, stream_seed
 from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.signals import Making, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.trainer.rewards import LateRollout, RewardVec
@@ -145,10 +147,12 @@ def train(job: TrainJob) -> None:
     device = policy.choose_device(card.card, job.device)
     program = plain(Path(job.program)).decode() if job.program else None
     late = card.card.training.algorithm in policy.ROLLOUTS and program is not None
+    kind = find_signal(job.signal)
     worker = None
     try:
-        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=not late) if program is not None else None
-        rewards = RewardVec(environments(card, code, card.card.training.n_envs), card.card, worker, Composition.model_validate(job.composition), job.record_rewards)
+        worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
+        making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device)
+        rewards = RewardVec(environments(card, code, card.card.training.n_envs), making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None)
         if late:
@@ -180,6 +184,10 @@ def train(job: TrainJob) -> None:
     if rewards.composer and rewards.composer.bound:
         kept = {"composition": rewards.composition.data(), "state": rewards.composer.state(), "notes": rewards.composer.notes()}
         write(out / "composition.json", json.dumps(kept, allow_nan=False) + "\n")
+    if rewards.signal:
+        rewards.signal.save(out)
+        if said := {k: v for k, v in (("notes", rewards.signal.notes()), ("evidence", rewards.signal.evidence())) if v}:
+            write(out / "signal.json", json.dumps({"signal": job.signal, **said}, indent=1, allow_nan=False) + "\n")
     done = TrainingDone(
         seed=job.seed,
         stopped="refused" if refusal else curve.stopped,  # type: ignore[arg-type]
