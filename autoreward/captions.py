@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoreward.errors import REFUSED, UserError
+from autoreward.labels import LONGEST
 from autoreward.state import Array, State
 from autoreward.task import Field as CardField
 from autoreward.task import TaskCard, numbers
@@ -22,7 +23,6 @@ from autoreward.wording import BINS, Slot, pieces
 
 MOST = 100_000  # captions that are told apart
 MOST_KEYS = 400_000  # rows that are remembered
-LONGEST = 2000  # characters of a caption
 WHOLE = {"flag", "code", "cells", "cell", "index", "steps", "step", "count"}  # units of fields that are told as they are
 FINE = 0.01  # what these are rounded to, should they not be whole
 SMALL = 1e-3  # a field without a range is told in two digits; below this it is 0
@@ -94,6 +94,10 @@ class Captions:
         if None not in found:
             return np.array(found, np.int64)
         return self._new(names, found, rows, prev, action, curr)
+
+    def number(self, text: str) -> int | None:
+        """The number of a caption that was seen, else None."""
+        return self._ids.get(text)
 
     def _new(self, names: list[bytes], found: list[int | None], rows: Array, prev: Array, action: Array, curr: Array) -> Array:
         unseen = {name: k for k, name in reversed(list(enumerate(names))) if found[k] is None}

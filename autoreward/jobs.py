@@ -10,14 +10,15 @@ from autoreward.records import Purpose, Record
 class Annotated(Record):
     """What a training asks about its transitions: a label with a truth value for each name, of at most `most` different captions.
 
-    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for each name (task.py), sent beside a caption;
-    for simulated judges alone.
+    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for each name (task.py), which labels are measured
+    against; `tells`: what they say is sent beside a caption, for simulated judges alone.
     """
 
     labels: tuple[str, ...]
     wait: bool = False
     most: int = 20_000
     truth: tuple[tuple[dict[str, Any], ...], ...] = ()
+    tells: bool = False
 
 
 class TrainJob(Record):

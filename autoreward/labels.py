@@ -44,7 +44,8 @@ class Annotates(Protocol):
 class Annotation(Record):
     """annotation.json: what became of the captions of one annotator, over all its trainings; `without` says why there is no signal from some.
 
-    `captions` = `kept` (known from disk) + `answered` + `unanswered`, and those that nobody waited for any more. `stopped`: why no more was asked.
+    `captions` = `kept` (known from disk) + `answered` + `unanswered`; a resumed run adds to them, and asks again what was unanswered. `calls`: of the
+    model, `unreadable` batches among them. `stopped`: why no more was asked.
     """
 
     model: str
@@ -55,7 +56,7 @@ class Annotation(Record):
     kept: int = 0
     answered: int = 0
     unanswered: int = 0
-    batches: int = 0
+    calls: int = 0
     unreadable: int = 0
     stopped: str = ""
 
@@ -72,7 +73,8 @@ def received(data: Any) -> list[Asked]:
     for item in data if isinstance(data, list) else []:
         if isinstance(item, dict) and type(item.get("id")) is int and isinstance(item.get("text"), str):
             truth = item.get("truth")
-            found.append(Asked(item["id"], item["text"][:LONGEST], tuple(map(bool, truth[:MOST_NAMES])) if isinstance(truth, list) else None))
+            text = item["text"][:LONGEST].encode("utf-8", "replace").decode()  # half a surrogate pair can be told in JSON, and not be written
+            found.append(Asked(item["id"], text, tuple(map(bool, truth[:MOST_NAMES])) if isinstance(truth, list) else None))
     return found
 
 

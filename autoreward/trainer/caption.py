@@ -5,26 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from autoreward.captions import Captions
-from autoreward.cards import LocatedCard, load
-from autoreward.environment import function, trusted_code
+from autoreward.cards import load
+from autoreward.environment import captions_of, trusted_code
 from autoreward.files import read_arrays, write
 from autoreward.jobs import Captioned, CaptionJob, ProbeJob
 from autoreward.trainer.probe import probe
 from autoreward.transitions import columns
 
 
-def captions_of(card: LocatedCard, most: int | None = None) -> Captions:
-    """The captions of a card, its trusted function looked up where it names one."""
-    made = card.card.caption
-    own = function(card, trusted_code(card), "caption.function", made.function) if made and made.function else None
-    return Captions(card.card, own, **({"most": most} if most is not None else {}))
-
-
 def caption(job: CaptionJob) -> None:
     """Play as `probe` does, put every transition into words, and tell how many ways there were."""
     card, out = load(Path(job.card)), Path(job.out)
-    captions = captions_of(card)
+    captions = captions_of(card, trusted_code(card))
     played = out.with_suffix(".npz")
     probe(ProbeJob(card=job.card, seed=job.seed, out=str(played), transitions=job.transitions))
     data = read_arrays(played)

@@ -8,9 +8,9 @@ import yaml
 
 from autoreward.captions import Captions
 from autoreward.cards import find, listing, load
+from autoreward.environment import captions_of, trusted_code
 from autoreward.errors import UserError
 from autoreward.task import TaskCard
-from autoreward.trainer.caption import captions_of
 
 BASE = {
     "name": "x",
@@ -130,7 +130,7 @@ def own(tmp_path, body: str):
 
 def test_a_trusted_function_writes_the_words_and_is_asked_once_for_a_row(tmp_path):
     located = own(tmp_path, "SEEN = []\ndef tell(prev, action, curr):\n    SEEN.append(len(action))\n    return [f'fast\\n{a}' if s > 5 else 'slow' for s, a in zip(curr.speed, action)]\n")
-    captions = captions_of(located)
+    captions = captions_of(located, trusted_code(located))
     rows = np.concatenate([row(speed=s) for s in (1, 2, 9, 1, 9)])
     assert captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows).tolist() == [0, 0, 1, 0, 1] and captions.texts == ["slow", "fast 1"]
     captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows)
@@ -149,7 +149,8 @@ def test_a_trusted_function_writes_the_words_and_is_asked_once_for_a_row(tmp_pat
 def test_a_function_that_does_not_do_so_is_named(body, words, tmp_path):
     rows = np.concatenate([row(speed=s) for s in (1, 2, 3)])
     with pytest.raises(UserError, match=r"caption\.function") as caught:
-        captions_of(own(tmp_path, body)).keys(rows, np.zeros(3, int), rows)
+        located = own(tmp_path, body)
+        captions_of(located, trusted_code(located)).keys(rows, np.zeros(3, int), rows)
     assert words in caught.value.message
 
 
