@@ -31,6 +31,7 @@ BATCH = 50  # captions in one prompt
 WORKERS = 4  # prompts under way at a time
 TURNS = 2
 MOST_REPLY = 1 << 20  # characters of a reply that are read
+COUNTS = ("captions", "kept", "answered", "unanswered", "calls", "unreadable")
 LONGEST_WAIT = 60.0  # seconds for calls under way, once nobody waits for them any more
 Reply = Callable[[Mapping[int, Label]], None]
 
@@ -79,7 +80,8 @@ class Annotator:
         self._known = {text: label for file in (self._shared, self._file) if file for _, text, label in file.rows if label is not None}
         self._own = {text for _, text, _ in self._file.rows}
         self.before = _earlier(record, model, template, self.labels, simulated)
-        self.found = self.before.model_copy(update={"stopped": ""})
+        self.counts = {k: getattr(self.before, k) for k in COUNTS}
+        self.stopped = ""
         self._lock = threading.Condition()
         self._seen: set[str] = set()
         self._unanswered: set[str] = set()
@@ -107,7 +109,7 @@ class Annotator:
                     if text not in self._own:
                         carried.append((0, text, self._known[text]))
                         self._own.add(text)
-                elif text in self._unanswered or self._closed or self.found.stopped:
+                elif text in self._unanswered or self._closed or self.stopped:
                     now[caption.number] = None
                     self._give_up([text])
                 elif text in self._waiters:
@@ -152,9 +154,9 @@ class Annotator:
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
         with self._lock:
-            if self.found.captions or self.found.stopped:
-                write(self.record, self.found)
-            found = self.found
+            found = self._found()
+            if found.captions or found.stopped:
+                write(self.record, found)
         if self.say and self._seen:
             numbers = {k: getattr(found, k) for k in ("captions", "kept", "answered", "unanswered", "calls")}
             self.say("training", "annotated", self.iteration, self.candidate, model=found.model, **numbers, **({"stopped": found.stopped} if found.stopped else {}))
@@ -206,12 +208,12 @@ class Annotator:
             self._count(answered=len(answered))
             told: list[tuple[Reply, int, Label]] = [(reply, number, label) for _, text, label in answered for _, number, reply in self._waiters.pop(text, ())]
             told += self._give_up([text for text in texts if labels.get(text) is None])
-            new = bool(why) and not self.found.stopped
+            new = bool(why) and not self.stopped
             if why:
-                self.found = self.found.model_copy(update={"stopped": self.found.stopped or why})
+                self.stopped = self.stopped or why
                 told += self._give_up(list(self._queue))
                 self._queue.clear()
-            write(self.record, self.found)
+            write(self.record, self._found())
             self._lock.notify_all()
         _deliver(told)
         if new and self.say:
@@ -225,7 +227,7 @@ class Annotator:
         problem = ""
         for turn in range(TURNS):
             with self._lock:
-                if self.most_calls is not None and self.found.calls >= self.most_calls:
+                if self.most_calls is not None and self.counts["calls"] >= self.most_calls:
                     if turn:
                         break
                     raise UserError(f"the annotator's own limit of {self.most_calls} calls is reached")
@@ -275,8 +277,11 @@ class Annotator:
         return [(reply, number, None) for text in texts for _, number, reply in self._waiters.pop(text, ())]
 
     def _count(self, **more: int) -> None:
-        if any(more.values()):
-            self.found = self.found.model_copy(update={k: getattr(self.found, k) + n for k, n in more.items()})
+        for name, n in more.items():
+            self.counts[name] += n
+
+    def _found(self) -> Annotation:
+        return self.before.model_copy(update={**self.counts, "stopped": self.stopped})
 
 
 def _deliver(told: list[tuple[Reply, int, Label]]) -> None:

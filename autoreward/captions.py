@@ -77,6 +77,9 @@ class Captions:
         self.shown = self._shown()
         self.rough = np.flatnonzero(self.step[self.shown] == 0)
         self.scale = np.where(self.step == 0, 1.0, self.step)[self.shown]
+        self.parts = tuple(p if isinstance(p, str) else self._part(p) for p in self.pieces)
+        self.acted = self._part(Slot("action")) if not self.pieces else None
+        self.changes = [(name, self._part(Slot("prev", name)), self._part(Slot("curr", name))) for name in self.layout.names] if not self.pieces else []
         self.texts: list[str] = []
         self._ids: dict[str, int] = {}
         self._keys: dict[bytes, int] = {}
@@ -93,6 +96,8 @@ class Captions:
         found = [self._keys.get(name) for name in names]
         if None not in found:
             return np.array(found, np.int64)
+        if len(self.texts) >= self.most and self.function is None:  # nothing new can come of it, so nothing is written
+            return np.array([-1 if number is None else number for number in found], np.int64)
         return self._new(names, found, rows, prev, action, curr)
 
     def number(self, text: str) -> int | None:
@@ -102,14 +107,9 @@ class Captions:
     def _new(self, names: list[bytes], found: list[int | None], rows: Array, prev: Array, action: Array, curr: Array) -> Array:
         unseen = {name: k for k, name in reversed(list(enumerate(names))) if found[k] is None}
         places = sorted(unseen.values())
-        if self.function is not None:
-            texts = self._asked(prev[places], action[places], curr[places])
-        elif len(self.texts) >= self.most:
-            texts = []  # nothing new can come of it, so nothing is written
-        else:
-            texts = [self._written(rows[k]) for k in places]
+        texts = self._asked(prev[places], action[places], curr[places]) if self.function else [self._written(rows[k].tolist()) for k in places]
         now: dict[bytes, int] = {}
-        for k, text in zip(places, texts, strict=False):
+        for k, text in zip(places, texts, strict=True):
             text = " ".join(text.split())[:LONGEST]
             number = self._ids.get(text)
             if number is None and len(self.texts) < self.most:
@@ -164,31 +164,55 @@ class Captions:
 
     # -- words ---------------------------------------------------------------------------------------------------------------
 
-    def _written(self, row: Array) -> str:
+    def _written(self, row: list[float]) -> str:
         """The caption of one row of `_on_grid`."""
-        whole = np.zeros(len(self.step))
-        whole[self.shown] = self.low[self.shown] + row * self.scale
         if self.pieces:
-            return "".join(p if isinstance(p, str) else self._action(whole) if p.side == "action" else self._value(p, whole) for p in self.pieces)
+            return "".join(p if isinstance(p, str) else p.text(row) for p in self.parts)
         told = []
-        for name in self.layout.names:
-            before, after = (self._value(Slot(side, name), whole) for side in ("prev", "curr"))
-            told.append(f"{name} {after}" if before == after else f"{name} {before} -> {after}")
-        return f"{self._action(whole)}: {'; '.join(told)}"
+        for name, before, after in self.changes:
+            was, now = before.text(row), after.text(row)
+            told.append(f"{name} {now}" if was == now else f"{name} {was} -> {now}")
+        assert self.acted is not None
+        return f"{self.acted.text(row)}: {'; '.join(told)}"
 
-    def _action(self, whole: Array) -> str:
-        start = self.layout.width
-        values = whole[start : start + math.prod(self.action.row)]
-        if self.action.type == "discrete":
-            number = int(values[0])
-            return self.meanings.get(number, f"action {number}")
-        return "action " + _nested(values.reshape(self.action.row), [_digits(values[k], self.step[start + k]) for k in range(len(values))])
+    def _part(self, slot: Slot) -> _Part:
+        width, actions = self.layout.width, math.prod(self.action.row)
+        columns = list(range(width, width + actions)) if slot.side == "action" else self._columns(slot)
+        position = {int(c): k for k, c in enumerate(self.shown)}
+        places = [position[c] for c in columns]
+        low, step = self.low[columns].tolist(), self.step[columns].tolist()
+        if slot.side == "action":
+            shape, before, after = self.action.row, "action ", ""
+        else:
+            field = self.fields[slot.field]
+            shape, before, after = field.shape[len(slot.index) :], "", "" if field.unit in SILENT else f" {field.unit}"
+        meanings = self.meanings if slot.side == "action" else {}
 
-    def _value(self, slot: Slot, whole: Array) -> str:
-        columns, field = self._columns(slot), self.fields[slot.field]
-        texts = [_digits(whole[c], self.step[c]) for c in columns]
-        unit = "" if field.unit in SILENT else f" {field.unit}"
-        return _nested(whole[columns].reshape(field.shape[len(slot.index) :]), texts) + unit
+        def write(values: tuple[float, ...]) -> str:
+            if meanings and (known := meanings.get(int(low[0] + values[0] * step[0]))):
+                return known
+            texts = [_digits(v, 0) if d == 0 else _digits(a + v * d, d) for v, a, d in zip(values, low, step, strict=True)]
+            return before + _nested(shape, texts) + after
+
+        return _Part(places, write)
+
+
+class _Part:
+    """The words of a placeholder, written once for each of its values on the grid."""
+
+    def __init__(self, places: list[int], write: Callable[[tuple[float, ...]], str]) -> None:
+        self.write, self.known = write, dict[tuple[float, ...], str]()
+        run = places == list(range(places[0], places[0] + len(places)))
+        self.places, self.part = places, slice(places[0], places[0] + len(places)) if run else None
+
+    def text(self, row: list[float]) -> str:
+        values = tuple(row[self.part]) if self.part else tuple(row[k] for k in self.places)
+        text = self.known.get(values)
+        if text is None:
+            text = self.write(values)
+            if len(self.known) < MOST_KEYS:
+                self.known[values] = text
+        return text
 
 
 def _digits(value: float, step: float) -> str:
@@ -203,12 +227,12 @@ def _digits(value: float, step: float) -> str:
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
 
-def _nested(values: Array, texts: list[str]) -> str:
+def _nested(shape: tuple[int, ...], texts: list[str]) -> str:
     """Numbers in the brackets of their shape: `(1, 2)`, `((1, 2), (3, 4))`."""
-    if values.ndim == 0:
+    if not shape:
         return texts[0]
-    size = len(texts) // max(1, len(values))
-    return "(" + ", ".join(_nested(part, texts[k * size : (k + 1) * size]) for k, part in enumerate(values)) + ")"
+    size = len(texts) // max(1, shape[0])
+    return "(" + ", ".join(_nested(shape[1:], texts[k * size : (k + 1) * size]) for k in range(shape[0])) + ")"
 
 
 def _meanings(text: str) -> dict[int, str]:

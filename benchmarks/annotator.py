@@ -48,7 +48,7 @@ from autoreward.signals import Signal
 class Timed(Signal):
     def __init__(self, making):
         super().__init__(making)
-        self.began = time.perf_counter()
+        self.began, self.cpu = time.perf_counter(), time.process_time()
 
     @classmethod
     def columns(cls, terms, potentials, sparse):
@@ -62,11 +62,11 @@ class Timed(Signal):
     def update(self):
         if self.making.channel:
             self.making.channel.update()
-        self.ended = time.perf_counter()
+        self.ended, self.ran = time.perf_counter(), time.process_time()
 
     def save(self, folder):
         told = self.making.channel.evidence() if self.making.channel else {}
-        (folder / "clock.json").write_text(json.dumps({"seconds": self.ended - self.began, **told}))
+        (folder / "clock.json").write_text(json.dumps({"seconds": self.ended - self.began, "cpu": self.ran - self.cpu, **told}))
 '''
 
 
@@ -81,13 +81,14 @@ class Judge(BaseHTTPRequestHandler):
         time.sleep(float(sys.argv[2]))
         numbers = re.findall(r"^(\d+)\. ", prompt.split("# The transitions")[1], re.M)
         said = {"role": "assistant", "content": json.dumps({n: [] for n in numbers})}
+        choice = {"index": 0, "message": said, "finish_reason": "stop"}
         body = json.dumps(
             {
                 "id": "1",
                 "object": "chat.completion",
                 "created": 1,
                 "model": "m",
-                "choices": [{"index": 0, "message": said, "finish_reason": "stop"}],
+                "choices": [choice],
                 "usage": {"prompt_tokens": 1, "completion_tokens": 1},
             }
         )
@@ -122,9 +123,9 @@ def main(given: argparse.Namespace, url: str, folder: Path) -> None:
     os.environ["OPENAI_API_KEY"] = "none"
     model = connect("thinker", ModelOptions(base_url=url))
     subgoals = [{"name": "take_key", "means": "has_key becomes 1"}, {"name": "open_door", "means": "door_open becomes 1"}]
-    ratios = []
+    ratios, busy = [], []
     for k in range(given.rounds + 1):
-        rates, agents = {}, {}
+        rates, agents, cpu = {}, {}, {}
         for asking in (False, True)[:: 1 if k % 2 else -1]:
             place = folder / f"{k}-{asking}"
             job = TrainJob(card=str(card.path), program=str(folder / "program.py"), seed=k, out=str(place), steps=given.steps, signal="timed")
@@ -135,17 +136,21 @@ def main(given: argparse.Namespace, url: str, folder: Path) -> None:
                 Engine(1).run([("training", job)], None, {"training": annotator})
             told = json.loads((place / "clock.json").read_text())
             done = json.loads((place / "done.json").read_text())
+            cpu[asking] = done["steps"] / told["cpu"]
             rates[asking], agents[asking] = done["steps"] / told["seconds"], (place / "policy.safetensors").read_bytes()
             if asking:
                 record = read(place / "annotation.json", Annotation)
                 assert record is not None
-                print(
-                    f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late, {told['beyond']} steps beyond"
-                )
+                print(f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late")
         same = "the same agent" if agents[True] == agents[False] else "DIFFERENT AGENTS"
-        print(f"{'warm-up' if not k else f'pair {k}'}: {rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}; {same}", flush=True)
+        print(
+            f"{'warm-up' if not k else f'pair {k}'}: {rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}; per second of the trainer's own processor time {cpu[True] / cpu[False]:.3f}; {same}",
+            flush=True,
+        )
         ratios += [rates[True] / rates[False]] if k else []
+        busy += [cpu[True] / cpu[False]] if k else []
     print(f"with / without: {statistics.median(ratios):.3f} (median of {given.rounds} pairs, {min(ratios):.3f} to {max(ratios):.3f}), {given.captions} captions, {given.seconds:g} s an answer")
+    print(f"the same by the trainer's own processor time, which other work on the machine does not touch: {statistics.median(busy):.3f} ({min(busy):.3f} to {max(busy):.3f})")
 
 
 if __name__ == "__main__":
