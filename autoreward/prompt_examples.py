@@ -82,4 +82,5 @@ def variables(agent: str) -> dict[str, Any]:
     analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
     facts = {"title": "Reach-v0", "observation": "Box", "action": "Box", "reward": "sparse", "endings": "endings", "info": ["speed"]}
     drafter = {"facts": {**facts, "fields": [{**task["fields"][0], "source": "0:2", "by": "nobody"}]}, "documentation": "text", "source": "class Reach: ...", "problem": "problem"}  # type: ignore[index]
-    return {"designer": {**shared, **designer}, "critic": shared, "drafter": drafter, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})
+    annotator = {"task": task, "subgoals": [{"name": "take_key", "means": "has_key == 1"}], "captions": ["pick up: has_key 0 -> 1"], "problem": "problem"}
+    return {"annotator": annotator, "designer": {**shared, **designer}, "critic": shared, "drafter": drafter, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})

@@ -46,6 +46,12 @@ VARIABLES: dict[str, dict[str, str]] = {
         "source": "the source of the environment's class; empty with --no-source",
         "problem": "as for the critic",
     },
+    "annotator": {
+        "task": TASK["task"],
+        "subgoals": "what is looked for: name, means",
+        "captions": "transitions in words (autoreward envs caption TASK), to be numbered from 1",
+        "problem": "as for the critic",
+    },
     "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
 }
 # What a template must say, whatever else is changed: variables that it or its includes must use.
@@ -58,6 +64,7 @@ REQUIRED: dict[str, set[str]] = {
     "critic/review": {"task", "program"},
     "analyzer/explain": {"outcome"},
     "drafter/card": {"facts"},
+    "annotator/judge": {"subgoals", "captions"},
 }
 
 

@@ -15,12 +15,13 @@ from pydantic import ConfigDict, model_validator
 from pydantic import Field as _
 
 from autoreward.criteria import Condition, Constraint, Metric, Name, Part, Ref, Success
+from autoreward.wording import Caption
 
 if TYPE_CHECKING:
     from autoreward.state import Layout
 
 
-LATER = ("episodic_return", "goal")  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
+LATER = ("episodic_return", "goal", "caption")  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
 OFF_POLICY = ("SAC", "TD3", "DQN", "TQC", "CrossQ", "QRDQN")  # algorithms with a buffer of single transitions, which hindsight needs
 
 
@@ -200,6 +201,7 @@ class TaskCard(Part):
     training: Budget
     human: str | None = _(None, description="a human-written reward program beside the card, for comparison")
     hints: tuple[Hint, ...] = ()
+    caption: Caption | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -233,7 +235,23 @@ class TaskCard(Part):
                 raise ValueError(f"{where}: no field {ref!r}" + (f"; did you mean {close[0]!r}?" if close else f"; the fields are {', '.join(names)}"))
         if why := _goal_problem(self) or _hindsight_problem(self):
             raise ValueError(why)
+        self._captioned()
         return self
+
+    def _captioned(self) -> None:
+        """The placeholders of `caption.template` are fields offered to reward programs, and their components are there."""
+        shapes = {f.name: f.shape for f in self.fields if f.reward}
+        for slot in self.caption.slots if self.caption else ():
+            if slot.side == "action":
+                continue
+            if slot.field not in shapes:
+                hidden = any(f.name == slot.field for f in self.fields)
+                close = difflib.get_close_matches(slot.field, shapes, 1)
+                why = "is not offered to reward programs (`reward: false`), so no model is told it" if hidden else "is no field"
+                raise ValueError(f"caption.template: {slot.words} {why}" + (f"; did you mean {close[0]!r}?" if close and not hidden else f"; there are {', '.join(shapes)}"))
+            shape = shapes[slot.field]
+            if len(slot.index) > len(shape) or any(k >= n for k, n in zip(slot.index, shape, strict=False)):
+                raise ValueError(f"caption.template: {slot.words}: {slot.field} has shape {list(shape)}")
 
     @property
     def layout(self) -> Layout:

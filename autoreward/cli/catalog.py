@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from autoreward.cli.captioning import caption_env
 from autoreward.cli.checking import check_env
 from autoreward.cli.drafting import new_env
 from autoreward.cli.modeltest import test_model
@@ -41,6 +42,7 @@ def _tell(data: Any, text: str, as_json: bool) -> None:
 
 envs.command("new")(new_env)
 envs.command("check")(check_env)
+envs.command("caption")(caption_env)
 
 
 @envs.command("list")

@@ -54,6 +54,7 @@ class Caller:
                 "candidate": request.candidate,
                 "attempt": request.attempt,
                 "turn": request.turn,
+                **({"key": request.key} if request.key else {}),
                 "model": self.model.name,
                 "prompt_sha256": digest(request),
                 "messages": [asdict(m) for m in request.messages],

@@ -15,8 +15,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward import policy
 from autoreward.cards import LocatedCard, load
+from autoreward.channel import Channel
 from autoreward.composition import Composition
-from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.files import plain, write, write_arrays
 from autoreward.jobs import TrainJob
 from autoreward.records import TermCurve, TrainingDone, stream_seed
@@ -25,6 +26,7 @@ from autoreward.signals import Making, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.trainer import relabel
+from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import LateRollout, RewardVec
 
@@ -139,6 +141,13 @@ class Curve(BaseCallback):
         return tuple(TermCurve(name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)) for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True))
 
 
+def channel(card: LocatedCard, code: ModuleType | None, job: TrainJob) -> Channel | None:
+    """The annotator's channel over this process's pipes, where the job asks for one."""
+    if job.annotated is None:
+        return None
+    return Channel(captions_of(card, code, job.annotated.most), job.annotated, Path(job.out), lambda line: print(line, flush=True), INBOX.lines)
+
+
 def train(job: TrainJob) -> None:
     """Do the job. UserError for what is wrong with the machine or the card; a refused program ends in done.json."""
     torch.set_num_threads(job.threads)
@@ -156,7 +165,7 @@ def train(job: TrainJob) -> None:
     worker = None
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
-        making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device)
+        making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device, channel=channel(card, code, job))
         environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
         rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
