@@ -6,6 +6,7 @@ it is sent: killed in between, it counts as spent. A reply on disk is never aske
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
@@ -34,6 +35,14 @@ class Caller:
         self._notes: dict[Path, dict[str, Any]] = {p: _read(p) for p in sorted(folder.glob("iteration-*/*.json"))}
         if limits.max_cost is not None and model.price(1000, 1000) is None:
             raise UserError(f"--max-cost: no price is known for {model.name}, so the limit cannot be kept", "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls")
+
+    def beside(self, model: Model) -> Caller:
+        """Asks another model; calls, limits and what was spent are shared."""
+        other = copy.copy(self)
+        other.model = model
+        if self.limits.max_cost is not None and model.price(1000, 1000) is None:
+            raise UserError(f"--max-cost: no price is known for {model.name}, so the limit cannot be kept", "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls")
+        return other
 
     def usage(self) -> Usage:
         """What was spent, failed and lost calls included."""
