@@ -178,7 +178,7 @@ def start(options: Options, model_options: ModelOptions) -> Run:
 def _judge(method: Method, made: RunHeader, model_options: ModelOptions) -> None:
     """UserError where transitions are to be judged and nobody can."""
     judge = method.annotator(made.settings, made.model)
-    if method.judging and made.settings.get("judge") == "model" and not connect(judge, model_options).language:
+    if method.judging and made.settings.get("judge") == "model" and not connect(judge, model_options, judging=True).language:
         raise UserError(
             f"--set judge=model: {judge} is no language model, and cannot judge transitions", "--set annotator=PROVIDER/MODEL; for trying things out, --set annotator=simulated/p=0.9", USAGE
         )
@@ -253,7 +253,7 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
         card=card,
         method=method,
         caller=caller,
-        annotator=caller.beside(connect(judge, model_options)) if judge != made.model else caller,
+        annotator=caller.beside(connect(judge, model_options, judging=True)) if judge != made.model else caller,
         prompts=Prompts(made.prompts),
         engine=Engine(made.jobs, made.trainer_python),
         controls=cache_folder() / "controls",
