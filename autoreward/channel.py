@@ -185,6 +185,9 @@ class Channel:
     def notes(self) -> list[str]:
         """What a person should know: from which transitions there was no signal, and why."""
         told, found = self.evidence(), []
+        if measures := self.measures():
+            said = "; ".join(f"{m.what} {m.f1:.2f}" for m in measures)
+            found.append(f"the annotator against the card's own predicates, F1 over {int(self.labelled.sum())} labelled captions: {said}")
         if n := told["unanswered"]:
             found.append(f"{n} of {told['captions']} captions were not answered by the annotator: transitions that read so gave no signal")
         if n := told["late"]:
