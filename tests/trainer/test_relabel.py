@@ -356,7 +356,7 @@ def test_a_goal_that_the_policy_does_not_see_is_refused(goal_card):
     data = yaml.safe_load(path.read_text())
     data["fields"][0]["policy"] = False
     path.write_text(yaml.safe_dump(data))
-    with pytest.raises(UserError, match="goal.desired: the policy does not see 'goal'"):
+    with pytest.raises(UserError, match=r"goal\.desired: the policy does not see 'goal'"):
         load(path)
 
 
