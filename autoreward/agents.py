@@ -26,7 +26,7 @@ from autoreward.cards import LocatedCard, load
 from autoreward.environment import CardEnvironment, bare_environment, function, trusted_code
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.files import write
-from autoreward.records import NetworkJob
+from autoreward.jobs import NetworkJob
 from autoreward.state import Array
 
 

@@ -39,7 +39,7 @@ def leaders(tools: Tools) -> dict[str, Evaluation]:
         folder = run.candidate(outcome.iteration, outcome.candidate)
         for k in range(LEADER_SEEDS):
             seed = training_seed(header.seed, k)
-            arms.append(candidate_arm(header, folder, seed))
+            arms.append(candidate_arm(tools, folder, seed))
     if len(best) > 1:
         train_arms(tools, arms, "training")
         score_arms(tools, arms, "evaluation")
@@ -58,12 +58,12 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     run, header, card = tools.run, tools.run.header, tools.card
     ranked = sorted(found, key=lambda name: evaluation.rank_key(card.card, found[name], name))
     if not ranked or not found[ranked[0]].ok:
-        return Final(winner=None, hints_used=header.hints_used or tools.method.reads_hints(header.model), why="no candidate came through training")
+        return Final(winner=None, hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings), why="no candidate came through training")
     winner = next(c for c in run.candidates() if c.id == ranked[0])
     keep_best(tools, winner)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
     seeds = [training_seed(header.seed, k, final=True) for k in range(header.final_seeds)]
-    arms = {"winner": [candidate_arm(header, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
+    arms = {"winner": [candidate_arm(tools, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
     arms["sparse"] = [Arm("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds]
     if card.human:
         if not card.human.is_file():
@@ -81,7 +81,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     for name, group in arms.items():
         done: list[TrainingDone] = [d for a in group if (d := training.done(a.out))]
         pooled[name] = evaluation.pool(card.card, [a.out / "score.json" for a in group], done)
-    return Final(winner=winner.id, program=winner.program, arms=pooled, hints_used=header.hints_used or tools.method.reads_hints(header.model))
+    return Final(winner=winner.id, program=winner.program, arms=pooled, hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings))
 
 
 def keep_best(tools: Tools, candidate: CandidateFolder) -> None:

@@ -19,7 +19,7 @@ from autoreward.composition import DESIGNER, Composition, Unfit, read, refusal
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.files import plain, write
-from autoreward.methods import DEFAULT, find_method
+from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
@@ -55,6 +55,7 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict)
     compose: str | None = None  # None: the method's
     told: bool = False
+    episodic_return: bool = False
     origin: str | None = None
     name: str | None = None
     folder: Path = Path("runs")
@@ -83,8 +84,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AUTOREWARD_CACHE") or user_cache_dir("autoreward"))
 
 
+def chosen(options: Options) -> LocatedCard:
+    """The task that is meant, its return held back where that was asked for."""
+    card = find(options.task)
+    return card.at_end() if options.episodic_return else card
+
+
 def header(options: Options, card: LocatedCard) -> RunHeader:
-    """The run's header; UserError where an option is out of range."""
+    """The run's header; UserError where an option is out of range. `card`: as `chosen` gives it."""
     for name, value, low, high in (
         ("--iterations", options.iterations, 1, 100),
         ("--candidates", options.candidates, 1, 26),
@@ -95,7 +102,8 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
     ):
         if not low <= value <= high:
             raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
-    compose = options.compose or find_method(options.method).composition
+    method = find_method(options.method)
+    compose = options.compose or method.composition
     composition = composed(compose, card)
     return RunHeader(
         task=card.card.name,
@@ -116,10 +124,11 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         trainer_python=options.trainer_python,
         prompts=options.prompts,
         limits=options.limits,
-        settings=options.settings,
+        settings=method.settled(options.settings),
         compose=Path(compose).name,
         composition=composition.data(),
         told=options.told,
+        episodic_return=options.episodic_return,
         origin=Path(options.origin).name if options.origin else None,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -140,14 +149,18 @@ def composed(given: str, card: LocatedCard) -> Composition:
 
 def start(options: Options, model_options: ModelOptions) -> Run:
     """Check everything that can be wrong before a folder is made, then make the run directory."""
-    card = find(options.task)
+    card = chosen(options)
     require_simulator(card.card)
     made = header(options, card)
     method = find_method(made.method)
     method.require(card, made.model, made.settings)
+    if method.kind.entry != "reward" and (options.told or options.origin):
+        what = "a study" if options.told else "--from"
+        raise UserError(f"{what} works with methods that write reward(), and {method.name} writes {method.kind.entry}()", "--method auto-mc-reward", USAGE)
     if options.told and made.compose != "plain":
         raise UserError(f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
     connect(made.model, model_options)
+    _judge(method, made, model_options)
     find_profile(made.sandbox)
     Prompts(made.prompts).require(method.name, method.agents)
     free = shutil.disk_usage(Path.cwd()).free
@@ -160,6 +173,15 @@ def start(options: Options, model_options: ModelOptions) -> Run:
         origin.keep(run, Path(options.origin))
     write(_seen(run), "")
     return run
+
+
+def _judge(method: Method, made: RunHeader, model_options: ModelOptions) -> None:
+    """UserError where transitions are to be judged and nobody can."""
+    judge = method.annotator(made.settings, made.model)
+    if method.judging and made.settings.get("judge") == "model" and not connect(judge, model_options).language:
+        raise UserError(
+            f"--set judge=model: {judge} is no language model, and cannot judge transitions", "--set annotator=PROVIDER/MODEL; for trying things out, --set annotator=simulated/p=0.9", USAGE
+        )
 
 
 def _seen(run: Run) -> Path:
@@ -176,7 +198,7 @@ def reaches(run: Run) -> list[str]:
     for name, value in (
         ("the interpreter", made.trainer_python),
         ("the command", made.settings.get("key_command")),
-        ("the command", made.model.removeprefix("cmd:") if made.model.startswith("cmd:") else None),
+        *(("the command", name.removeprefix("cmd:")) for name in (made.model, made.settings.get("annotator", "")) if name.startswith("cmd:")),
         ("the server", made.settings.get("base_url")),
         ("the sandbox profile", made.sandbox if made.sandbox != "default" else None),
     ):
@@ -200,6 +222,7 @@ def card_of(run: Run) -> LocatedCard:
     """The run's card as it is found here: where the run says, else by name. UserError where it is not the one the run began with."""
     made = run.header
     card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
+    card = card.at_end() if made.episodic_return else card
     if card.digest() != made.card_digest:
         raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
     return card
@@ -222,11 +245,15 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
     if made.versions != versions():
         changed = [f"{k} {made.versions.get(k, 'absent')} -> {versions().get(k, 'absent')}" for k in sorted({*made.versions, *versions()}) if made.versions.get(k) != versions().get(k)]
         say("run", "versions changed", changed=changed)
+    method = find_method(made.method)
+    caller = Caller(connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings)
+    judge = method.annotator(made.settings, made.model)
     return Tools(
         run=run,
         card=card,
-        method=find_method(made.method),
-        caller=Caller(connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings),
+        method=method,
+        caller=caller,
+        annotator=caller.beside(connect(judge, model_options)) if judge != made.model else caller,
         prompts=Prompts(made.prompts),
         engine=Engine(made.jobs, made.trainer_python),
         controls=cache_folder() / "controls",

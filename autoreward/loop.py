@@ -24,8 +24,9 @@ from autoreward.composition import DESIGNER, Composition, chosen
 from autoreward.confirmation import confirm, keep_best, leaders
 from autoreward.errors import USAGE, UserError
 from autoreward.files import read, write
+from autoreward.jobs import ProbeJob
 from autoreward.program import lint
-from autoreward.records import Analysis, Check, Feedback, Final, Outcome, ProbeJob, Refused, Review, RunHeader, Verdict
+from autoreward.records import Analysis, Check, Feedback, Final, Outcome, Refused, Review, RunHeader, Verdict
 from autoreward.run import CandidateFolder
 from autoreward.stages import analyzer, check, critic, designer, evaluation, screening, training
 from autoreward.stages.designer import Draft
@@ -86,19 +87,21 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             tools.prompts,
             tools.card.card,
             tools.method,
-            iteration=candidate.iteration,
-            candidate=candidate.name,
-            attempt=attempt,
-            candidates=header.candidates,
-            feedback=feedback,
-            refusals=refused[-1].verdicts if refused else (),
-            previous=candidate.refused_program(attempt - 1) if attempt else "",
-            from_scratch=attempt > 0 and attempt + 1 == _drafts(tools, candidate),
-            hints=header.hints_used,
-            seed=header.seed,
-            origin=origin.to_port(tools, candidate),
-            composing=header.compose == DESIGNER,
-            composition=pinned,
+            designer.Question(
+                iteration=candidate.iteration,
+                candidate=candidate.name,
+                attempt=attempt,
+                candidates=header.candidates,
+                feedback=feedback,
+                refusals=refused[-1].verdicts if refused else (),
+                previous=candidate.refused_program(attempt - 1) if attempt else "",
+                from_scratch=attempt > 0 and attempt + 1 == _drafts(tools, candidate),
+                hints=header.hints_used,
+                seed=header.seed,
+                origin=origin.to_port(tools, candidate),
+                composing=header.compose == DESIGNER,
+                composition=pinned,
+            ),
         )
     except designer.Unparseable as error:
         return attempt, Draft(error.program), Review(ok=False, verdicts=(error.verdict,), by="parser")
@@ -119,7 +122,7 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft,
             verdict = Verdict(kind="duplicate", stage="check", message=f"this is the program of candidate {twin.id} again", hint="write a different program")
             result = Check(ok=False, verdicts=(verdict,), sandbox=header.sandbox)
         else:
-            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template, composition)
+            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template, composition, tools.method.kind)
             result = origin.held_against(tools, candidate, program, result)
     if result is not None and result.ok:
         if draft.composition is not None:
@@ -176,7 +179,7 @@ def _train(tools: Tools, candidates: Sequence[CandidateFolder]) -> None:
     for candidate in candidates:
         if not (candidate.path / "4-screening.json").exists():
             write(candidate.path / "4-screening.json", screening.screen())
-    arms = [candidate_arm(header, c, seed) for c in candidates if c.evaluation is None]
+    arms = [candidate_arm(tools, c, seed) for c in candidates if c.evaluation is None]
     train_arms(tools, arms, "training")
     score_arms(tools, arms, "evaluation", record=RECORDED)
     for candidate in candidates:
@@ -252,6 +255,7 @@ def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
         terms=trainings[0].terms if trainings else (),
         windows=training.windows(candidate.first_training),
         analysis=analysis if analysis and analysis.told else None,
+        notes=candidate.notes,
     )
 
 

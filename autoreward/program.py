@@ -13,12 +13,14 @@ import string
 import tokenize
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 from autoreward.records import Verdict
 from autoreward.state import Layout
+from autoreward.wire import ENTRIES
 
 LONGEST = 40_000  # characters
-SIGNATURES = {"reward": 4, "potential": 1}
+SIGNATURES = {name: form.count(",") + 1 for name, form in ENTRIES.items()}
 MOST = 20  # findings; a reader mends the first ones
 # What a program may import: numpy and math is what prompts say; the rest computes, holds nothing, and is loaded in the jail anyway.
 MODULES = {"numpy", "math", "numpy.fft", "numpy.linalg", "numpy.ma", "numpy.polynomial", "numpy.typing", "__future__", "typing"}
@@ -61,8 +63,20 @@ def facts(text: str) -> Facts:
     return Facts(defined, names, doc, text.count("\n") + 1)
 
 
-def lint(text: str, layout: Layout) -> list[Verdict]:
-    """Findings in the order of lines; the program is refused where one of them is not a warning."""
+def constant(text: str, name: str) -> Any:
+    """The value of `NAME = literal` at module level; None where there is none, or it is no literal. Nothing is executed."""
+    tree = _parse(text)
+    for node in [] if isinstance(tree, Verdict) else tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+            try:
+                return ast.literal_eval(node.value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                return None
+    return None
+
+
+def lint(text: str, layout: Layout, entry: str = "reward") -> list[Verdict]:
+    """Findings in the order of lines; the program is refused where one of them is not a warning. `entry`: what it must define (wire.ENTRIES)."""
     if len(text) > LONGEST:
         return [_refuse("too-long", None, f"the program has {len(text)} characters, at most {LONGEST} are taken", "a reward program is a page long")]
     found = _characters(text.removeprefix("\ufeff"))  # a byte order mark that an editor left; the worker passes over it, too
@@ -70,20 +84,30 @@ def lint(text: str, layout: Layout) -> list[Verdict]:
     if isinstance(tree, Verdict):
         return [*found, tree]
     functions = _functions(tree)
-    if not SIGNATURES.keys() & functions.keys():
-        close = [name for name in functions if difflib.get_close_matches(name, SIGNATURES, 1, 0.75) or "reward" in name.lower() or "potential" in name.lower()]
-        hint = f"rename {close[0]}() to {'potential' if 'pot' in close[0].lower() else 'reward'}" if close else "define one of them, or both"
-        found.append(_refuse("missing-entry-point", functions[close[0]].lineno if close else None, "the program defines neither reward(prev, action, curr, memory) nor potential(state)", hint))
-    for name, count in SIGNATURES.items():
+    wanted = (entry, "potential") if entry == "reward" else (entry,)
+    if not set(wanted) & functions.keys():
+        found.append(_entryless(functions, entry))
+    for name in wanted:
         if name in functions:
-            found += _signature(name, functions[name], count)
-            found += _fields(functions[name], layout, (0, 2) if name == "reward" else (0,))
+            found += _signature(name, functions[name])
+            found += _fields(functions[name], layout, (0,) if name == "potential" else (0, 2))
     for node in ast.walk(tree):
         found += _statement(node)
     shared = _shared(tree)
     for name, function in functions.items():
         found += _mutations(name, function, shared)
     return sorted(found, key=lambda v: v.line or 0)[:MOST]
+
+
+def _entryless(functions: dict[str, Function], entry: str) -> Verdict:
+    """It defines nothing that we call: which function may be meant."""
+    if entry != "reward":
+        other = next((name for name in functions if name in SIGNATURES or difflib.get_close_matches(name, [entry], 1, 0.7)), None)
+        hint = f"rename {other}() to {entry}, if that is what it answers" if other else f"def {ENTRIES[entry]}:"
+        return _refuse("missing-entry-point", functions[other].lineno if other else None, f"the program does not define {ENTRIES[entry]}", hint)
+    close = [name for name in functions if difflib.get_close_matches(name, ("reward", "potential"), 1, 0.75) or "reward" in name.lower() or "potential" in name.lower()]
+    hint = f"rename {close[0]}() to {'potential' if 'pot' in close[0].lower() else 'reward'}" if close else "define one of them, or both"
+    return _refuse("missing-entry-point", functions[close[0]].lineno if close else None, "the program defines neither reward(prev, action, curr, memory) nor potential(state)", hint)
 
 
 def _functions(tree: ast.Module) -> dict[str, Function]:
@@ -110,14 +134,13 @@ def _refuse(kind: str, line: int | None, message: str, hint: str = "") -> Verdic
     return Verdict(kind=kind, stage="critic", line=line, message=said if len(said) <= 300 else said[:300] + "...", hint=hint[:300])
 
 
-def _signature(name: str, function: Function, count: int) -> list[Verdict]:
-    given = function.args
+def _signature(name: str, function: Function) -> list[Verdict]:
+    given, count = function.args, SIGNATURES[name]
     required = len(given.posonlyargs) + len(given.args) - len(given.defaults)
     most = len(given.posonlyargs) + len(given.args)
     if (required <= count <= most or given.vararg) and not [k for k, d in zip(given.kwonlyargs, given.kw_defaults, strict=True) if d is None]:
         return []
-    form = "reward(prev, action, curr, memory)" if name == "reward" else "potential(state)"
-    return [_refuse("signature", function.lineno, f"{name}() takes {most} arguments; we call {form}", f"def {form}:")]
+    return [_refuse("signature", function.lineno, f"{name}() takes {most} arguments; we call {ENTRIES[name]}", f"def {ENTRIES[name]}:")]
 
 
 def _fields(function: Function, layout: Layout, places: tuple[int, ...]) -> list[Verdict]:

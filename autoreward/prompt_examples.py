@@ -35,6 +35,7 @@ OUTCOME: dict[str, Any] = {
     "diagnostics": [{"kind": "hovering", "words": "words"}],
     "causes": ["a cause"],
     "suggestions": ["a suggestion"],
+    "notes": ["a note"],
 }
 
 
@@ -50,6 +51,7 @@ def variables(agent: str) -> dict[str, Any]:
         "endings": "endings",
         "limit": 100,
         "own_reward": True,
+        "episodic_return": True,
         "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
         "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
         "policy": "the fields",
@@ -73,9 +75,12 @@ def variables(agent: str) -> dict[str, Any]:
         "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}],
         "from_scratch": False,
         "origin": {"code": "def reward(obs, action, next_obs):\n    return 0.0", "sources": [("x", "0:2")], "why": "why"},
+        "given": [{"name": "take_key", "means": "the agent carries the key"}],
+        "replies": [{"template": "sample", "number": 1, "text": "text"}],
         "transforms": [{"kind": "weights", "fields": "weights: {}", "title": "title", "equation": "r = w * x", "paper": "paper", "use": "use"}],
     }
     analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
     facts = {"title": "Reach-v0", "observation": "Box", "action": "Box", "reward": "sparse", "endings": "endings", "info": ["speed"]}
     drafter = {"facts": {**facts, "fields": [{**task["fields"][0], "source": "0:2", "by": "nobody"}]}, "documentation": "text", "source": "class Reach: ...", "problem": "problem"}  # type: ignore[index]
-    return {"designer": {**shared, **designer}, "critic": shared, "drafter": drafter, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})
+    annotator = {"task": task, "subgoals": [{"name": "take_key", "means": "has_key == 1"}], "captions": ["pick up: has_key 0 -> 1"], "problem": "problem"}
+    return {"annotator": annotator, "designer": {**shared, **designer}, "critic": shared, "drafter": drafter, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})

@@ -1,4 +1,4 @@
-"""What lies on disk: every stage's record, the jobs trainers take, and the run's own header. Plain pydantic, imports nothing of ours.
+"""What lies on disk: every stage's record, and the run's own header. Plain pydantic, imports nothing of ours.
 
 Whoever reads a run directory needs this module alone. One record is one file, written whole or not at all (`run.py`).
 """
@@ -177,6 +177,32 @@ class Part(Record):
     flags: dict[str, dict[str, float]] = {}
 
 
+class Measure(Record):
+    """How often a program's (or an annotator's) judgements of transitions were right, against trusted ones; `what`: which of them."""
+
+    what: str
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+    @property
+    def accuracy(self) -> float:
+        return (self.true_positive + self.true_negative) / max(1, self.true_positive + self.false_positive + self.false_negative + self.true_negative)
+
+    @property
+    def precision(self) -> float:
+        return self.true_positive / max(1, self.true_positive + self.false_positive)
+
+    @property
+    def recall(self) -> float:
+        return self.true_positive / max(1, self.true_positive + self.false_negative)
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.true_positive / max(1, 2 * self.true_positive + self.false_positive + self.false_negative)
+
+
 class Analysis(Record):
     """7-analyzer.json. `by`: "code", or "code + MODEL"; `alone` says why no model was asked, `told` whether the designer reads any of this."""
 
@@ -188,13 +214,14 @@ class Analysis(Record):
     causes: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
+    measures: tuple[Measure, ...] = ()
     by: str = "code"
     alone: str = ""
     told: bool = True
 
 
 class Outcome(Record):
-    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`."""
+    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`; `notes`: what its signal says of the training."""
 
     iteration: int
     candidate: str
@@ -207,6 +234,7 @@ class Outcome(Record):
     terms: tuple[TermCurve, ...] = ()
     windows: dict[str, tuple[float | None, ...]] = {}
     analysis: Analysis | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Feedback(Record):
@@ -269,6 +297,7 @@ class RunHeader(Record):
     compose: str = "plain"
     composition: dict[str, Any] = {}
     told: bool = False
+    episodic_return: bool = False
     origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""
@@ -305,86 +334,3 @@ class Event(Record):
     iteration: int | None = None
     candidate: str | None = None
     data: dict[str, Any] = {}
-
-
-class TrainJob(Record):
-    """Asks a trainer for one agent. `program` None = the sparse task reward alone. Leaves `out`/{curve.npz,policy.safetensors,done.json}."""
-
-    kind: Literal["train"] = "train"
-    card: str
-    program: str | None
-    seed: int
-    out: str
-    steps: int | None = None
-    composition: dict[str, Any] = {}  # composition/sequence.py, {} = the plain sum
-    device: str = "auto"
-    threads: int = 1
-    sandbox: str = "default"
-    tensorboard: bool = False
-    record_rewards: int = 0
-
-
-class EvaluateJob(Record):
-    """Asks for scores of trained policies: no program anywhere near. One `Score` per policy at its `out` path (JSON)."""
-
-    kind: Literal["evaluate"] = "evaluate"
-    card: str
-    policies: tuple[str, ...]
-    outs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    purpose: Purpose = "evaluation"
-    episodes: int | None = None
-    record: int = 0
-    device: str = "cpu"
-    threads: int = 1
-
-
-class ProbeJob(Record):
-    """Asks for recorded transitions (random and repeated actions) and what the environment really is, for `check` and `envs check`."""
-
-    kind: Literal["probe"] = "probe"
-    card: str
-    seed: int
-    out: str
-    transitions: int = 1000
-
-
-class PlayJob(Record):
-    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or .png) where there is one. Leaves a `Played` at `out`."""
-
-    kind: Literal["play"] = "play"
-    card: str
-    policy: str
-    out: str
-    picture: str | None = None
-    episodes: int = 3
-    seed: int = 0
-    device: str = "cpu"
-
-
-class PlayedEpisode(Record):
-    """One episode that was shown. `rows`: some of its states: step, the card's fields by name, and the action taken there."""
-
-    ending: Literal["success", "failure", "limit"]
-    length: int
-    task_return: float
-    metrics: dict[str, float] = {}
-    rows: tuple[dict[str, str], ...] = ()
-
-
-class Played(Record):
-    """What `play` showed. `picture` is the file's path, None with the reason in `why` where nothing could be drawn."""
-
-    episodes: tuple[PlayedEpisode, ...]
-    picture: str | None = None
-    why: str = ""
-
-
-class NetworkJob(Record):
-    """Asks for a trained policy as ONNX at `out`."""
-
-    kind: Literal["network"] = "network"
-    card: str
-    policy: str
-    out: str
-    device: str = "cpu"

@@ -15,11 +15,13 @@ from pydantic import ConfigDict, model_validator
 from pydantic import Field as _
 
 from autoreward.criteria import Condition, Constraint, Metric, Name, Part, Ref, Success
+from autoreward.wording import Caption
 
 if TYPE_CHECKING:
     from autoreward.state import Layout
 
 
+LATER = ("episodic_return", "goal", "caption")  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
 OFF_POLICY = ("SAC", "TD3", "DQN", "TQC", "CrossQ", "QRDQN")  # algorithms with a buffer of single transitions, which hindsight needs
 
 
@@ -190,6 +192,7 @@ class TaskCard(Part):
     policy: Policy = Policy()
     goal: Goal | None = _(None, description="which fields are achieved and desired, for tasks with many goals")
     task_reward: Literal["success", "environment"] = "success"
+    episodic_return: bool = _(False, description="the environment's reward is held back, and given as its sum on an episode's last step")
     success: Success | None = None
     metric: Metric | None = None
     constraints: tuple[Constraint, ...] = ()
@@ -198,6 +201,7 @@ class TaskCard(Part):
     training: Budget
     human: str | None = _(None, description="a human-written reward program beside the card, for comparison")
     hints: tuple[Hint, ...] = ()
+    caption: Caption | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -222,6 +226,8 @@ class TaskCard(Part):
             raise ValueError(f"constraints: a metric's name stands twice: {sorted({n for n in measured if measured.count(n) > 1})}")
         if self.success is None and self.task_reward == "success":
             raise ValueError("task_reward: a card without `success` needs `task_reward: environment`")
+        if self.episodic_return and self.task_reward != "environment":
+            raise ValueError("episodic_return: the task reward is the success, which comes once as it is; leave it out, or `task_reward: environment`")
         known = set(names)
         for where, ref in _references(self):
             if ref.split("[")[0] not in known:
@@ -229,7 +235,23 @@ class TaskCard(Part):
                 raise ValueError(f"{where}: no field {ref!r}" + (f"; did you mean {close[0]!r}?" if close else f"; the fields are {', '.join(names)}"))
         if why := _goal_problem(self) or _hindsight_problem(self):
             raise ValueError(why)
+        self._captioned()
         return self
+
+    def _captioned(self) -> None:
+        """The placeholders of `caption.template` are fields offered to reward programs, and their components are there."""
+        shapes = {f.name: f.shape for f in self.fields if f.reward}
+        for slot in self.caption.slots if self.caption else ():
+            if slot.side == "action":
+                continue
+            if slot.field not in shapes:
+                hidden = any(f.name == slot.field for f in self.fields)
+                close = difflib.get_close_matches(slot.field, shapes, 1)
+                why = "is not offered to reward programs (`reward: false`), so no model is told it" if hidden else "is no field"
+                raise ValueError(f"caption.template: {slot.words} {why}" + (f"; did you mean {close[0]!r}?" if close and not hidden else f"; there are {', '.join(shapes)}"))
+            shape = shapes[slot.field]
+            if len(slot.index) > len(shape) or any(k >= n for k, n in zip(slot.index, shape, strict=False)):
+                raise ValueError(f"caption.template: {slot.words}: {slot.field} has shape {list(shape)}")
 
     @property
     def layout(self) -> Layout:
@@ -243,9 +265,9 @@ class TaskCard(Part):
 
     def digest(self) -> str:
         """Identity of the card's content, as 12 hex digits (its trusted code is added by `LocatedCard`)."""
-        later: dict[str, Any] = {} if self.goal else {"goal": True}  # keys younger than the first cards count where they are set
-        later |= {} if self.training.her else {"training": {"her": True}}
-        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=later).encode()).hexdigest()[:12]
+        unset: dict[str, Any] = {k: True for k in LATER if getattr(self, k) == type(self).model_fields[k].get_default(call_default_factory=True)}
+        unset |= {} if self.training.her else {"training": {"her": True}}
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=unset).encode()).hexdigest()[:12]
 
 
 def _goal_problem(card: TaskCard) -> str | None:

@@ -1,6 +1,6 @@
 """Frames between the trusted side and a reward worker: lengths that both sides know, caps on everything else.
 
-A frame is one kind byte and a four-byte length, then that many bytes. To the worker: HELLO (JSON: program, fields, action), then
+A frame is one kind byte and a four-byte length, then that many bytes. To the worker: HELLO (JSON: program, entry, fields, action), then
 STEPS (T, n, prev, curr, action, first as raw arrays). Back: CONFINED (JSON: how; before anything of the program runs), READY (JSON:
 what the program defines), NAMES (JSON, once, before the first answer), ANSWER (raw float64: terms, potentials before, potentials
 after), or REFUSED (JSON: kind, line, message, hint).
@@ -22,6 +22,13 @@ HEADER = struct.Struct("<BI")
 SHAPE = struct.Struct("<II")
 JSON_CAP = 1 << 16  # what a worker may say in JSON
 HELLO_CAP = 1 << 22
+# What a program defines -> its arguments. The first three are answers about a step, by name; a program has one of them, `reward` may stand beside `potential`.
+ENTRIES = {
+    "reward": "reward(prev, action, curr, memory)",
+    "factors": "factors(prev, action, curr, memory)",
+    "subgoals": "subgoals(prev, action, curr, memory)",
+    "potential": "potential(state)",
+}
 LARGEST = 1e30  # of an answered number: rewards are float32 in training, where 3e38 is infinite
 
 

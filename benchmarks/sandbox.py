@@ -23,7 +23,7 @@ import numpy as np
 
 from autoreward.cards import LocatedCard, find
 from autoreward.engine import Engine
-from autoreward.records import ProbeJob, TrainJob
+from autoreward.jobs import ProbeJob, TrainJob
 from autoreward.sandbox import Answer, Template, Worker
 from autoreward.stages.check import check
 from autoreward.state import Array

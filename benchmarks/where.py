@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from autoreward.cards import find
 from autoreward.environment import CardEnvironment
-from autoreward.records import TrainJob
+from autoreward.jobs import TrainJob
 from autoreward.sandbox import Worker
 from autoreward.trainer.train import train
 

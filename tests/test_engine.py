@@ -7,7 +7,7 @@ import pytest
 
 from autoreward.engine import Engine, gpus
 from autoreward.errors import UserError
-from autoreward.records import TrainJob
+from autoreward.jobs import TrainJob
 
 
 def interpreter(folder: Path, body: str) -> str:

@@ -112,7 +112,7 @@ def test_weights_that_do_not_fit_are_refused(stranger, tmp_path):
     from safetensors.numpy import load, save
 
     from autoreward.engine import Engine
-    from autoreward.records import EvaluateJob
+    from autoreward.jobs import EvaluateJob
 
     weights = EXAMPLE / "final" / "winner" / "seed-50" / "policy.safetensors"
     tensors = load(weights.read_bytes())

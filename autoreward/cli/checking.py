@@ -25,7 +25,7 @@ def check_env(
     from autoreward.cards import at, find, require_simulator
     from autoreward.cli.live import clean
     from autoreward.engine import Engine
-    from autoreward.records import ProbeJob
+    from autoreward.jobs import ProbeJob
 
     located = find(task)
     card = located.card

@@ -32,7 +32,7 @@ def export(
     from autoreward import launch
     from autoreward.export import export as exported
     from autoreward.files import write
-    from autoreward.records import NetworkJob
+    from autoreward.jobs import NetworkJob
     from autoreward.run import find_run
 
     found = find_run(run)
@@ -81,7 +81,7 @@ def play(
     from autoreward.cards import require_simulator
     from autoreward.cli.live import clean
     from autoreward.files import read
-    from autoreward.records import Played, PlayJob
+    from autoreward.jobs import Played, PlayJob
     from autoreward.run import find_run
 
     found = find_run(run)

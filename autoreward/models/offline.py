@@ -7,10 +7,12 @@ than ranges, the success condition and the episode limit. Same card, same feedba
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from autoreward.models import Reply, Request
 from autoreward.models.grammar import Form, Plan, forms, guide_of, keeps, plan_of, write_program
+from autoreward.models.guides import subgoals, variant_of, write_factors, write_subgoals
 from autoreward.records import Feedback, Outcome
 from autoreward.task import TaskCard
 
@@ -32,13 +34,26 @@ class OfflineSearch:
 
     def ask(self, request: Request) -> Reply:
         card, feedback = request.material["card"], request.material["feedback"]
-        place = ord(request.candidate[0]) - ord("a") + 26 * int(request.material["attempt"])
-        tried = [p for o in (feedback.outcomes if feedback else ()) if (p := plan_of(o.program))]
-        plans = _unlike(around(card, feedback), tried)
-        plan, why = list(plans)[place % max(1, len(plans))]
-        program = write_program(card, plan)
-        text = f"This is offline/search, a search over a grammar of reward terms and no language model.\n{why}\n\n```python\n{program}```\n"
+        entry, place = request.material.get("entry", "reward"), ord(request.candidate[0]) - ord("a") + 26 * int(request.material["attempt"])
+        if entry == "reward":
+            tried = [p for o in (feedback.outcomes if feedback else ()) if (p := plan_of(o.program))]
+            plans = _unlike(around(card, feedback), tried)
+            plan, why = list(plans)[place % max(1, len(plans))]
+            said = f"{why}\n\n```python\n{write_program(card, plan)}```"
+        elif entry == "factors":
+            said = f"```python\n{write_factors(card, int(request.material['attempt']) if request.agent != 'designer' else _next(feedback, place))}```"
+        elif request.agent != "designer":
+            said = json.dumps({"subgoals": subgoals(card, place)})
+        else:
+            said = f"```python\n{write_subgoals(card, _next(feedback, place))}```"
+        text = f"This is offline/search, a search over a grammar of reward terms and no language model.\n{said}\n"
         return Reply(text, self.name, len(request.text) // 4, len(text) // 4)
+
+
+def _next(feedback: Feedback | None, place: int) -> int:
+    """A variant that was not tried: programs that do not differ are refused as duplicates."""
+    tried = {variant_of(o.program) for o in (feedback.outcomes if feedback else ())}
+    return [v for v in range(len(tried) + place + 1) if v not in tried][place]
 
 
 def _unlike(plans: Iterator[tuple[Plan, str]], tried: list[Plan]) -> list[tuple[Plan, str]]:

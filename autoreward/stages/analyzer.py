@@ -9,16 +9,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from autoreward import briefing
-from autoreward.composition import Columns, Composer, Composition, Unfit
+from autoreward.composition import Composer, Composition, Unfit
 from autoreward.diagnosis import Evidence, diagnose, endings, part
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
 from autoreward.program import quiet
 from autoreward.prompts import Prompts
-from autoreward.records import Analysis, Citation, Evaluation, Outcome, TrainingDone
+from autoreward.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
 from autoreward.replies import Unreadable, record_of
 from autoreward.sandbox import ProgramRefused, Template, Worker
+from autoreward.signals import Facts, Making
 from autoreward.task import TaskCard
 from autoreward.transitions import Trajectories, columns
 
@@ -65,13 +66,14 @@ def analyze(
 ) -> Analysis:
     """The record of 7-analyzer.json. An explanation that cannot be read is told and costs nobody anything."""
     recorded = Trajectories.load(trajectories)
-    names, terms = _replay(program, composition or Composition(), card, recorded, sandbox, template)
+    names, terms, measures = _replay(program, composition or Composition(), card, method, recorded, caller.settings, sandbox, template)
     evidence = Evidence(card, recorded, names, terms)
     found = Analysis(
         diagnostics=diagnose(evidence, evaluation, training),
         endings=endings(evidence),
         successes=part(evidence, True),
         failures=part(evidence, False),
+        measures=measures,
         by="code",
         alone=method.off("analyzer", caller.settings) or ("" if caller.model.language else f"{caller.model.name} is no language model"),
         told=method.tells_findings(caller.settings),
@@ -118,27 +120,38 @@ def message(prompts: Prompts, card: TaskCard, method: Method, outcome: Outcome, 
     return Message("user", prompts.render(f"{method.name}/analyzer/explain", variables))
 
 
-def _replay(program: str, composition: Composition, card: TaskCard, recorded: Trajectories, sandbox: str, template: Template | None) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """Names of terms as shaped, before they are weighed, and their values (T, k) per recorded episode."""
-    picked = columns(card.layout, card.reward_layout)
+def _replay(
+    program: str, composition: Composition, card: TaskCard, method: Method, recorded: Trajectories, settings: dict[str, str], sandbox: str, template: Template | None
+) -> tuple[tuple[str, ...], list[np.ndarray], tuple[Measure, ...]]:
+    """Names of terms as shaped, before they are weighed, and their values (T, k) per recorded episode; and how right the program's judgements are.
+
+    No terms where a signal learned them in training: there the training itself tells (signal.json).
+    """
+    kind, picked = method.kind, columns(card.layout, card.reward_layout)
     names: tuple[str, ...] = ()
-    out = []
+    out, answers = [], []
     try:
-        with Worker(program, card.reward_layout, card.action, profile=sandbox, template=template) as worker:
+        with Worker(program, card.reward_layout, card.action, entry=kind.entry, profile=sandbox, template=template) as worker:
             for episode in recorded.episodes:
                 states = episode.fields[:, picked]
                 first = np.zeros((episode.length, 1), bool)
                 first[0] = True
                 answer = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first)
+                answers.append((episode.fields, answer.terms[:, 0]))
+                if not kind.replays:
+                    out.append(np.zeros((episode.length, 0)))
+                    continue
                 last = np.arange(episode.length)[:, None] == episode.length - 1
                 task = last * float(episode.success)  # nothing of it is in the columns; a gate may wait for it
-                composer = Composer(composition, Columns(worker.terms, worker.potentials, worker.sparse), card.training.gamma)
-                _, shaped = composer.replay(*answer, task, first, last & episode.terminated, last, last & episode.success)
+                facts = Facts(states[:-1, None], episode.actions[:, None], states[1:, None], first, last & episode.terminated, last, last & episode.success, task)
+                made = kind(Making(card, worker.terms, worker.potentials, worker.sparse, settings=method.own(settings)))
+                composer = Composer(composition, kind.columns(worker.terms, worker.potentials, worker.sparse), card.training.gamma)
+                _, shaped = composer.replay(*made.replay(*answer, facts), task, first, facts.terminated, last, facts.success)
                 names = composer.names
                 out.append(shaped[:, 0])
-            return names, out
+            return names, out, kind.measure(card, recorded.layout, worker.terms, answers)
     except (ProgramRefused, Unfit):  # it trained, so this is rare: a state that training never met
-        return (), [np.zeros((e.length, 0)) for e in recorded.episodes]
+        return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
 
 
 def excerpts(recorded: Trajectories, card: TaskCard) -> list[dict[str, Any]]:

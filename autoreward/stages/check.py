@@ -12,6 +12,7 @@ from autoreward.composition import Columns, Composition, Unfit, shape
 from autoreward.files import read_arrays
 from autoreward.records import Check, TermProbe, Verdict
 from autoreward.sandbox import Answer, ProgramRefused, Template, Worker
+from autoreward.signals import PLAIN, Signal, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard, numbers
 from autoreward.transitions import columns
@@ -40,16 +41,16 @@ class Batch(NamedTuple):
         return Batch(*(part[start:end] for part in self))
 
 
-def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None, composition: Composition | None = None) -> Check:
+def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Template | None = None, composition: Composition | None = None, signal: type[Signal] | None = None) -> Check:
     """Refused or accepted, with the statistics of every term on the probes. MachineFault where there is no sandbox here."""
     recorded = read_arrays(probes)
     picked = columns(card.layout, card.reward_layout)
     batch = Batch(recorded["prev"][..., picked], recorded["action"], recorded["curr"][..., picked], recorded["first"])
     steps, n = batch.first.shape
-    half = steps // 2
+    half, kind = steps // 2, signal or find_signal(PLAIN)
 
     def start() -> Worker:
-        return Worker(program, card.reward_layout, card.action, profile=sandbox, template=template)
+        return Worker(program, card.reward_layout, card.action, entry=kind.entry, profile=sandbox, template=template)
 
     try:
         with start() as worker:
@@ -81,8 +82,8 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     shaped = shape(answer.before, answer.after, recorded["terminated"].astype(np.float64), card.training.gamma)
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
     probed = tuple(t.model_copy(update={"unseen": hidden.get(t.name, ())}) for t in _statistics(values, names, worker))
-    verdicts += _warnings(values, names, worker, answer, card)
-    verdicts += _composed(composition or Composition(), Columns(worker.terms, worker.potentials, worker.sparse), card, worker.memory)
+    verdicts += _warnings(values, names, worker, answer, card) if kind.entry == "reward" else kind.judge(card, names, answer.terms, batch.first)
+    verdicts += _composed(composition or Composition(), kind.columns(worker.terms, worker.potentials, worker.sparse), card, worker.memory)
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
 
 

@@ -44,7 +44,7 @@ def review(
     caller: Caller, prompts: Prompts, card: TaskCard, method: Method, program: str, iteration: int, candidate: str, attempt: int, *, hints: bool = False, composition: Composition | None = None
 ) -> Review:
     """Refused where the linter or the model refuses. An answer that cannot be read refuses nobody, and is told."""
-    found = tuple(lint(program, card.reward_layout))
+    found = tuple(lint(program, card.reward_layout, method.kind.entry))
     refused = any(v.severity == "refuse" for v in found)
     alone = method.off("critic", caller.settings) or ("" if caller.model.language else f"{caller.model.name} is no language model")
     if refused or alone:

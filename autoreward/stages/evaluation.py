@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.files import read
-from autoreward.records import EvaluateJob, Evaluation, Purpose, RunHeader, Score, TrainingDone
+from autoreward.jobs import EvaluateJob
+from autoreward.records import Evaluation, Purpose, RunHeader, Score, TrainingDone
 from autoreward.task import TaskCard
 
 

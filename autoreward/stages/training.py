@@ -6,11 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.files import read, read_arrays
-from autoreward.records import RunHeader, TrainingDone, TrainJob
+from autoreward.jobs import TrainJob
+from autoreward.records import RunHeader, TrainingDone
+from autoreward.signals import PLAIN
 
 
-def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_rewards: int = 0, composition: dict[str, Any] | None = None) -> TrainJob:
-    """One agent on one program (None: the sparse task reward alone), at the run's steps, device and sandbox; `composition` as data, None: the plain sum."""
+def job(
+    header: RunHeader,
+    program: Path | None,
+    seed: int,
+    out: Path,
+    *,
+    record_rewards: int = 0,
+    composition: dict[str, Any] | None = None,
+    signal: str = PLAIN,
+    settings: dict[str, str] | None = None,
+) -> TrainJob:
+    """One agent on one program (None: the sparse task reward alone), at the run's steps, device and sandbox; `composition` as data, None: the plain sum.
+
+    `signal` and its `settings`: the method's; a control has none.
+    """
     return TrainJob(
         card=header.card_path,
         program=str(program) if program else None,
@@ -18,6 +33,9 @@ def job(header: RunHeader, program: Path | None, seed: int, out: Path, record_re
         out=str(out),
         steps=header.steps,
         composition=composition or {},
+        episodic_return=header.episodic_return,
+        signal=signal,
+        settings=settings or {},
         device=header.device,
         threads=header.threads,
         sandbox=header.sandbox,

@@ -16,7 +16,8 @@ from autoreward import policy
 from autoreward.cards import LocatedCard, load
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.files import write
-from autoreward.records import EvaluateJob, Score, stream_seed
+from autoreward.jobs import EvaluateJob
+from autoreward.records import Score, stream_seed
 from autoreward.state import Array
 from autoreward.transitions import Episode, Trajectories
 

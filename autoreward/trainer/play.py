@@ -18,7 +18,8 @@ from autoreward.cards import load
 from autoreward.environment import CardEnvironment, CardProblem, trusted_code
 from autoreward.errors import MISSING, UserError
 from autoreward.files import write
-from autoreward.records import Played, PlayedEpisode, PlayJob, stream_seed
+from autoreward.jobs import Played, PlayedEpisode, PlayJob
+from autoreward.records import stream_seed
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.trainer.pictures import Film

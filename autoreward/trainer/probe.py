@@ -12,7 +12,8 @@ from gymnasium import spaces
 from autoreward.cards import load
 from autoreward.environment import trusted_code
 from autoreward.files import write, write_arrays
-from autoreward.records import ProbeJob, stream_seed
+from autoreward.jobs import ProbeJob
+from autoreward.records import stream_seed
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.trainer.train import environments

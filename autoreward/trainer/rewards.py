@@ -7,18 +7,18 @@ Auto-reset: stable-baselines3 returns the next episode's first observation at a 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from autoreward.composition import Columns, Composer, Composition, Unfit
+from autoreward.composition import Composer, Composition, Unfit
 from autoreward.records import Verdict
 from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.signals import Facts, Making, Signal
 from autoreward.state import Array
-from autoreward.task import TaskCard
 from autoreward.transitions import columns
 
 
@@ -44,22 +44,8 @@ class Recording:
         return {k: np.stack([s[k] for s in self.steps]) for k in self.steps[0]} if self.steps else {}
 
 
-@dataclass
-class Asked:
-    """One vector step that the worker was asked about. Arrays (n, ...); `ended`: the infos of the rows whose episode ended."""
-
-    prev: Array
-    action: Array
-    curr: Array
-    first: Array
-    terminated: Array
-    dones: Array
-    task: Array
-    ended: dict[int, dict[str, Any]]
-
-
 class RewardVec(VecEnvWrapper):
-    """Replaces the task reward by the composed one. `worker` None: the sparse task reward alone.
+    """Replaces the task reward by the composed one. `worker` None: the sparse task reward alone; `kind`: the signal between answers and terms.
 
     With `late` a step returns zeros, and its reward is added to the learner's buffer (`LateRollout`) one step later: the worker then
     works while the trainer does.
@@ -67,12 +53,15 @@ class RewardVec(VecEnvWrapper):
     Raises ProgramRefused (the candidate's fault, a composition that does not fit it among them) or MachineFault out of `step`.
     """
 
-    def __init__(self, venv: VecEnv, card: TaskCard, worker: Worker | None, composition: Composition, record: int = 0) -> None:
+    def __init__(self, venv: VecEnv, making: Making, worker: Worker | None, composition: Composition, kind: type[Signal], record: int = 0) -> None:
         super().__init__(venv)
+        card = making.card
         self.worker, self.composition, self.gamma = worker, composition, card.training.gamma
+        self.kind, self.making = kind, making
         self.metric = card.metric.name if card.metric else None
         self.picked = columns(card.layout, card.reward_layout)
-        self.composer: Composer | None = None  # once the program has named its terms
+        self.signal: Signal | None = None  # this and the composer: once the program has named its terms
+        self.composer: Composer | None = None
         self.names: tuple[str, ...] = ()
         self.finished: deque[Finished] = deque(maxlen=100)
         self.ended = 0
@@ -85,20 +74,23 @@ class RewardVec(VecEnvWrapper):
         self.sums: Array = np.zeros((n, 0))
         self.rewards, self.actions = np.zeros(n), np.zeros(0)
         self.late = False
-        self.asked: Asked | None = None
+        self.asked: tuple[Facts, dict[int, dict[str, Any]]] | None = None  # a step that the worker was asked about, and the infos of the rows whose episode ended
         self.row: Array | None = None
         self.early: Array | None = None
 
-    def _composer(self, worker: Worker) -> Composer:
-        made = Composer(self.composition, Columns(worker.terms, worker.potentials, worker.sparse), self.gamma)
-        self.names = made.names
+    def _begin(self, worker: Worker) -> tuple[Signal, Composer]:
+        signal = self.kind(replace(self.making, terms=worker.terms, potentials=worker.potentials, sparse=worker.sparse, rows=self.num_envs))
+        composer = Composer(self.composition, self.kind.columns(worker.terms, worker.potentials, worker.sparse), self.gamma)
+        self.names = composer.names
         self.sums = np.zeros((self.num_envs, len(self.names)))
-        return made
+        self.signal, self.composer = signal, composer
+        return signal, composer
 
     def rollout_ended(self) -> None:
-        """Between two rollouts of the learner: what a composition has learned takes effect."""
+        """Between two rollouts of the learner: what signal and composition have learned takes effect."""
         self.settle()
-        if self.composer is not None:
+        if self.signal is not None and self.composer is not None:
+            self.signal.update()
             self.composer.update()
             if self.recording.steps and self.ticks == len(self.recording.steps):
                 self.recording.steps[-1]["updated"] = np.array(True)
@@ -124,30 +116,37 @@ class RewardVec(VecEnvWrapper):
             for i in np.flatnonzero(dones):
                 current[i] = infos[i]["terminal_observation"][self.picked]
                 terminated[i] = not infos[i].get("TimeLimit.truncated", False)
-        asked = Asked(self.previous, self.actions, current, self.first, terminated, dones, np.asarray(task, np.float64), {int(i): infos[i] for i in np.flatnonzero(dones)})
+        ended = {int(i): infos[i] for i in np.flatnonzero(dones)}
+        success = np.array([i in ended and bool(ended[i]["success"]) for i in range(len(dones))]) if ended else self.none
+        facts = Facts(self.previous, self.actions, current, self.first, terminated, dones, success, np.asarray(task, np.float64), self._dense(infos))
         self.previous, self.first = vectors[:, self.picked], dones.copy()
         if self.worker is None:
-            reward = self._account(asked, self.composition.task_reward * asked.task, np.zeros((len(dones), 0)))
+            reward = self._account(facts, ended, self.composition.task_reward * facts.task, np.zeros((len(dones), 0)))
         else:
             self.settle()
-            self.worker.send(asked.prev[None], asked.action[None], asked.curr[None], asked.first[None])
-            self.asked = asked
+            self.worker.send(facts.prev[None], facts.action[None], facts.curr[None], facts.first[None])
+            self.asked = facts, ended
             reward = np.zeros(len(dones), np.float32) if self.late else self.settle()
         return vectors, reward, dones, infos
+
+    def _dense(self, infos: Any) -> Array | None:
+        return np.array([info["dense"] for info in infos]) if self.making.card.episodic_return else None
 
     def settle(self) -> Array:
         """Take the answer that is still out, if any: compose, account, and put the reward where its step was stored. (n,) float32."""
         asked, self.asked = self.asked, None
         if asked is None or self.worker is None:
             return np.zeros(self.num_envs, np.float32)
+        facts, ended = asked
         answer = self.worker.receive()
-        success = np.array([bool(asked.dones[i] and asked.ended[i]["success"]) for i in range(len(asked.dones))]) if asked.ended else self.none
         try:
-            self.composer = self.composer or self._composer(self.worker)
-            reward, shaped = self.composer.step(answer.terms[0], answer.before[0], answer.after[0], asked.task, asked.first, asked.terminated, asked.dones, success)
+            signal, composer = (self.signal, self.composer) if self.signal and self.composer else self._begin(self.worker)
+            terms, before, after = signal.step(answer.terms[0], answer.before[0], answer.after[0], facts)
+            task = np.zeros_like(facts.task) if signal.replaces_task else facts.task
+            reward, shaped = composer.step(terms, before, after, task, facts.first, facts.terminated, facts.done, facts.success)
         except Unfit as error:
             raise ProgramRefused(Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)) from None
-        told = self._account(asked, reward, shaped)
+        told = self._account(facts, ended, reward, shaped)
         if self.late and self.row is not None:
             self.row += told
             self.row = None
@@ -163,26 +162,14 @@ class RewardVec(VecEnvWrapper):
         else:
             self.row = row
 
-    def _account(self, asked: Asked, reward: Array, shaped: Array) -> Array:
+    def _account(self, facts: Facts, ended: dict[int, dict[str, Any]], reward: Array, shaped: Array) -> Array:
         self.ticks += 1
         if len(self.recording.steps) < self.recording.limit:
-            self.recording.steps.append(
-                {
-                    "prev": asked.prev.copy(),
-                    "action": asked.action.copy(),
-                    "curr": asked.curr.copy(),
-                    "first": asked.first.copy(),
-                    "terminated": asked.terminated.copy(),
-                    "done": asked.dones.copy(),
-                    "task": asked.task.copy(),
-                    "success": np.array([i in asked.ended and bool(asked.ended[i]["success"]) for i in range(len(asked.dones))]),
-                    "updated": np.array(False),
-                    "reward": reward.astype(np.float32),
-                }
-            )
+            kept = {f.name: part.copy() for f in fields(facts) if (part := getattr(facts, f.name)) is not None}
+            self.recording.steps.append({**kept, "updated": np.array(False), "reward": reward.astype(np.float32)})
         self.sums = self.sums + shaped
         self.rewards += reward
-        for i, info in asked.ended.items():
+        for i, info in ended.items():
             metric = info["metrics"][self.metric] if self.metric else None
             episode = Finished(bool(info["success"]), int(info["length"]), float(self.rewards[i]), self.sums[i].copy(), metric)
             self.finished.append(episode)

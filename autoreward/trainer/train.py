@@ -15,14 +15,19 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward import policy
 from autoreward.cards import LocatedCard, load
+from autoreward.channel import Channel
 from autoreward.composition import Composition
-from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.files import plain, write, write_arrays
-from autoreward.records import TermCurve, TrainingDone, TrainJob, stream_seed
+from autoreward.jobs import TrainJob
+from autoreward.records import TermCurve, TrainingDone, stream_seed
 from autoreward.sandbox import ProgramRefused, Worker
+from autoreward.signals import Making, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard
 from autoreward.trainer import relabel
+from autoreward.trainer.inbox import INBOX
+from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import LateRollout, RewardVec
 
 WINDOWS = 50  # rows of the curve over the whole budget
@@ -136,22 +141,37 @@ class Curve(BaseCallback):
         return tuple(TermCurve(name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)) for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True))
 
 
+def channel(card: LocatedCard, code: ModuleType | None, job: TrainJob) -> Channel | None:
+    """The annotator's channel over this process's pipes, where the job asks for one."""
+    if job.annotated is None:
+        return None
+    return Channel(captions_of(card, code, job.annotated.most), job.annotated, Path(job.out), lambda line: print(line, flush=True), INBOX.lines)
+
+
 def train(job: TrainJob) -> None:
     """Do the job. UserError for what is wrong with the machine or the card; a refused program ends in done.json."""
     torch.set_num_threads(job.threads)
     out = Path(job.out)
     card = load(Path(job.card))
+    card = card.at_end() if job.episodic_return else card
     code = trusted_code(card)
     budget = job.steps or card.card.training.steps
     device = policy.choose_device(card.card, job.device)
     program = plain(Path(job.program)).decode() if job.program else None
     late = card.card.training.algorithm in policy.ROLLOUTS and program is not None
+    kind = find_signal(job.signal)
+    if program is not None:
+        kind.require(card.card, job.settings)
     worker = None
     try:
-        worker = Worker(program, card.card.reward_layout, card.card.action, profile=job.sandbox, same_cpu=not late) if program is not None else None
-        rewards = RewardVec(relabel.kept(environments(card, code, card.card.training.n_envs), card.card), card.card, worker, Composition.model_validate(job.composition), job.record_rewards)
+        worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
+        making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device, channel=channel(card, code, job))
+        environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
+        rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
-        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=relabel.buffer(card, code, rewards, view))
+        asks = kind.learns and program is not None and card.card.training.algorithm not in policy.ROLLOUTS
+        replay = (RecomputedReplay, {"source": rewards}) if asks else relabel.buffer(card, code, rewards, view)
+        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay)
         if late:
             rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after
@@ -181,6 +201,10 @@ def train(job: TrainJob) -> None:
     if rewards.composer and rewards.composer.bound:
         kept = {"composition": rewards.composition.data(), "state": rewards.composer.state(), "notes": rewards.composer.notes()}
         write(out / "composition.json", json.dumps(kept, allow_nan=False) + "\n")
+    if rewards.signal:
+        rewards.signal.save(out)
+        if said := {k: v for k, v in (("notes", rewards.signal.notes()), ("evidence", rewards.signal.evidence())) if v}:
+            write(out / "signal.json", json.dumps({"signal": job.signal, **said}, indent=1, allow_nan=False) + "\n")
     done = TrainingDone(
         seed=job.seed,
         stopped="refused" if refusal else curve.stopped,  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ def main() -> None:
     try:
         level, tried = confine(hello["profile"], READ, WRITE)
         _say(wire.CONFINED, {"level": level, "tried": tried})
-        program = Program(hello["program"], layout)
+        program = Program(hello["program"], layout, hello["entry"])
     except Refusal as refusal:
         _say(wire.REFUSED, refusal.to_json())
         return

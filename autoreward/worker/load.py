@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autoreward.state import Array, Layout, State
-from autoreward.wire import LARGEST
+from autoreward.wire import ENTRIES, LARGEST
 
 FILE = "program.py"
 NUMBERS = "biuf"  # kinds of numpy types that are real numbers or flags
@@ -59,8 +59,8 @@ def refused(what: str, error: BaseException, kind: str = "exception", hint: str 
 class Program:
     """A loaded program and its per-episode memory, one row per environment. Raises Refusal, and nothing else."""
 
-    def __init__(self, text: str, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, text: str, layout: Layout, entry: str = "reward") -> None:
+        self.layout, self.entry = layout, entry
         module = sys.modules["program"] = ModuleType("program")  # dataclasses look their module up by name
         namespace: dict[str, Any] = module.__dict__
         namespace["__file__"] = FILE
@@ -76,9 +76,11 @@ class Program:
             self.sparse = self._sparse(namespace.get("SPARSE", ()))
         except BaseException as error:
             raise refused("loading the program", error, "load", "only `import numpy as np`; nothing may run at import but definitions") from None
-        self.reward = self._entry(namespace, "reward")
-        self.potential = self._entry(namespace, "potential")
-        if self.reward is None and self.potential is None:
+        self.answers = self._entry(namespace, entry)
+        self.potential = self._entry(namespace, "potential") if entry == "reward" else None
+        if self.answers is None and entry != "reward":
+            raise Refusal("missing-entry-point", f"the program does not define {ENTRIES[entry]}", hint=f"def {ENTRIES[entry]}:")
+        if self.answers is None and self.potential is None:
             raise Refusal("missing-entry-point", "the program defines neither reward(prev, action, curr, memory) nor potential(state)", hint="define one of them, or both")
         self.memory: dict[str, Array] = {}
         self.rows = 0
@@ -124,9 +126,9 @@ class Program:
         elif first.any():
             self._reset(first)
         terms: dict[str, Array] = {}
-        if self.reward is not None:
+        if self.answers is not None:
             states = State(prev.copy(), self.layout), State(curr.copy(), self.layout)
-            terms = self._call("reward", self.reward, n, states[0], action.copy(), states[1], self.memory)
+            terms = self._call(self.entry, self.answers, n, states[0], action.copy(), states[1], self.memory)
             self._memory_kept(n)
         before: dict[str, Array] = {}
         after: dict[str, Array] = {}

@@ -8,8 +8,8 @@ import pytest
 
 from autoreward.cards import find
 from autoreward.engine import Engine
+from autoreward.jobs import ProbeJob
 from autoreward.program import lint
-from autoreward.records import ProbeJob
 from autoreward.replies import program_of
 from autoreward.stages.check import check
 

@@ -6,7 +6,7 @@ import pytest
 
 from autoreward.cards import find, load
 from autoreward.engine import Engine
-from autoreward.records import ProbeJob
+from autoreward.jobs import ProbeJob
 from autoreward.stages.check import check
 
 CARD = find("corridor")

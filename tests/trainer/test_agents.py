@@ -16,7 +16,7 @@ from autoreward.engine import Engine
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.errors import UserError
 from autoreward.files import read
-from autoreward.records import NetworkJob, Played, PlayJob, TrainJob
+from autoreward.jobs import NetworkJob, Played, PlayJob, TrainJob
 
 ROOT = Path(__file__).parents[2]
 OFF = {"learning_starts": 100, "buffer_size": 1000, "batch_size": 32}

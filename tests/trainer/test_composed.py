@@ -10,7 +10,8 @@ from autoreward.cards import load
 from autoreward.composition import Columns, Composer, Composition
 from autoreward.engine import Engine
 from autoreward.files import read
-from autoreward.records import TrainingDone, TrainJob
+from autoreward.jobs import TrainJob
+from autoreward.records import TrainingDone
 from autoreward.sandbox import Worker
 
 STATEFUL = {

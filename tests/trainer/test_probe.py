@@ -5,7 +5,7 @@ import numpy as np
 from autoreward.cards import find
 from autoreward.engine import Engine
 from autoreward.files import read_arrays
-from autoreward.records import ProbeJob
+from autoreward.jobs import ProbeJob
 
 
 def test_two_environments_follow_scripts(tmp_path):

@@ -11,7 +11,8 @@ from autoreward.composition import Columns, Composer, Composition
 from autoreward.engine import Engine
 from autoreward.errors import UserError
 from autoreward.files import read
-from autoreward.records import EvaluateJob, Score, TrainingDone, TrainJob, stream_seed
+from autoreward.jobs import EvaluateJob, TrainJob
+from autoreward.records import Score, TrainingDone, stream_seed
 from autoreward.sandbox import Worker
 from autoreward.transitions import Trajectories
 
