@@ -15,6 +15,7 @@ from autoreward.cards import find
 from autoreward.composition import Composition
 from autoreward.environment import trusted_code
 from autoreward.sandbox import Worker
+from autoreward.signals import PLAIN, Making, find_signal
 from autoreward.trainer import relabel
 from autoreward.trainer.rewards import RewardVec
 from autoreward.trainer.train import environments
@@ -31,7 +32,7 @@ def main(task: str) -> None:
     with Worker(card.human.read_text(), card.card.reward_layout, card.card.action, same_cpu=True) as worker:
         made = {}
         for name, asked in (("sparse", None), ("program", worker)):
-            rewards = RewardVec(relabel.kept(environments(card, code, training.n_envs), card.card), card.card, asked, Composition())
+            rewards = RewardVec(relabel.kept(environments(card, code, training.n_envs), card.card), Making(card.card, ()), asked, Composition(), find_signal(PLAIN))
             view = policy.PolicyView(rewards, card, code, training=True)
             agent = policy.build(card.card, view, 0, "cpu", replay=relabel.buffer(card, code, rewards, view))
             agent.learning_starts = 10**9

@@ -16,8 +16,10 @@ from autoreward.engine import Engine
 from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.errors import UserError
 from autoreward.files import read
-from autoreward.records import ProbeJob, TrainingDone, TrainJob
+from autoreward.jobs import ProbeJob, TrainJob
+from autoreward.records import TrainingDone
 from autoreward.sandbox import Worker
+from autoreward.signals import PLAIN, Making, find_signal
 from autoreward.stages.check import check
 from autoreward.trainer import relabel
 from autoreward.trainer.rewards import RewardVec
@@ -114,7 +116,8 @@ class Played:
         self.card = load(path)
         code = trusted_code(self.card)
         self.composition = composition or Composition()
-        rewards = RewardVec(relabel.kept(environments(self.card, code, 3), self.card.card), self.card.card, worker, self.composition, record=steps)
+        venv = relabel.kept(environments(self.card, code, 3), self.card.card)
+        rewards = RewardVec(venv, Making(self.card.card, ()), worker, self.composition, find_signal(PLAIN), record=steps)
         self.view = policy.PolicyView(rewards, self.card, code, training=True)
         self.view.seed(7)
         made = relabel.buffer(self.card, code, rewards, self.view)
@@ -373,7 +376,8 @@ def test_cards_without_a_goal_keep_their_identity():
 @pytest.mark.parametrize("program", ["sparse", "human"])
 def test_fetchreach_is_solved_with_hindsight(tmp_path, program):
     pytest.importorskip("gymnasium_robotics", reason="pip install 'autoreward-rl[robotics]'")
-    from autoreward.records import EvaluateJob, Score
+    from autoreward.jobs import EvaluateJob
+    from autoreward.records import Score
 
     card = find("fetchreach")
     jobs = [TrainJob(card=str(card.path), program=str(card.human) if program == "human" else None, seed=s, out=str(tmp_path / str(s))) for s in range(3)]
