@@ -99,12 +99,13 @@ def table(out: Path, tasks: Sequence[str], arms: Sequence[str], seeds: Sequence[
             if not means:
                 continue
             mean, half = sum(means) / len(means), interval(means)
+            around = f"{mean - half:.1f} .. {mean + half:.1f}" if len(means) > 1 else "one seed"
             versus, raw = "", results(out / task / arm.removesuffix("+f"), seeds)[0]
             if arm.endswith("+f") and raw:
                 gap, sure = difference(means, raw)
-                versus = f"{gap:+.1f} ({gap - sure:+.1f} .. {gap + sure:+.1f})"
+                versus = f"{gap:+.1f}" + (f" ({gap - sure:+.1f} .. {gap + sure:+.1f})" if len(means) > 1 and len(raw) > 1 else "")
             told = f"{sum(correlations) / len(correlations):.2f}" if correlations else ""
-            lines.append(f"| {task} | {arm} | {len(means)} | {max(steps) // 1000}k | {mean:.1f} | {mean - half:.1f} .. {mean + half:.1f} | {versus} | {told} |")
+            lines.append(f"| {task} | {arm} | {len(means)} | {max(steps) // 1000}k | {mean:.1f} | {around} | {versus} | {told} |")
     return lines
 
 

@@ -29,6 +29,7 @@ TERM = "decoded"
 LOSSES = ("rrd-unbiased", "rrd", "rd", "ircr")  # the last one learns nothing
 ROLLOUTS = ("PPO", "A2C", "TRPO")  # what policy.py counts among on-policy learners
 DEFAULTS = {"loss": "rrd-unbiased", "decoder_steps": "100"}  # steps: of the decoder, between two rollouts
+RATES = {"on": 1e-3, "off": 3e-4}  # of the decoder; on-policy it takes some 100 steps a rollout, not one for each of the agent's
 PENALTY = 10.0  # weight of the slope penalty (B9) where an off-policy learner is fed
 RECENT = 20_000  # steps that decoded and hidden dense reward are compared over
 SAME = 0.999  # correlation from which two factors are one
@@ -52,7 +53,8 @@ class Decoded(Signal):
         given = {**DEFAULTS, **making.settings}
         self.loss, self.steps = given["loss"], int(given["decoder_steps"])
         self.on_policy = making.card.training.algorithm in ROLLOUTS
-        self.decoder = None if self.loss == "ircr" else Decoder(making.terms, self.loss, seed=making.seed, penalty=0.0 if self.on_policy else PENALTY)  # type: ignore[arg-type]
+        fitting = {"rate": RATES["on"], "penalty": 0.0} if self.on_policy else {"rate": RATES["off"], "penalty": PENALTY}
+        self.decoder = None if self.loss == "ircr" else Decoder(making.terms, self.loss, seed=making.seed, **fitting)  # type: ignore[arg-type]
         self.episodes = self.decoder.episodes if self.decoder else Episodes(len(making.terms))
         n, limit = making.rows, making.card.environment.limit
         self.z, self.length, self.returns = np.zeros((limit, n, len(making.terms))), np.zeros(n, int), np.zeros(n)
