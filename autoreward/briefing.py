@@ -28,11 +28,13 @@ def task(card: TaskCard) -> dict[str, Any]:
         "endings": card.endings,
         "limit": card.environment.limit,
         "own_reward": card.task_reward == "environment",
+        "episodic_return": card.episodic_return,
         "action": {"type": action.type, "shape": rows, "meaning": action.meaning},
         "fields": [
             {"name": f.name, "shape": list(f.shape), "unit": f.unit, "range": f.range, "meaning": f.meaning + ("" if f.policy else " (the policy does not see this)")} for f in card.fields if f.reward
         ],
         "policy": _seen(card),
+        "relabelled": card.goal.desired if card.goal and card.training.her else "",
         "training": {"algorithm": card.training.algorithm, "steps": card.training.steps, "n_envs": card.training.n_envs, "gamma": card.training.gamma},
     }
 
@@ -113,6 +115,7 @@ def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any
         "diagnostics": [{"kind": d.kind, "words": d.words} for d in analysis.diagnostics if with_hints or not d.from_hints] if analysis else [],
         "causes": list(analysis.causes) if analysis else [],
         "suggestions": list(analysis.suggestions) if analysis else [],
+        "notes": list(told.notes),
     }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from autoreward.errors import MISSING, REFUSED, UserError
+from autoreward.errors import MISSING, REFUSED, USAGE, UserError
 from autoreward.resources import shipped
 from autoreward.task import TaskCard
 
@@ -37,6 +37,16 @@ class LocatedCard(BaseModel):
     @property
     def human(self) -> Path | None:
         return self.path.parent / self.card.human if self.card.human else None
+
+    def at_end(self) -> LocatedCard:
+        """The same task with its return held back to the end of an episode, as `episodic_return: true` would. UserError where there is none to hold back."""
+        if self.card.task_reward != "environment":
+            raise UserError(
+                f"--episodic-return: the task reward of {self.card.name!r} is its success, which comes once as it is",
+                "leave it out: it is for cards with `task_reward: environment` (envs/README.md)",
+                USAGE,
+            )
+        return self.model_copy(update={"card": self.card.model_copy(update={"episodic_return": True})})
 
     def digest(self) -> str:
         """Identity of card and trusted code together, as 12 hex digits."""

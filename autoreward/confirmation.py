@@ -58,7 +58,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     run, header, card = tools.run, tools.run.header, tools.card
     ranked = sorted(found, key=lambda name: evaluation.rank_key(card.card, found[name], name))
     if not ranked or not found[ranked[0]].ok:
-        return Final(winner=None, hints_used=header.hints_used or tools.method.reads_hints(header.model), why="no candidate came through training")
+        return Final(winner=None, hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings), why="no candidate came through training")
     winner = next(c for c in run.candidates() if c.id == ranked[0])
     keep_best(tools, winner)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
@@ -81,7 +81,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     for name, group in arms.items():
         done: list[TrainingDone] = [d for a in group if (d := training.done(a.out))]
         pooled[name] = evaluation.pool(card.card, [a.out / "score.json" for a in group], done)
-    return Final(winner=winner.id, program=winner.program, arms=pooled, hints_used=header.hints_used or tools.method.reads_hints(header.model))
+    return Final(winner=winner.id, program=winner.program, arms=pooled, hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings))
 
 
 def keep_best(tools: Tools, candidate: CandidateFolder) -> None:

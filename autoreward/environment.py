@@ -1,7 +1,8 @@
 """From a card to a gymnasium environment whose observation is one vector: the card's fields, then what the policy needs besides.
 
 `CardEnvironment` returns float64 vectors `[fields (D) | observation (P)]`, the second part only where the policy's input is the
-environment's own observation. It decides success, ends the episode at the card's limit, and hands out the sparse task reward.
+environment's own observation. It decides success, ends the episode at the card's limit, and hands out the task reward: the sparse one,
+the environment's own, or its sum at the end of an episode.
 Only trainers import this: cards' trusted code runs here.
 """
 
@@ -166,7 +167,11 @@ def check_spaces(card: TaskCard, env: gym.Env[Any, Any]) -> None:
 
 
 class CardEnvironment(gym.Env[Array, Any]):
-    """One environment of a card. `info` is empty but at the end of an episode: success, metrics, length."""
+    """One environment of a card. `info` is empty but at the end of an episode: success, metrics, length.
+
+    Where the return is held back (`episodic_return`) it holds at every step what was, `dense`: for measuring, in trainers alone; no
+    program and no policy sees it.
+    """
 
     def __init__(self, card: LocatedCard, code: ModuleType | None, render_mode: str | None = None) -> None:
         require_simulator(card.card)
@@ -261,9 +266,12 @@ class CardEnvironment(gym.Env[Array, Any]):
                 self.values[metric.name].append(self._value(metric, vector, info))
         reward = float(own_reward) if self.card.task_reward == "environment" else float(new)
         out: dict[str, Any] = {}
+        if self.card.episodic_return:
+            out["dense"] = reward
+            reward = self.own_return if terminated or truncated else 0.0
         if terminated or truncated:
             won = self.reached if success is None or success.latches else self.succeeding
-            out = {"success": won, "length": self.steps, "metrics": {m.name: self._reduced(m) for m in self.metrics}}
+            out |= {"success": won, "length": self.steps, "metrics": {m.name: self._reduced(m) for m in self.metrics}}
         return vector, reward, bool(terminated), truncated, out
 
     def _value(self, metric: Metric, vector: Array, info: dict[str, Any]) -> float:

@@ -18,11 +18,13 @@ from typing import Any
 from autoreward.cards import LocatedCard
 from autoreward.composition import Composition, chosen
 from autoreward.errors import REFUSED, UserError
+from autoreward.methods import find_method
 from autoreward.program import lint
 from autoreward.records import Evaluation
 from autoreward.resources import VERSION
 from autoreward.run import CandidateFolder, Run
 from autoreward.sandbox import clean
+from autoreward.signals import PLAIN
 from autoreward.task import TaskCard
 
 AT_HAND = {*sys.stdlib_module_names, "numpy", "gymnasium"}
@@ -45,6 +47,9 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
     folder = run.chosen(candidate)
     task = TaskCard.model_validate(run.header.card)
     program = folder.program
+    if (signal := find_method(run.header.method).signal) != PLAIN:
+        message = f"the reward of method {run.header.method} is made by its signal {signal!r}, which the file would have to bring"
+        raise UserError(message, f"the trained agent can be taken: autoreward export {run.path} --policy FILE.onnx", REFUSED)
     refused = [v for v in lint(program, task.reward_layout) if v.severity == "refuse"]
     if refused or not program:
         why = refused[0].message if refused else "its file is not there"
@@ -190,6 +195,7 @@ def task_values(task: TaskCard, everything: bool = False) -> dict[str, Any]:
         "limit": task.environment.limit,
         "gamma": task.training.gamma,
         "own_reward": task.task_reward == "environment",
+        **({"episodic_return": True} if task.episodic_return else {}),
         "success": success,
     }
 
@@ -227,7 +233,7 @@ def _docstring(run: Run, folder: CandidateFolder, task: TaskCard, missing: tuple
     arms = dict(final.arms) if final and confirmed else {"this program": e} if (e := folder.evaluation) else {}
     versions = ", ".join(f"{k} {v}" for k, v in header.versions.items() if k in ("autoreward-rl", "numpy", "gymnasium", "stable-baselines3", "torch"))
     measured = [f"    {arm:<13} {_measured(result)}" for arm, result in arms.items()]
-    added = "1 at the first success of an episode" if task.task_reward == "success" else "the environment's own reward"
+    added = "1 at the first success of an episode" if task.task_reward == "success" else "the environment's own reward" + (", its sum at the end of an episode alone" if task.episodic_return else "")
     ends = " and at success" if task.success and task.success.ends_episode else ""
     how = "on new training seeds and new episodes" if confirmed else "in the search; this candidate was not confirmed on new seeds"
     lines = [

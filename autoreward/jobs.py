@@ -31,6 +31,7 @@ class TrainJob(Record):
     out: str
     steps: int | None = None
     composition: dict[str, Any] = {}  # composition/sequence.py, {} = the plain sum
+    episodic_return: bool = False  # as if the card said so
     signal: str = "program"  # signals/: what turns the program's answers into terms
     settings: dict[str, str] = {}  # the method's own
     device: str = "auto"

@@ -55,6 +55,7 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict)
     compose: str | None = None  # None: the method's
     told: bool = False
+    episodic_return: bool = False
     origin: str | None = None
     name: str | None = None
     folder: Path = Path("runs")
@@ -83,8 +84,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AUTOREWARD_CACHE") or user_cache_dir("autoreward"))
 
 
+def chosen(options: Options) -> LocatedCard:
+    """The task that is meant, its return held back where that was asked for."""
+    card = find(options.task)
+    return card.at_end() if options.episodic_return else card
+
+
 def header(options: Options, card: LocatedCard) -> RunHeader:
-    """The run's header; UserError where an option is out of range."""
+    """The run's header; UserError where an option is out of range. `card`: as `chosen` gives it."""
     for name, value, low, high in (
         ("--iterations", options.iterations, 1, 100),
         ("--candidates", options.candidates, 1, 26),
@@ -95,7 +102,8 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
     ):
         if not low <= value <= high:
             raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
-    compose = options.compose or find_method(options.method).composition
+    method = find_method(options.method)
+    compose = options.compose or method.composition
     composition = composed(compose, card)
     return RunHeader(
         task=card.card.name,
@@ -116,10 +124,11 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         trainer_python=options.trainer_python,
         prompts=options.prompts,
         limits=options.limits,
-        settings=options.settings,
+        settings=method.settled(options.settings),
         compose=Path(compose).name,
         composition=composition.data(),
         told=options.told,
+        episodic_return=options.episodic_return,
         origin=Path(options.origin).name if options.origin else None,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -140,11 +149,14 @@ def composed(given: str, card: LocatedCard) -> Composition:
 
 def start(options: Options, model_options: ModelOptions) -> Run:
     """Check everything that can be wrong before a folder is made, then make the run directory."""
-    card = find(options.task)
+    card = chosen(options)
     require_simulator(card.card)
     made = header(options, card)
     method = find_method(made.method)
     method.require(card, made.model, made.settings)
+    if method.kind.entry != "reward" and (options.told or options.origin):
+        what = "a study" if options.told else "--from"
+        raise UserError(f"{what} works with methods that write reward(), and {method.name} writes {method.kind.entry}()", "--method auto-mc-reward", USAGE)
     if options.told and made.compose != "plain":
         raise UserError(f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
     connect(made.model, model_options)
@@ -200,6 +212,7 @@ def card_of(run: Run) -> LocatedCard:
     """The run's card as it is found here: where the run says, else by name. UserError where it is not the one the run began with."""
     made = run.header
     card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
+    card = card.at_end() if made.episodic_return else card
     if card.digest() != made.card_digest:
         raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
     return card

@@ -87,19 +87,21 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             tools.prompts,
             tools.card.card,
             tools.method,
-            iteration=candidate.iteration,
-            candidate=candidate.name,
-            attempt=attempt,
-            candidates=header.candidates,
-            feedback=feedback,
-            refusals=refused[-1].verdicts if refused else (),
-            previous=candidate.refused_program(attempt - 1) if attempt else "",
-            from_scratch=attempt > 0 and attempt + 1 == _drafts(tools, candidate),
-            hints=header.hints_used,
-            seed=header.seed,
-            origin=origin.to_port(tools, candidate),
-            composing=header.compose == DESIGNER,
-            composition=pinned,
+            designer.Question(
+                iteration=candidate.iteration,
+                candidate=candidate.name,
+                attempt=attempt,
+                candidates=header.candidates,
+                feedback=feedback,
+                refusals=refused[-1].verdicts if refused else (),
+                previous=candidate.refused_program(attempt - 1) if attempt else "",
+                from_scratch=attempt > 0 and attempt + 1 == _drafts(tools, candidate),
+                hints=header.hints_used,
+                seed=header.seed,
+                origin=origin.to_port(tools, candidate),
+                composing=header.compose == DESIGNER,
+                composition=pinned,
+            ),
         )
     except designer.Unparseable as error:
         return attempt, Draft(error.program), Review(ok=False, verdicts=(error.verdict,), by="parser")
@@ -253,6 +255,7 @@ def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
         terms=trainings[0].terms if trainings else (),
         windows=training.windows(candidate.first_training),
         analysis=analysis if analysis and analysis.told else None,
+        notes=candidate.notes,
     )
 
 

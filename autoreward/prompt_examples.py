@@ -35,6 +35,7 @@ OUTCOME: dict[str, Any] = {
     "diagnostics": [{"kind": "hovering", "words": "words"}],
     "causes": ["a cause"],
     "suggestions": ["a suggestion"],
+    "notes": ["a note"],
 }
 
 
@@ -50,9 +51,11 @@ def variables(agent: str) -> dict[str, Any]:
         "endings": "endings",
         "limit": 100,
         "own_reward": True,
+        "episodic_return": True,
         "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
         "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
         "policy": "the fields",
+        "relabelled": "goal",
         "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
     }
     shared: dict[str, Any] = {
@@ -72,6 +75,8 @@ def variables(agent: str) -> dict[str, Any]:
         "verdicts": [{"kind": "import", "line": 1, "message": "m", "hint": "h"}],
         "from_scratch": False,
         "origin": {"code": "def reward(obs, action, next_obs):\n    return 0.0", "sources": [("x", "0:2")], "why": "why"},
+        "given": [{"name": "take_key", "means": "the agent carries the key"}],
+        "replies": [{"template": "sample", "number": 1, "text": "text"}],
         "transforms": [{"kind": "weights", "fields": "weights: {}", "title": "title", "equation": "r = w * x", "paper": "paper", "use": "use"}],
     }
     analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}

@@ -19,7 +19,7 @@ from autoreward.resources import installed, shipped
 
 SUFFIX = ".md.j2"
 TASK = {
-    "task": "the card, without its hints: title, description, success, endings, limit, action, fields, policy (what it sees), own_reward, ends_at_success, training (algorithm, steps, n_envs, gamma)",
+    "task": "the card, no hints: title, description, success, endings, limit, action, fields, policy (what it sees), own_reward, episodic_return, ends_at_success, training (algorithm, steps, ...)",
     "hints": "the card's hints as sentences; empty unless --hints is given",
     "composition": "how terms become the reward where that is not the plain sum: yaml, and a line on each of its transforms; else empty (not in the analyzer's)",
 }
@@ -29,12 +29,14 @@ VARIABLES: dict[str, dict[str, str]] = {
         "number": "this candidate's number, from 1",
         "candidates": "how many programs are asked for in this iteration",
         "feedback": "outcomes so far, best first: id, program, composition (yaml, empty for the plain sum), status, success, verdicts, curve, "
-        "terms (each with curve, most, mean, least over training), endings, diagnostics, parts, causes, suggestions",
+        "terms (each with curve, most, mean, least over training), endings, diagnostics, parts, causes, suggestions, notes (of the signal)",
         "outcome": "in outcome.md.j2, inside a loop over `feedback`: one item of it",
         "iteration": "from 1",
         "verdicts": "why the last draft was refused: kind, line, message, hint",
         "from_scratch": "true where the repairs are used up",
         "origin": "in port.md.j2: a person's reward function to be ported: code, sources (of fields), why it was not taken as it is",
+        "given": "what the method's settings give: name, means (calm: subgoals of the card or of a file); else empty",
+        "replies": "of the calls that prepared this one, in the first iteration: template, number, text",
         "transforms": "with --compose designer: what the designer may choose from, each with kind, fields, title, equation, paper, use; else empty",
     },
     "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},

@@ -221,7 +221,7 @@ class Analysis(Record):
 
 
 class Outcome(Record):
-    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`."""
+    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`; `notes`: what its signal says of the training."""
 
     iteration: int
     candidate: str
@@ -234,6 +234,7 @@ class Outcome(Record):
     terms: tuple[TermCurve, ...] = ()
     windows: dict[str, tuple[float | None, ...]] = {}
     analysis: Analysis | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Feedback(Record):
@@ -296,6 +297,7 @@ class RunHeader(Record):
     compose: str = "plain"
     composition: dict[str, Any] = {}
     told: bool = False
+    episodic_return: bool = False
     origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""

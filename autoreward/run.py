@@ -86,6 +86,17 @@ class CandidateFolder:
         return sorted((d for d in done if d), key=lambda d: d.seed)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the method's signal says of the first training; nothing where it has nothing to say."""
+        path = self.first_training / "signal.json"
+        try:
+            return tuple(str(note)[:500] for note in json.loads(plain(path)).get("notes", ()))
+        except FileNotFoundError:
+            return ()
+        except (ValueError, AttributeError, TypeError) as error:
+            raise UserError(f"{path} is damaged: {error}", "move its folder away, then: autoreward resume", REFUSED) from None
+
+    @property
     def evaluation(self) -> Evaluation | None:
         return read(self.path / "6-evaluation.json", Evaluation)
 

@@ -222,7 +222,7 @@ class Study:
         header = self._run.header
         feedback = self._run.feedback(header.iterations)
         best = feedback.best if feedback else None
-        hints = header.hints_used or self._tools.method.reads_hints(header.model)
+        hints = header.hints_used or self._tools.method.reads_hints(header.model, header.settings)
         if best is None or best.evaluation is None:
             final = Final(winner=None, hints_used=hints, why="no candidate came through training")
         else:

@@ -13,7 +13,9 @@ from autoreward.files import write
 from autoreward.jobs import ProbeJob
 from autoreward.launch import Options as LaunchOptions
 from autoreward.launch import cache_folder, header, versions
+from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.records import Check, Evaluation, TrainingDone
+from autoreward.signals import PLAIN
 from autoreward.stages import check as check_stage
 from autoreward.stages import evaluation, training
 
@@ -28,14 +30,15 @@ def probes(card: LocatedCard, engine: Engine, progress: Progress | None = None) 
     return out
 
 
-def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine, composition: Composition | None = None) -> Check:
-    """Lint and sandbox verdicts of a program, and whether it has the terms that a composition names."""
+def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine, composition: Composition | None = None, method: Method | None = None) -> Check:
+    """Lint and sandbox verdicts of a program, and whether it has the terms that a composition names. `method`: the one it was written for."""
     from autoreward.program import lint
 
-    found = tuple(lint(program, card.card.reward_layout))
+    kind = (method or find_method(DEFAULT)).kind
+    found = tuple(lint(program, card.card.reward_layout, kind.entry))
     if any(v.severity == "refuse" for v in found):
         return Check(ok=False, verdicts=found, sandbox=sandbox)
-    result = check_stage.check(program, card.card, probes(card, engine), sandbox, composition=composition)
+    result = check_stage.check(program, card.card, probes(card, engine), sandbox, composition=composition, signal=kind)
     return result.model_copy(update={"verdicts": found + result.verdicts})
 
 
@@ -43,7 +46,9 @@ def train_program(program: Path | None, options: LaunchOptions, card: LocatedCar
     """Train `seeds` agents on a program (None: the sparse task reward), score them on fresh seeds, and pool."""
     if options.compose == DESIGNER:
         raise UserError("compose: no designer chooses here", "a preset, or the file that one chose: RUN/best/composition.yaml", USAGE)
-    made = header(options, card)
+    made, method = header(options, card), find_method(options.method)
+    method.require(card, "", made.settings)
+    signal = method.signal if program != card.human else PLAIN
     if program is not None:
         write(out / "program.py", program.read_bytes())
         program = out / "program.py"
@@ -51,7 +56,9 @@ def train_program(program: Path | None, options: LaunchOptions, card: LocatedCar
     numbers = [options.seed * 100 + k for k in range(seeds)]
     places = [out / f"seed-{s}" for s in numbers]
     label = program.stem if program else "sparse"
-    engine.run([(f"{label} seed {s}", training.job(made, program, s, p, composition=made.composition)) for s, p in zip(numbers, places, strict=True) if training.done(p) is None], progress)
+    own = method.own(made.settings)
+    todo = [(s, p) for s, p in zip(numbers, places, strict=True) if training.done(p) is None]
+    engine.run([(f"{label} seed {s}", training.job(made, program, s, p, composition=made.composition, signal=signal, settings=own)) for s, p in todo], progress)
     done: list[TrainingDone] = [d for p in places if (d := training.done(p))]
     whole = [(p, d) for p, d in zip(places, done, strict=True) if d.refusal is None and not (p / "score.json").exists()]
     if whole:

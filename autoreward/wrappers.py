@@ -35,6 +35,7 @@ class Task:
     limit: int  # steps, then the episode is truncated
     gamma: float  # the learner's
     own_reward: bool = False  # the task reward is the environment's own, not 1 at the first success
+    episodic_return: bool = False  # its sum, on the last step of an episode alone
     success: dict[str, Any] | None = None
     weights: dict[str, float] = field(default_factory=dict)  # of terms, 1 where none is given
     task_weight: float = 1.0
@@ -125,7 +126,7 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any], task: Task) -> None:
         super().__init__(env)
-        self.task, self.steps = task, 0
+        self.task, self.steps, self.own_return = task, 0, 0.0
         wanted = [source[6:] for _, source, _ in task.fields if source.startswith("state.")] + [name for name in [(task.success or {}).get("predicate")] if name]
         if absent := [name for name in wanted if name not in task.functions]:
             raise ValueError(f"the task needs {', '.join(absent)} of its card's Python file: functions={{'{absent[0]}': ...}}")
@@ -169,7 +170,7 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
-        self.steps, self.reached = 0, False
+        self.steps, self.reached, self.own_return = 0, False, 0.0
         return observation, {**info, KEY: {"fields": self.fields(observation, info), "success": False, "task_reward": 0.0}}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -181,6 +182,9 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
         success = self.task.success or {}
         terminated = bool(terminated) or (new and bool(success.get("ends_episode")))
         truncated = not terminated and (bool(truncated) or self.steps >= self.task.limit)
+        self.own_return += float(own_reward)
+        if self.task.episodic_return:
+            own_reward = self.own_return if terminated or truncated else 0.0
         reward = float(np.float32(own_reward)) if self.task.own_reward else float(new)  # vectors of environments hold rewards as float32
         told = {"fields": fields, "success": self.reached if success.get("latches", True) else now, "task_reward": reward}
         return observation, reward, terminated, truncated, {**info, KEY: told}

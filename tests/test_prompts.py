@@ -8,13 +8,13 @@ from autoreward.methods import find_method
 from autoreward.prompt_examples import variables
 from autoreward.prompts import VARIABLES, Prompts
 from autoreward.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome, Verdict
-from autoreward.stages.designer import messages
+from autoreward.stages.designer import Question, messages
 
 METHOD = find_method("auto-mc-reward")
 
 
 def prompt(task: str, **options) -> str:
-    return "\n".join(m.content for m in messages(Prompts(), find(task).card, METHOD, **options))
+    return "\n".join(m.content for m in messages(Prompts(), find(task).card, METHOD, Question(**options)))
 
 
 def test_the_shipped_templates_are_in_order():
@@ -51,8 +51,8 @@ def test_what_was_computed_from_hints_is_not_shown_either():
 
 def test_a_repair_quotes_the_error_after_an_unchanged_beginning():
     wrong = (Verdict(kind="unknown-field", line=7, message="there is no field 'keypos'"),)
-    first = messages(Prompts(), find("doorkey16").card, METHOD)
-    repair = messages(Prompts(), find("doorkey16").card, METHOD, refusals=wrong, previous="x = 1")
+    first = messages(Prompts(), find("doorkey16").card, METHOD, Question())
+    repair = messages(Prompts(), find("doorkey16").card, METHOD, Question(refusals=wrong, previous="x = 1"))
     assert repair[:2] == first and "x = 1" in repair[2].content and "no field 'keypos'" in repair[3].content and "line 7" in repair[3].content
 
 
@@ -60,14 +60,14 @@ def test_an_own_template_overrides_and_its_faults_are_named_with_file_and_line(t
     place = tmp_path / "auto-mc-reward" / "designer"
     place.mkdir(parents=True)
     (place / "advice.md.j2").write_text("Mine: {{ task.title }}\n")
-    assert "Mine: A corridor" in "\n".join(m.content for m in messages(Prompts(str(tmp_path)), find("corridor").card, METHOD))
+    assert "Mine: A corridor" in "\n".join(m.content for m in messages(Prompts(str(tmp_path)), find("corridor").card, METHOD, Question()))
     for text, word, line in (("fine\n{{ nothing_like_it }}", "nothing_like_it", 2), ("a\nb\n{% if %}", "Expected", 3)):
         (place / "advice.md.j2").write_text(text)
         [problem] = Prompts(str(tmp_path)).problems("auto-mc-reward/designer/advice")
         assert f"advice.md.j2:{line}: " in problem and word in problem
     (place / "advice.md.j2").write_text("\n{{ task.titel }}")
     with pytest.raises(UserError, match=r"advice\.md\.j2:2.*titel"):
-        messages(Prompts(str(tmp_path)), find("corridor").card, METHOD)
+        messages(Prompts(str(tmp_path)), find("corridor").card, METHOD, Question())
     (place / "repair.md.j2").write_text("Try again.")
     assert any("required part 'verdicts'" in p for p in Prompts(str(tmp_path)).problems("auto-mc-reward/designer/repair"))
 
@@ -77,7 +77,7 @@ def test_templates_cannot_reach_into_python(tmp_path):
     place.mkdir(parents=True)
     (place / "first.md.j2").write_text("{{ task.__class__.__mro__ }}{{ ''.__class__.__mro__[1].__subclasses__() }}")
     with pytest.raises(UserError, match=r"first\.md\.j2:1"):
-        messages(Prompts(str(tmp_path)), find("corridor").card, METHOD)
+        messages(Prompts(str(tmp_path)), find("corridor").card, METHOD, Question())
 
 
 def test_eject_copies_and_leaves_own_files_alone(tmp_path):

@@ -88,7 +88,7 @@ def show_env(task: Annotated[str, Argument(help="a task's name or its card's pat
     t = card.training
     text += [
         "",
-        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}",
+        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}" + (f", hindsight {t.her} to 1" if t.her else ""),
         f"human    {card.human or '-'}",
         "hints    (read by offline/search; shown to a language model with --hints)",
     ]
@@ -161,7 +161,7 @@ def render_prompt(
     if kind not in method.agents:
         raise UserError(f"the method {method.name} has no agent {kind!r}", f"it has {', '.join(method.agents)}")
     if kind == "designer":
-        messages = designer.messages(templates, card.card, method, feedback=feedback, hints=hints)
+        messages = designer.messages(templates, card.card, method, designer.Question(feedback=feedback, hints=hints))
     elif kind == "critic":
         text = program_text(program) if program else card.human.read_text(encoding="utf-8") if card.human else "(the program)"
         warnings = tuple(v for v in lint(text, card.card.reward_layout) if v.severity == "warn")
@@ -242,13 +242,14 @@ def list_methods(as_json: Json = False) -> None:
 @methods.command("show")
 def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json = False) -> None:
     """One method: its paper, what the model writes, calls per iteration, what the card must have."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from autoreward.methods import find_method, names
     from autoreward.prompts import Prompts
 
     method, candidates = find_method(name), 3
     least, most = method.calls(candidates, {})
+    before = method.prepares({})
     templates = [n for n in Prompts().listing() if n.startswith(f"{name}/")]
     refused = f"up to {method.repairs} times back to the designer with the error, then one new design" if method.repairs else "dropped"
     off = [f"--set {agent}=off" for agent in ("critic", "analyzer") if agent in method.agents]
@@ -258,16 +259,17 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
         f"from         {names()[name]}",
         f"writes       {method.writes}",
         f"asks         {', '.join(method.agents)}" + (f" (leave out: {', '.join(off)})" if off else ""),
-        f"calls        {least if least == most else f'{least} to {most}'} per iteration of {candidates} candidates",
+        f"calls        {least if least == most else f'{least} to {most}'} per iteration of {candidates} candidates" + (f", and {candidates * before} before the first" if before else ""),
         f"refused      a draft that fails linter, critic or check: {refused}",
         f"composition  {method.composition}, unless --compose says otherwise",
         *([f"card         needs `{n.key}`: {n.why}; {n.add}" for n in method.needs] or ["card         any; with --model offline/search it needs hints"]),
+        *(f"--set         {s.name}={'|'.join(s.values) or 'NUMBER' if s.low is not None or s.values else 'TEXT'}: {s.means} [{s.default}]" for s in method.settings),
         f"templates    {', '.join(t.partition('/')[2] for t in templates)}",
         "",
         f"next: autoreward design TASK --method {name}; autoreward prompts render {name}/designer --task TASK",
     ]
     needs = [{"key": n.key, "why": n.why, "add": n.add} for n in method.needs]
-    data = {**asdict(method), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
+    data = {**asdict(replace(method, given=None, needs=())), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
     _tell(data, "\n".join(text), as_json)
 
 

@@ -9,7 +9,27 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from autoreward.cli.options import BaseUrl, Compose, Composed, Header, Jobs, Json, KeyCommand, Model, Prices, Sandbox, Set, Task, Unsafe, headers_of, program_text, settings_of, with_config
+from autoreward.cli.options import (
+    BaseUrl,
+    Compose,
+    Composed,
+    EpisodicReturn,
+    Header,
+    Jobs,
+    Json,
+    KeyCommand,
+    MethodName,
+    Model,
+    Prices,
+    Sandbox,
+    Set,
+    Task,
+    Unsafe,
+    headers_of,
+    program_text,
+    settings_of,
+    with_config,
+)
 from autoreward.errors import INTERRUPTED, REFUSED, UserError
 
 
@@ -43,6 +63,7 @@ def design(
     name: Annotated[str | None, Option(help="name of the run's folder below ./runs")] = None,
     origin: Annotated[Path | None, Option("--from", metavar="FILE.py", help="begin from your own reward: a program, or a plain function of observation, action, next observation")] = None,
     compose: Composed = None,
+    episodic_return: EpisodicReturn = False,
     dry_run: Annotated[bool, Option("--dry-run", help="print calls, steps and money, and stop")] = False,
     as_json: Json = False,
 ) -> None:
@@ -67,8 +88,9 @@ def design(
         trainer_python=typed["trainer_python"],
         prompts=str(Path(typed["prompts"]).resolve()) if typed["prompts"] else None,
         limits=Limits(max_cost=typed["max_cost"], max_tokens=typed["max_tokens"], max_calls=typed["max_calls"], max_time=typed["max_time"] * 60 if typed["max_time"] else None),
-        settings={**settings_of(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
+        settings={**settings_of(setting, typed["method"]), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}},
         compose=typed["compose"],
+        episodic_return=typed["episodic_return"],
         name=typed["name"],
         origin=str(typed["origin"]) if typed["origin"] else None,
     )
@@ -141,6 +163,7 @@ def _tell(run: Any, final: Any, report: Path) -> None:
     if composed.is_file():
         print(f"composed {composed}: {run.header.compose}")
     again = f" --compose {composed}" if composed.is_file() else ""
+    again += f" --method {run.header.method}" if run.header.method != "auto-mc-reward" else ""
     print(f"next     autoreward runs show {run.path}\n         autoreward train {run.path}/best/program.py --task {run.header.task} --seeds 5{again}")
 
 
@@ -171,22 +194,21 @@ def _own(score: Any) -> float:
 
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:
     from autoreward import launch
-    from autoreward.cards import find
     from autoreward.composition import DESIGNER, Composition
     from autoreward.methods import find_method
     from autoreward.models import connect, estimate
     from autoreward.prompts import Prompts
-    from autoreward.stages.designer import messages
+    from autoreward.stages.designer import Question, messages
 
-    card = find(given.task)
+    card = launch.chosen(given)
     made = launch.header(given, card)
     method = find_method(made.method)
     method.require(card, made.model, made.settings)
     pinned = Composition.model_validate(made.composition)
-    asked = messages(Prompts(made.prompts), card.card, method, hints=made.hints_used, composing=made.compose == DESIGNER, composition=pinned)
+    asked = messages(Prompts(made.prompts), card.card, method, Question(hints=made.hints_used, composing=made.compose == DESIGNER, composition=pinned), made.settings)
     language = connect(made.model, options).language
     calls = method.calls(made.candidates, made.settings if language else {**made.settings, "critic": "off", "analyzer": "off"})
-    guess = estimate(made, "".join(m.content for m in asked), options, calls)
+    guess = estimate(made, "".join(m.content for m in asked), options, calls, made.candidates * method.prepares(made.settings))
     steps = made.steps or card.card.training.steps
     controls = made.final_seeds * (2 + bool(card.human))
     data = {
@@ -210,17 +232,19 @@ def check(
     unsafe_no_sandbox: Unsafe = False,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     compose: Compose = "plain",
+    method: MethodName = "auto-mc-reward",
     as_json: Json = False,
 ) -> None:
     """Lint a program and try it in the sandbox: verdicts with class, line, message, hint."""
     from autoreward import launch, trials
     from autoreward.cards import find, require_simulator
     from autoreward.engine import Engine
+    from autoreward.methods import find_method
 
     card = find(task)
     require_simulator(card.card)
     composition = launch.composed(compose, card)
-    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python), composition)
+    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python), composition, find_method(method))
     if as_json:
         print(result.model_dump_json(indent=1))
     else:
@@ -249,17 +273,19 @@ def train(
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     setting: Set = None,
     compose: Compose = "plain",
+    method: MethodName = "auto-mc-reward",
+    episodic_return: EpisodicReturn = False,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate agents on a program as the loop would: success with its interval, steps to 80%."""
     import secrets
 
     from autoreward import launch, trials
-    from autoreward.cards import find, require_simulator
+    from autoreward.cards import require_simulator
     from autoreward.cli.live import Display
     from autoreward.engine import Engine
 
-    card = find(task)
+    card = launch.chosen(launch.Options(task=task, episodic_return=episodic_return))
     require_simulator(card.card)
     if not 1 <= seeds <= 49:
         raise UserError(f"--seeds is {seeds}; it must be 1 to 49", "autoreward train --help")
@@ -269,7 +295,19 @@ def train(
     if path is not None:
         program_text(path)
     jail = "unsafe" if unsafe_no_sandbox else sandbox
-    options = launch.Options(task=task, steps=steps, seed=seed, jobs=jobs, device=device, sandbox=jail, trainer_python=trainer_python, settings=settings_of(setting), compose=compose)
+    options = launch.Options(
+        task=task,
+        steps=steps,
+        seed=seed,
+        jobs=jobs,
+        device=device,
+        sandbox=jail,
+        trainer_python=trainer_python,
+        settings=settings_of(setting, method),
+        compose=compose,
+        method=method,
+        episodic_return=episodic_return,
+    )
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     with Display(None) as display:
         result = trials.train_program(path, options, card, seeds, place, Engine(jobs or launch.cores(), trainer_python), display.progress)

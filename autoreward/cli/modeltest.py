@@ -60,7 +60,7 @@ def examine(name: str, task: str, settings: dict[str, str], headers: dict[str, s
         caller = Caller(connected, Path(folder) / "calls", Limits(), settings, retries=1)
         program, told = "", ""
         try:
-            program = designer.design(caller, prompts, card, method, iteration=1, candidate="a", attempt=0, hints=not connected.language).program
+            program = designer.design(caller, prompts, card, method, designer.Question(hints=not connected.language)).program
         except designer.Unparseable as error:
             told = f"cannot be read: {error.verdict.message}"
         except ModelFailed as error:

@@ -21,8 +21,10 @@ KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
 Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
 Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
 Unsafe = Annotated[bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")]
+MethodName = Annotated[str, Option(help="the method that the program is written for: what it defines, and what becomes of it")]
 Compose = Annotated[str, Option(metavar="FILE|PRESET", help="how terms become the reward: plain, signs, potential, gain, best, normalized, or a YAML file (docs/composition.md)")]
 Composed = Annotated[str | None, Option(metavar="FILE|PRESET", help="as for train, or `designer`: it chooses [default: the method's, plain]", show_default=False)]
+EpisodicReturn = Annotated[bool, Option("--episodic-return", help="hold the environment's reward back: its sum, at the end of an episode only")]
 SETTINGS = ("critic", "analyzer", "tensorboard", "base_url", "key_command", "prices", "temperature", "max_tokens", "num_ctx", "strict", "timeout")
 
 
@@ -62,13 +64,18 @@ def with_config(context: typer.Context, config: Path | None) -> dict[str, Any]:
     return values
 
 
-def settings_of(pairs: list[str] | None) -> dict[str, str]:
-    """`--set` as a mapping; UserError for a name that is no setting."""
+def settings_of(pairs: list[str] | None, method: str | None = None) -> dict[str, str]:
+    """`--set` as a mapping; UserError for a name that is no setting, and none of the method's own."""
     out = {}
+    known = list(SETTINGS)
+    if method is not None and pairs:
+        from autoreward.methods import find_method
+
+        known += [s.name for s in find_method(method).settings]
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
-        if not equals or key not in SETTINGS:
-            raise UserError(f"--set {pair}: " + (f"no setting {key!r}" if equals else "write KEY=VALUE"), f"settings: {', '.join(SETTINGS)}")
+        if not equals or key not in known:
+            raise UserError(f"--set {pair}: " + (f"no setting {key!r}" if equals else "write KEY=VALUE"), f"settings: {', '.join(known)}")
         out[key] = value
     return out
 

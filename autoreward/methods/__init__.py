@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from autoreward.cards import LocatedCard
 from autoreward.composition import PRESETS
@@ -18,7 +19,7 @@ from autoreward.signals import PLAIN, Signal, find_signal
 from autoreward.task import TaskCard
 
 GROUP = "autoreward.methods"
-SHIPPED = {"auto-mc-reward": "autoreward.methods.auto_mc_reward:METHOD", "eureka": "autoreward.methods.eureka:METHOD"}
+SHIPPED = {name: f"autoreward.methods.{name.replace('-', '_')}:METHOD" for name in ("auto-mc-reward", "eureka", "lare", "calm")}
 DEFAULT = "auto-mc-reward"
 AGENTS = ("designer", "critic", "analyzer")
 REPAIRS = 3
@@ -41,7 +42,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Setting:
-    """A switch of the method's own, `--set NAME=VALUE`: one of `values`, or a number from `low` to `high`, a whole one where `whole`; neither: any text."""
+    """A switch of the method's own, `--set NAME=VALUE`: one of `values`, or a number from `low` to `high`, a whole one where `whole`.
+
+    `file`: anything else is a file's path, whose text becomes the value when a run begins, so that a run is whole.
+    """
 
     name: str
     default: str
@@ -50,11 +54,12 @@ class Setting:
     low: float | None = None
     high: float | None = None
     whole: bool = False
+    file: bool = False
 
     def wrong(self, value: str) -> str:
         """What it takes, where it does not take `value`; else empty."""
         if self.values:
-            return "" if value in self.values else " or ".join(self.values)
+            return "" if self.file or value in self.values else " or ".join(self.values)
         if self.low is None or self.high is None:
             return ""
         try:
@@ -74,9 +79,12 @@ class Ask:
     template: str
     times: int | str = 1
     temperature: float | None = None
+    only: tuple[str, str] | None = None  # a setting and its value: asked for in that case alone
 
     def count(self, settings: Mapping[str, str]) -> int:
         """How often it is asked for one candidate."""
+        if self.only and settings[self.only[0]] != self.only[1]:
+            return 0
         return int(settings[self.times]) if isinstance(self.times, str) else self.times
 
 
@@ -88,6 +96,7 @@ class Method:
     `composition`: a preset's name, taken where no `--compose` is given. `repairs`: refused drafts that go back to the designer, before one
     new design from scratch; 0: a refused draft is dropped. `signal`: what turns a program's answers into terms (signals/).
     `preparation`: calls before the one that writes the program. `settings`: switches of its own; trainers get them, too.
+    `given`: what templates find under that name, from the card and the settings: lines of name and means. UserError where the card has none.
     """
 
     name: str
@@ -101,6 +110,7 @@ class Method:
     signal: str = PLAIN
     preparation: tuple[Ask, ...] = ()
     settings: tuple[Setting, ...] = ()
+    given: Callable[[TaskCard, Mapping[str, str]], list[dict[str, str]]] | None = None
 
     @property
     def kind(self) -> type[Signal]:
@@ -132,28 +142,48 @@ class Method:
         critic, analyzer = (not self.off(agent, settings) for agent in ("critic", "analyzer"))
         return candidates * (1 + critic + analyzer), candidates * (self.drafts() * (1 + critic) + analyzer)
 
+    def settled(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """All settings, where some of its own name a file: its text. UserError where it cannot be read."""
+        found = dict(settings)
+        for setting in self.settings:
+            value = settings.get(setting.name)
+            if not setting.file or value is None or value in setting.values:
+                continue
+            try:
+                found[setting.name] = Path(value).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "not readable as UTF-8"
+                raise UserError(f"--set {setting.name}={value}: {why}", f"{' or '.join(setting.values)}, or a file ({setting.means})", USAGE) from None
+        return found
+
     def prepares(self, settings: Mapping[str, str]) -> int:
         """Calls before the first draft of a candidate, in the first iteration alone."""
         return sum(ask.count(self.own(settings)) for ask in self.preparation)
 
-    def reads_hints(self, model: str) -> bool:
-        """Whether that model works from the card's hints without being asked to."""
-        return model.startswith("offline/")
+    def reads_hints(self, model: str, settings: Mapping[str, str]) -> bool:
+        """Whether that model works from the card's hints without being asked to, or a setting takes something from them."""
+        return model.startswith("offline/") or (self.given is not None and "card" in self.own(settings).values())
 
     def require(self, card: LocatedCard, model: str, settings: Mapping[str, str]) -> None:
         """UserError where this card cannot be served, or a switch is set to what this method does not have."""
         for need in self.needs:
             if not need.met(card.card):
                 raise UserError(f"the method {self.name} needs `{need.key}` in the card {card.card.name!r}: {need.why}", f"add it to {card.path}: {need.add} (envs/README.md)", REFUSED)
-        if self.reads_hints(model) and not card.card.hints:
+        if model.startswith("offline/") and not card.card.hints:
             raise UserError(
                 f"{model} searches from a card's hints, and {card.card.name!r} has none",
                 "give it some (envs/README.md, 'Hints'), or name a language model: --model PROVIDER/MODEL, --model manual",
                 REFUSED,
             )
+        if card.card.training.her and self.signal != PLAIN:
+            message = f"the card {card.card.name!r} trains with hindsight, which judges single steps again, and the signal {self.signal!r} of method {self.name} needs whole episodes"
+            raise UserError(message, "leave training.her out of a copy of the card, or --method auto-mc-reward", REFUSED)
+        if self.given:
+            self.given(card.card, self.own(settings))
         for setting in self.settings:
             if takes := setting.wrong(value := settings.get(setting.name, setting.default)):
                 raise UserError(f"--set {setting.name}={value}: it is {takes} ({setting.means})", f"--set {setting.name}={setting.default}; autoreward methods show {self.name}", USAGE)
+        self.kind.require(card.card, self.own(settings))
         for agent, values in SWITCHES.items():
             value = settings.get(agent, "on" if agent in self.agents else "off")
             if value not in values:

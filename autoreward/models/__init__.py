@@ -175,15 +175,16 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
     return Remote(name, options)
 
 
-def estimate(header: RunHeader, prompt: str, options: ModelOptions, calls: tuple[int, int]) -> dict[str, Any]:
+def estimate(header: RunHeader, prompt: str, options: ModelOptions, calls: tuple[int, int], before: int = 0) -> dict[str, Any]:
     """What a run will ask of its model, at the least and at the most, and what that costs; nothing is asked. For --dry-run.
 
     `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long. `calls`: of a language model in one
-    iteration, at the least and at the most; a designer without a language asks no critic and no analyzer.
+    iteration, at the least and at the most; a designer without a language asks no critic and no analyzer. `before`: calls that prepare
+    the first iteration's.
     """
     model = connect(header.model, options)
     drafts = header.iterations * header.candidates
-    least, most = (header.iterations * n for n in calls)
+    least, most = (header.iterations * n + before for n in calls)
     others = least - drafts  # reviews and analyses
     first = model.tokens(prompt)
     asked = first * header.candidates + 2 * first * (drafts - header.candidates) + others * first

@@ -21,6 +21,11 @@ Form = Literal["best", "gain", "price", "best+price", "potential"]
 FORMS: tuple[Form, ...] = ("best", "gain", "best+price", "potential", "price")
 
 
+def forms(card: TaskCard) -> tuple[Form, ...]:
+    """The forms to try: on a card that trains with hindsight those that need no memory of the episode."""
+    return ("potential", "gain", "price") if card.training.her else FORMS
+
+
 class Plan(BaseModel):
     """How the guides are paid. Sums over an episode: `scale` for a gap closed, `bonus` for all stages, `cost` for all its steps."""
 
@@ -56,7 +61,7 @@ def guide_of(term: str) -> int:
 
 def write_program(card: TaskCard, plan: Plan) -> str:
     """The program's text."""
-    writer = _Writer(card, plan)
+    writer = Writer(card, plan)
     for k, hint in enumerate(card.hints):
         if k not in plan.dropped:
             writer.guide(k, hint)
@@ -68,7 +73,7 @@ def keeps(card: TaskCard, hint: Hint) -> bool:
     return hint.hold is not None and hint.hold.steps >= card.environment.limit
 
 
-class _Writer:
+class Writer:
     """Collects the lines of one program."""
 
     def __init__(self, card: TaskCard, plan: Plan) -> None:
@@ -82,6 +87,8 @@ class _Writer:
 
     def guide(self, k: int, hint: Hint) -> None:
         tag = f"_{k + 1}" if k else ""
+        if self.card.training.her and (hint.subgoals or hint.waypoints or (hint.hold and not keeps(self.card, hint))):
+            return  # what was passed, and for how long, is memory, which hindsight refuses
         if hint.subgoals:
             self._stages(k, tag, hint)
         elif hint.hold:
@@ -91,20 +98,20 @@ class _Writer:
             self._pay(k, tag, "1e-6", 1.0)
             self.doc.append("progress along the waypoints")
         else:
-            self._gap(tag, hint)
+            self.gap(tag, hint)
             width = self._width(hint.near.a if hint.near else hint.increase or hint.decrease or "")
             self._pay(k, tag, f"{max(0.25 * width, 1e-6):g}", width)
             self.doc.append("progress of a gap")
 
     # -- gaps ------------------------------------------------------------------------------------------------------------
 
-    def _gap(self, tag: str, hint: Hint) -> None:
+    def gap(self, tag: str, hint: Hint) -> None:
         if hint.near:
-            self.helpers.append(f"def gap{tag}(s):\n    return {self._distance(hint.near)}")
+            self.helpers.append(f"def gap{tag}(s):\n    return {self.distance(hint.near)}")
             return
         reference = hint.increase or hint.decrease or ""
         sign, target = (1, self._target(reference, up=True)) if hint.increase else (-1, self._target(reference, up=False))
-        value = self._value(reference)
+        value = self.value(reference)
         self.helpers.append(f"def gap{tag}(s):\n    return {_signed(sign * target)} {'-' if sign > 0 else '+'} {value}")
 
     def _target(self, reference: str, up: bool) -> float:
@@ -126,15 +133,15 @@ class _Writer:
         shape = next(f.shape for f in self.card.fields if f.name == reference.split("[")[0])
         return shape[reference.count("[") :]
 
-    def _value(self, reference: str) -> str:
+    def value(self, reference: str) -> str:
         name, _, rest = reference.partition("[")
         indices = re.findall(r"\d+", rest)
         return f"s.{name}" + (f"[:, {', '.join(indices)}]" if indices else "")
 
-    def _distance(self, near: Near) -> str:
-        left = self._value(near.a)
+    def distance(self, near: Near) -> str:
+        left = self.value(near.a)
         if isinstance(near.b, str):
-            right = self._value(near.b)
+            right = self.value(near.b)
         elif isinstance(near.b, tuple):
             right = f"np.array({[float(v) for v in near.b]})"
         else:
@@ -150,9 +157,9 @@ class _Writer:
         segments = [sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) ** 0.5 for p, q in pairwise(points)]
         near = 0.35 * min(segments, default=1.0)
         self.memory.append(f'"passed{tag}": 0.0')
-        end = self._value(ways.to) if ways.to else None
+        end = self.value(ways.to) if ways.to else None
         rest = [f"{sum(segments[k:]):g}" + (f" + far(np.array({points[-1]}), {end})" if end else "") for k in range(len(points))]
-        place = self._value(ways.field)
+        place = self.value(ways.field)
         lines = [f"def passed{tag}(s, k):", f"    for i, point in enumerate({points}):", f"        k = np.where((k == i) & (far({place}, np.array(point)) < {near:g}), i + 1.0, k)", "    return k"]
         cases = [f"far({place}, np.array({p})) + {r}" for p, r in zip(points, rest, strict=True)]
         last = f"far({place}, {end})" if end else f"0 * far({place}, {place})"
@@ -171,9 +178,13 @@ class _Writer:
         if form == "potential" and not staged:
             self.potentials.append(f'"nearness{tag}": -{weight / width:.6g} * np.maximum(gap{tag}(s), 0.0)')
             return
-        self.memory.append(f'"span{tag}": 0.0')
-        self.body += [f"start{tag}, here{tag} = {before}, {after}", f'span{tag} = np.where(memory["span{tag}"] > 0, memory["span{tag}"], np.maximum(start{tag}, {floor}))']
-        self.body.append(f'memory["span{tag}"] = span{tag}')
+        self.body.append(f"start{tag}, here{tag} = {before}, {after}")
+        if self.card.training.her:  # shares of the field's range: the first gap would have to be remembered
+            self.body.append(f"span{tag} = {width:g}")
+        else:
+            self.memory.append(f'"span{tag}": 0.0')
+            self.body.append(f'span{tag} = np.where(memory["span{tag}"] > 0, memory["span{tag}"], np.maximum(start{tag}, {floor}))')
+            self.body.append(f'memory["span{tag}"] = span{tag}')
         if form in ("best", "best+price"):
             self.memory.append(f'"closest{tag}": np.inf')
             self.body += [f'start{tag} = np.minimum(memory["closest{tag}"], start{tag})', f'memory["closest{tag}"] = np.minimum(start{tag}, here{tag})']
@@ -189,8 +200,8 @@ class _Writer:
     def _stages(self, k: int, tag: str, hint: Hint) -> None:
         stages = hint.subgoals or ()
         count = len(stages)
-        tests = [" & ".join(self._test(c) for c in s.when) for s in stages]
-        gaps = [self._distance(s.near) if s.near else None for s in stages]
+        tests = [" & ".join(self.test(c) for c in s.when) for s in stages]
+        gaps = [self.distance(s.near) if s.near else None for s in stages]
         widths = [self._width(s.near.a) for s in stages if s.near]
         floor = max(0.25 * max(widths, default=1.0), 1e-6)
         lines = [f"def reached{tag}(s, k):", "    for i, holds in enumerate((", *[f"        {t}," for t in tests], "    )):", "        k = np.where((k == i) & holds, i + 1.0, k)", "    return k"]
@@ -222,29 +233,29 @@ class _Writer:
             self.terms.append(f'"price{tag}": {_signed(-0.5 * self.plan.weight(k) / self.card.environment.limit)} * ({count} - new{tag}) / {count}')
         self.doc.append(f"{count} stages in order, each paid once, and progress to the next")
 
-    def _test(self, condition: Condition) -> str:
-        left = self._value(condition.field)
+    def test(self, condition: Condition) -> str:
+        left = self.value(condition.field)
         vector = bool(self._shape(condition.field))
         if condition.op == "within":
             near = Near(a=condition.field, b=condition.other or condition.at or 0.0)
-            return f"({self._distance(near)} <= {condition.value:g})"
-        right = self._value(condition.other) if condition.other else f"{condition.value:g}"
+            return f"({self.distance(near)} <= {condition.value:g})"
+        right = self.value(condition.other) if condition.other else f"{condition.value:g}"
         return f"({left} {condition.op} {right}).all(-1)" if vector else f"({left} {condition.op} {right})"
 
     def _hold(self, k: int, tag: str, hint: Hint) -> None:
         hold = hint.hold
         assert hold is not None
         if keeps(self.card, hint):
-            self.helpers.append(f"def kept{tag}(s):\n    return {' & '.join(self._test(c) for c in hold.when)}")
+            self.helpers.append(f"def kept{tag}(s):\n    return {' & '.join(self.test(c) for c in hold.when)}")
             self.terms.append(f'"lost{tag}": {_signed(-max(0.1 * self.plan.weight(k), 1.5 * self._dearest()))} * (kept{tag}(prev) & ~kept{tag}(curr))')
             self.doc.append("a price for losing what must be kept")
             return
         self.memory.append(f'"longest{tag}": 0.0')
         if hold.count:
-            counted = self._value(hold.count).replace("s.", "curr.", 1)
+            counted = self.value(hold.count).replace("s.", "curr.", 1)
         else:
             self.memory.append(f'"streak{tag}": 0.0')
-            test = " & ".join(self._test(c) for c in hold.when)
+            test = " & ".join(self.test(c) for c in hold.when)
             self.helpers.append(f"def holds{tag}(s):\n    return {test}")
             self.body += [f'memory["streak{tag}"] = np.where(holds{tag}(curr), memory["streak{tag}"] + 1.0, 0.0)']
             counted = f'memory["streak{tag}"]'

@@ -32,6 +32,7 @@ LOAD_CALLS = 2  # a program's definitions may take as long as this many calls
 EXTRA_CPU_PER_STEP = 0.05
 LOOK = 0.25  # seconds of waiting after which processor time and deadline are looked at
 MOST_TERMS = 64
+MOST_FACTORS = 256  # inputs of a decoder: nobody reads them one by one, and their names still fit into a frame of JSON
 LONGEST = 1 << 20  # characters of a program; the linter is stricter
 
 
@@ -79,6 +80,7 @@ class Worker:
     def __init__(self, program: str, layout: Layout, action: Action, *, entry: str = "reward", profile: str = "default", template: Template | None = None, same_cpu: bool = False) -> None:
         self.layout, self.action = layout, action
         self._closed = self._confined = False
+        self.most = MOST_FACTORS if entry == "factors" else MOST_TERMS
         self.profile: Profile = find_profile(profile)
         self.terms: tuple[str, ...] = ()
         self.potentials: tuple[str, ...] = ()
@@ -215,8 +217,8 @@ class Worker:
 
     def _names(self, given: Any) -> tuple[str, ...]:
         """Names as a worker may give them; anything else is the program's doing."""
-        if not isinstance(given, list) or len(given) > MOST_TERMS:
-            raise self._refused("too-many-terms" if isinstance(given, list) else "protocol", f"more than {MOST_TERMS} names, or no list of names, came back", "1 to 5 terms are enough")
+        if not isinstance(given, list) or len(given) > self.most:
+            raise self._refused("too-many-terms" if isinstance(given, list) else "protocol", f"more than {self.most} names, or no list of names, came back", "1 to 5 terms are enough")
         if not all(isinstance(s, str) and 0 < len(s) <= 64 and s.isprintable() for s in given):
             raise self._refused("protocol", "the names of the terms came back malformed")
         return tuple(given)

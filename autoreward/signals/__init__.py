@@ -18,7 +18,7 @@ __all__ = ["PLAIN", "Facts", "Making", "Signal", "find_signal"]
 
 GROUP = "autoreward.signals"
 PLAIN = "program"
-SHIPPED = {PLAIN: "autoreward.signals.plain:Plain", "subgoals": "autoreward.signals.subgoals:Subgoals"}
+SHIPPED = {PLAIN: "autoreward.signals.plain:Plain", "subgoals": "autoreward.signals.subgoals:Subgoals", "decoded": "autoreward.signals.decoded:Decoded"}
 
 
 def find_signal(name: str) -> type[Signal]:

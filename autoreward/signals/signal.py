@@ -24,7 +24,8 @@ class Facts:
     """One step of n rows, beside what the program answered. prev, curr (n, D): fields that programs get, by the card's `reward_layout`.
 
     first: an episode begins with this step; done: it ends with it, terminated: by success or failure and not by time. success (n,) counts
-    where done; task (n,) is the task reward.
+    where done; task (n,) is the task reward. dense (n,): where the task reward is held back to the end, what it would have been at this step;
+    for measuring alone, and known in training only.
     """
 
     prev: Array
@@ -35,6 +36,11 @@ class Facts:
     done: Array
     success: Array
     task: Array
+    dense: Array | None = None
+
+    def at(self, t: int) -> Facts:
+        """Step t of T steps (T, n, ...)."""
+        return Facts(**{f.name: part[t] for f in fields(self) if (part := getattr(self, f.name)) is not None})
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,11 @@ class Signal(ABC):
         """What a composition finds, from what a program names."""
 
     @classmethod
+    def require(cls, card: TaskCard, settings: Mapping[str, str]) -> None:
+        """UserError where it cannot serve this card's learner, or these settings."""
+        return
+
+    @classmethod
     def judge(cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array) -> list[Verdict]:
         """What is wrong with answers (T, n, k) to recorded steps, of which `first` (T, n) begin an episode; for check."""
         return []
@@ -89,7 +100,7 @@ class Signal(ABC):
 
     def replay(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
         """T recorded steps (T, n, ...) of the same rows, as `step` would have given them."""
-        steps = [self.step(terms[t], before[t], after[t], Facts(*(getattr(facts, f.name)[t] for f in fields(facts)))) for t in range(len(terms))]
+        steps = [self.step(terms[t], before[t], after[t], facts.at(t)) for t in range(len(terms))]
         return tuple(np.stack(part) for part in zip(*steps, strict=True))  # type: ignore[return-value]
 
     def update(self) -> None:  # noqa: B027  most learn nothing

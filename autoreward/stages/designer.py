@@ -1,7 +1,8 @@
-"""Designer: ask for a program, first or revised from feedback or repaired after a refusal, and find it in the reply."""
+"""Designer: ask for a program, first or revised from feedback or repaired after a refusal, and find it in the reply; and what a method asks before."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,106 +35,94 @@ class Unparseable(Exception):
         self.verdict, self.program = verdict, program
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is asked for. `candidate` of `candidates` side by side; `refusals` and `previous`: why the last draft was refused, and its program.
+
+    `origin`: a person's function to be ported. `composing`: the designer may choose a composition; `composition`: one pinned by a person.
+    """
+
+    iteration: int = 1
+    candidate: str = "a"
+    attempt: int = 0
+    candidates: int = 1
+    feedback: Feedback | None = None
+    refusals: tuple[Verdict, ...] = ()
+    previous: str = ""
+    from_scratch: bool = False
+    hints: bool = False
+    seed: int = 0
+    origin: dict[str, Any] | None = None
+    composing: bool = False
+    composition: Composition | None = None
+
+    @property
+    def tried(self) -> bool:
+        """Whether there is something to revise."""
+        return self.feedback is not None and bool(self.feedback.outcomes)
+
+
 def messages(
     prompts: Prompts,
     card: TaskCard,
     method: Method,
-    *,
-    iteration: int = 1,
-    candidate: str = "a",
-    candidates: int = 1,
-    feedback: Feedback | None = None,
-    refusals: tuple[Verdict, ...] = (),
-    previous: str = "",
-    from_scratch: bool = False,
-    hints: bool = False,
-    origin: dict[str, Any] | None = None,
-    composing: bool = False,
-    composition: Composition | None = None,
+    asked: Question,
+    settings: Mapping[str, str] | None = None,
+    replies: Sequence[dict[str, Any]] = (),
+    template: str = "",
 ) -> tuple[Message, ...]:
-    """The prompt: a part that stays the same for a task first, so that providers can cache it; feedback and repairs last."""
+    """The prompt: a part that stays the same for a task first, so that providers can cache it; feedback and repairs last.
+
+    `replies`: of the calls that prepared this one; `template`: of such a call, empty for the one that writes the program.
+    """
     variables: dict[str, Any] = {
         "task": briefing.task(card),
-        "hints": briefing.hints(card, hints),
-        "number": ord(candidate) - ord("a") + 1,
-        "candidates": candidates,
-        "feedback": briefing.feedback(feedback, hints),
-        "iteration": iteration,
-        "verdicts": [v.model_dump() for v in refusals],
-        "from_scratch": from_scratch,
-        "origin": origin or {},
-        "composition": briefing.composition(composition),
-        "transforms": briefing.transforms() if composing else [],
+        "hints": briefing.hints(card, asked.hints),
+        "number": ord(asked.candidate) - ord("a") + 1,
+        "candidates": asked.candidates,
+        "feedback": briefing.feedback(asked.feedback, asked.hints),
+        "iteration": asked.iteration,
+        "verdicts": [v.model_dump() for v in asked.refusals],
+        "from_scratch": asked.from_scratch,
+        "origin": asked.origin or {},
+        "composition": briefing.composition(asked.composition),
+        "transforms": briefing.transforms() if asked.composing else [],
+        "given": method.given(card, method.own(settings or {})) if method.given else [],
+        "replies": list(replies),
     }
 
     def render(name: str) -> str:
         return prompts.render(f"{method.name}/designer/{name}", variables)
 
-    asked = (Message("system", render("system")), Message("user", render("port" if origin else "revise" if feedback and feedback.outcomes else "first")))
-    if not refusals:
-        return asked
-    answer = f"```python\n{previous.strip()}\n```" if previous.strip() else "(no program)"
-    return (*asked, Message("assistant", answer), Message("user", render("repair")))
+    made = (Message("system", render("system")), Message("user", render(template or ("port" if asked.origin else "revise" if asked.tried else "first"))))
+    if not asked.refusals or template:
+        return made
+    answer = f"```python\n{asked.previous.strip()}\n```" if asked.previous.strip() else "(no program)"
+    return (*made, Message("assistant", answer), Message("user", render("repair")))
 
 
-def design(
-    caller: Caller,
-    prompts: Prompts,
-    card: TaskCard,
-    method: Method,
-    *,
-    iteration: int,
-    candidate: str,
-    attempt: int,
-    candidates: int = 1,
-    feedback: Feedback | None = None,
-    refusals: tuple[Verdict, ...] = (),
-    previous: str = "",
-    from_scratch: bool = False,
-    hints: bool = False,
-    seed: int = 0,
-    origin: dict[str, Any] | None = None,
-    composing: bool = False,
-    composition: Composition | None = None,
-) -> Draft:
-    """One draft; of a port where there is an `origin`. `composition`: pinned by a person; `composing`: the designer may choose one.
-
-    Unparseable where the reply holds no program; UserError where the model fails or a limit is reached.
-    """
-    asked = messages(
-        prompts,
-        card,
-        method,
-        iteration=iteration,
-        candidate=candidate,
-        candidates=candidates,
-        feedback=feedback,
-        refusals=refusals,
-        previous=previous,
-        from_scratch=from_scratch,
-        hints=hints,
-        origin=origin,
-        composing=composing,
-        composition=composition,
-    )
-    material = {"card": card, "feedback": feedback, "attempt": attempt, "seed": seed}
-    request = Request(
-        "designer",
-        iteration,
-        candidate,
-        attempt,
-        asked,
-        material=material,
-        max_tokens=_number(caller.settings, "max_tokens", int, 8192),
-        temperature=_number(caller.settings, "temperature", float, None),
-    )
-    reply = caller.ask(request)
+def design(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, asked: Question) -> Draft:
+    """One draft; of a port where there is an `origin`. Unparseable where the reply holds no program; UserError where the model fails or a limit is reached."""
+    settings = caller.settings
+    material = {"card": card, "feedback": asked.feedback, "attempt": asked.attempt, "seed": asked.seed, "entry": method.kind.entry}
+    limit, temperature = _number(settings, "max_tokens", int, 8192), _number(settings, "temperature", float, None)
+    replies: list[dict[str, Any]] = []
+    for ask in () if asked.tried or asked.origin else method.preparation:
+        text = messages(prompts, card, method, asked, settings, replies, ask.template)
+        found = []
+        for k in range(ask.count(method.own(settings))):
+            warm = temperature if temperature is not None else ask.temperature
+            request = Request(ask.template, asked.iteration, asked.candidate, 0, text, turn=k, material={**material, "attempt": k}, max_tokens=limit, temperature=warm)
+            found.append({"template": ask.template, "number": k + 1, "text": caller.ask(request).text})
+        replies += found
+    text = messages(prompts, card, method, asked, settings, replies)
+    reply = caller.ask(Request("designer", asked.iteration, asked.candidate, asked.attempt, text, material=material | {"replies": replies}, max_tokens=limit, temperature=temperature))
     try:
         program, explanation = program_of(reply.text, reply.finish)
     except Unreadable as error:
         raise Unparseable(Verdict(kind=error.kind, stage="designer", message=error.message)) from None
     try:
-        chosen = composition_of(reply.text) if composing else None
+        chosen = composition_of(reply.text) if asked.composing else None
         if chosen:
             chosen.require(card)
     except Unreadable as error:

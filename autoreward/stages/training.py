@@ -33,6 +33,7 @@ def job(
         out=str(out),
         steps=header.steps,
         composition=composition or {},
+        episodic_return=header.episodic_return,
         signal=signal,
         settings=settings or {},
         device=header.device,

@@ -118,7 +118,7 @@ class RewardVec(VecEnvWrapper):
                 terminated[i] = not infos[i].get("TimeLimit.truncated", False)
         ended = {int(i): infos[i] for i in np.flatnonzero(dones)}
         success = np.array([i in ended and bool(ended[i]["success"]) for i in range(len(dones))]) if ended else self.none
-        facts = Facts(self.previous, self.actions, current, self.first, terminated, dones, success, np.asarray(task, np.float64))
+        facts = Facts(self.previous, self.actions, current, self.first, terminated, dones, success, np.asarray(task, np.float64), self._dense(infos))
         self.previous, self.first = vectors[:, self.picked], dones.copy()
         if self.worker is None:
             reward = self._account(facts, ended, self.composition.task_reward * facts.task, np.zeros((len(dones), 0)))
@@ -128,6 +128,9 @@ class RewardVec(VecEnvWrapper):
             self.asked = facts, ended
             reward = np.zeros(len(dones), np.float32) if self.late else self.settle()
         return vectors, reward, dones, infos
+
+    def _dense(self, infos: Any) -> Array | None:
+        return np.array([info["dense"] for info in infos]) if self.making.card.episodic_return else None
 
     def settle(self) -> Array:
         """Take the answer that is still out, if any: compose, account, and put the reward where its step was stored. (n,) float32."""
@@ -162,7 +165,7 @@ class RewardVec(VecEnvWrapper):
     def _account(self, facts: Facts, ended: dict[int, dict[str, Any]], reward: Array, shaped: Array) -> Array:
         self.ticks += 1
         if len(self.recording.steps) < self.recording.limit:
-            kept = {f.name: getattr(facts, f.name).copy() for f in fields(facts)}
+            kept = {f.name: part.copy() for f in fields(facts) if (part := getattr(facts, f.name)) is not None}
             self.recording.steps.append({**kept, "updated": np.array(False), "reward": reward.astype(np.float32)})
         self.sums = self.sums + shaped
         self.rewards += reward

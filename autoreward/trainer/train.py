@@ -25,7 +25,9 @@ from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.signals import Making, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard
+from autoreward.trainer import relabel
 from autoreward.trainer.inbox import INBOX
+from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import LateRollout, RewardVec
 
 WINDOWS = 50  # rows of the curve over the whole budget
@@ -151,19 +153,25 @@ def train(job: TrainJob) -> None:
     torch.set_num_threads(job.threads)
     out = Path(job.out)
     card = load(Path(job.card))
+    card = card.at_end() if job.episodic_return else card
     code = trusted_code(card)
     budget = job.steps or card.card.training.steps
     device = policy.choose_device(card.card, job.device)
     program = plain(Path(job.program)).decode() if job.program else None
     late = card.card.training.algorithm in policy.ROLLOUTS and program is not None
     kind = find_signal(job.signal)
+    if program is not None:
+        kind.require(card.card, job.settings)
     worker = None
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
         making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device, channel=channel(card, code, job))
-        rewards = RewardVec(environments(card, code, card.card.training.n_envs), making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
+        environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
+        rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
-        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None)
+        asks = kind.learns and program is not None and card.card.training.algorithm not in policy.ROLLOUTS
+        replay = (RecomputedReplay, {"source": rewards}) if asks else relabel.buffer(card, code, rewards, view)
+        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay)
         if late:
             rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after

@@ -88,6 +88,8 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "analysis_alone": analysis.alone if analysis else "",
         "analysis_told": analysis.told if analysis else None,
         "causes": list(analysis.causes) if analysis else [],
+        "signal": list(folder.notes),
+        "measures": [f"{m.what}: accuracy {m.accuracy:.3f}, precision {m.precision:.3f}, recall {m.recall:.3f}, F1 {m.f1:.3f}" for m in analysis.measures] if analysis else [],
     }
 
 
@@ -149,7 +151,7 @@ def lines(data: dict[str, Any]) -> list[str]:
     for c in data["candidates"]:
         repairs = f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}" if c["repairs"] else ""
         out.append(f"{c['id']:<4} {c['state']:<10} {rate(c) if c['success'] is not None or c['metric'] is not None else c['why']}{repairs}")
-        out += [f"       {text}" for text in [*c["findings"][:3], *c["causes"][:2]]]
+        out += [f"       {text}" for text in [*c["signal"], *c["measures"][:2], *c["findings"][:3], *c["causes"][:2]]]
     out += origin_lines(data["origin"], rate)
     if data["final"]:
         out += ["", f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}" + (", hints of the card were used" if data["hints_used"] else "")]

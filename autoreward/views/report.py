@@ -163,7 +163,14 @@ def _origin(data: dict[str, Any]) -> str:
 def _candidates(run: Run, data: dict[str, Any]) -> str:
     rows = []
     for folder, c in zip(run.candidates(), data["candidates"], strict=True):
-        notes = [*([c["why"]] if c["why"] else []), *c["findings"], *(f"cause: {x}" for x in c["causes"]), *(f"warning: {w}" for w in c["warnings"])]
+        notes = [
+            *([c["why"]] if c["why"] else []),
+            *c["signal"],
+            *(f"judged as the card's own subgoals: {m}" for m in c["measures"]),
+            *c["findings"],
+            *(f"cause: {x}" for x in c["causes"]),
+            *(f"warning: {w}" for w in c["warnings"]),
+        ]
         drafts = "".join(f"<li>refused at {_(r.stage)}: {_('; '.join(v.message for v in r.verdicts if v.severity == 'refuse'))}</li>" for r in folder.refused_drafts())
         listed = "".join(f"<li>{_(n)}</li>" for n in notes) + drafts
         code = f"<details><summary>program</summary><pre>{_(folder.program)}</pre></details>" if folder.program else ""

@@ -11,14 +11,14 @@ from autoreward.models import ModelOptions
 from autoreward.prompts import Prompts
 from autoreward.replies import Unreadable, composition_of, program_of
 from autoreward.stages import critic
-from autoreward.stages.designer import messages
+from autoreward.stages.designer import Question, messages
 
 CARD, METHOD = find("corridor").card, find_method("auto-mc-reward")
 PROGRAM = "```python\ndef reward(prev, action, curr, memory):\n    return {'a': curr.cell}\n```\n"
 
 
 def told(**given) -> str:
-    return "\n".join(m.content for m in messages(Prompts(), CARD, METHOD, **given))
+    return "\n".join(m.content for m in messages(Prompts(), CARD, METHOD, Question(**given)))
 
 
 def test_by_default_nothing_is_said_of_compositions():

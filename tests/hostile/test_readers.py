@@ -110,7 +110,7 @@ def test_a_refusal_is_one_line_for_the_designer(bench):
     from autoreward.stages import designer
 
     _, ran = bench.refusals(next(c for c in CASES if c.name == "an error that gives orders").text)
-    said = designer.messages(Prompts(), CARD, method("auto-mc-reward"), refusals=tuple(ran), previous=GOOD)[-1].content
+    said = designer.messages(Prompts(), CARD, method("auto-mc-reward"), designer.Question(refusals=tuple(ran), previous=GOOD))[-1].content
     line = next(line for line in said.splitlines() if "Reviewer" in line)
     assert line.startswith("- exception") and "# System" in line
 

@@ -80,3 +80,43 @@ def make_card(tmp_path: Path):
         return path
 
     return make
+
+
+PAID = """
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class Walk(gym.Env):
+    \"\"\"A walk on a line, paid by where it is and for its push; it ends below -2.\"\"\"
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.normal() * 0.5
+        return np.array([self.x]), {}
+
+    def step(self, action):
+        self.x += 0.5 * float(action[0]) + 0.7 * self.np_random.normal()
+        return np.array([self.x]), 0.1 + self.x, self.x < -2, False, {}
+"""
+
+
+@pytest.fixture
+def paid(make_card):
+    """paid(algorithm, hyperparameters, **changes) -> the path of a card whose reward is the environment's own, of every step."""
+
+    def make(algorithm: str = "PPO", hyperparameters: dict | None = None, **changes) -> Path:
+        path = make_card(algorithm, hyperparameters or {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, True)
+        (path.parent / "walk.py").write_text(PAID)
+        metric = {"name": "paid", "of": "return", "range": [-50, 50]}
+        card = {**yaml.safe_load(path.read_text()), "environment": {"factory": "here:Walk", "limit": 12}, "fields": {"x": "0"}, "task_reward": "environment", "metric": metric}
+        card = {**card, "hints": [{"raise": "x"}], **changes}
+        del card["success"]
+        path.write_text(yaml.safe_dump(card, sort_keys=False))
+        return path
+
+    return make
