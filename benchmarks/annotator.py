@@ -143,10 +143,8 @@ def main(given: argparse.Namespace, url: str, folder: Path) -> None:
                 assert record is not None
                 print(f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late")
         same = "the same agent" if agents[True] == agents[False] else "DIFFERENT AGENTS"
-        print(
-            f"{'warm-up' if not k else f'pair {k}'}: {rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}; per second of the trainer's own processor time {cpu[True] / cpu[False]:.3f}; {same}",
-            flush=True,
-        )
+        pace = f"{rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}, by processor time {cpu[True] / cpu[False]:.3f}"
+        print(f"{f'pair {k}' if k else 'warm-up'}: {pace}; {same}", flush=True)
         ratios += [rates[True] / rates[False]] if k else []
         busy += [cpu[True] / cpu[False]] if k else []
     print(f"with / without: {statistics.median(ratios):.3f} (median of {given.rounds} pairs, {min(ratios):.3f} to {max(ratios):.3f}), {given.captions} captions, {given.seconds:g} s an answer")
