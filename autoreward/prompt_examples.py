@@ -79,7 +79,8 @@ def variables(agent: str) -> dict[str, Any]:
         "replies": [{"template": "sample", "number": 1, "text": "text"}],
         "transforms": [{"kind": "weights", "fields": "weights: {}", "title": "title", "equation": "r = w * x", "paper": "paper", "use": "use"}],
     }
-    analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
+    said = {"summary": "summary", "causes": ["cause"], "suggestions": ["suggestion"], "citations": [{"episode": 0, "step": 1, "field": "x", "claim": "claim"}]}
+    analyzer = {"parts": [said], "episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
     facts = {"title": "Reach-v0", "observation": "Box", "action": "Box", "reward": "sparse", "endings": "endings", "info": ["speed"]}
     drafter = {"facts": {**facts, "fields": [{**task["fields"][0], "source": "0:2", "by": "nobody"}]}, "documentation": "text", "source": "class Reach: ...", "problem": "problem"}  # type: ignore[index]
     annotator = {"task": task, "subgoals": [{"name": "take_key", "means": "has_key == 1"}], "captions": ["pick up: has_key 0 -> 1"], "problem": "problem"}

@@ -157,7 +157,9 @@ class Method:
 
     def calls(self, candidates: int, settings: Mapping[str, str]) -> tuple[int, int]:
         """Calls of a language model in one iteration: when every first draft passes, and at the most (answers that cannot be read aside)."""
-        critic, analyzer = (not self.off(agent, settings) for agent in ("critic", "analyzer"))
+        critic, analyzer = (int(not self.off(agent, settings)) for agent in ("critic", "analyzer"))
+        batches = int(self.own(settings).get("batches", "1"))
+        analyzer *= batches + (batches > 1)
         return candidates * (1 + critic + analyzer), candidates * (self.drafts() * (1 + critic) + analyzer)
 
     def settled(self, settings: Mapping[str, str]) -> dict[str, str]:
