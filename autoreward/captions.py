@@ -75,6 +75,7 @@ class Captions:
         self.step = np.concatenate([step, wide, step])
         self.meanings = _meanings(self.action.meaning) if self.action.type == "discrete" else {}
         self.shown = self._shown()
+        self.all, self.start = len(self.shown) == len(self.step), self.low[self.shown]
         self.rough = np.flatnonzero(self.step[self.shown] == 0)
         self.scale = np.where(self.step == 0, 1.0, self.step)[self.shown]
         self.parts = tuple(p if isinstance(p, str) else self._part(p) for p in self.pieces)
@@ -89,8 +90,8 @@ class Captions:
         n = len(prev)
         rows = np.concatenate([prev, np.asarray(action, np.float64).reshape(n, -1), curr], axis=1)
         if self.function is None:
-            rows = self._on_grid(rows[:, self.shown])
-        rows = np.ascontiguousarray(rows + 0.0)  # -0.0 and 0.0 are one number
+            rows = self._on_grid(rows if self.all else rows[:, self.shown])
+        rows += 0.0  # -0.0 and 0.0 are one number
         data, size = rows.tobytes(), rows.shape[1] * 8
         names = [data[k * size : (k + 1) * size] for k in range(n)]
         found = [self._keys.get(name) for name in names]
@@ -153,14 +154,16 @@ class Captions:
         return [int(c) for c in np.atleast_1d(chosen).ravel()]
 
     def _on_grid(self, rows: Array) -> Array:
-        """Whole numbers of steps; where there is no step, the number in two digits."""
-        out = np.rint((rows - self.low[self.shown]) / self.scale)
-        if len(self.rough):
-            x = rows[:, self.rough]
+        """Whole numbers of steps, written over `rows`; where there is no step, the number in two digits."""
+        x = rows[:, self.rough] if len(self.rough) else None
+        rows -= self.start
+        rows /= self.scale
+        np.rint(rows, out=rows)
+        if x is not None:
             size = np.abs(x)
             unit = 10.0 ** (np.floor(np.log10(np.where(np.isfinite(size) & (size >= SMALL), size, 1.0))) - 1)
-            out[:, self.rough] = np.where(size < SMALL, 0.0, np.rint(x / unit) * unit)
-        return out
+            rows[:, self.rough] = np.where(size < SMALL, 0.0, np.rint(x / unit) * unit)
+        return rows
 
     # -- words ---------------------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ from autoreward.signals import Signal
 class Timed(Signal):
     def __init__(self, making):
         super().__init__(making)
+        self.inside = np.zeros(2)  # seconds, and seconds of processor time, in the channel
         self.began, self.cpu = time.perf_counter(), time.process_time()
 
     @classmethod
@@ -56,17 +57,23 @@ class Timed(Signal):
 
     def step(self, terms, before, after, facts):
         channel = self.making.channel
-        told = channel.of(channel.key(facts.prev, facts.action, facts.curr)) if channel else np.zeros(terms.shape, bool)
+        if channel is None:
+            return np.zeros(terms.shape), before, after
+        began, cpu = time.perf_counter(), time.thread_time()
+        told = channel.of(channel.key(facts.prev, facts.action, facts.curr))
+        self.inside += np.array([time.perf_counter() - began, time.thread_time() - cpu])
         return 0.1 * told, before, after
 
     def update(self):
         if self.making.channel:
+            began, cpu = time.perf_counter(), time.thread_time()
             self.making.channel.update()
+            self.inside += np.array([time.perf_counter() - began, time.thread_time() - cpu])
         self.ended, self.ran = time.perf_counter(), time.process_time()
 
     def save(self, folder):
         told = self.making.channel.evidence() if self.making.channel else {}
-        (folder / "clock.json").write_text(json.dumps({"seconds": self.ended - self.began, "cpu": self.ran - self.cpu, **told}))
+        (folder / "clock.json").write_text(json.dumps({"seconds": self.ended - self.began, "cpu": self.ran - self.cpu, "inside": self.inside.tolist(), **told}))
 '''
 
 
@@ -123,9 +130,9 @@ def main(given: argparse.Namespace, url: str, folder: Path) -> None:
     os.environ["OPENAI_API_KEY"] = "none"
     model = connect("thinker", ModelOptions(base_url=url))
     subgoals = [{"name": "take_key", "means": "has_key becomes 1"}, {"name": "open_door", "means": "door_open becomes 1"}]
-    ratios, busy = [], []
+    ratios, shares = [], []
     for k in range(given.rounds + 1):
-        rates, agents, cpu = {}, {}, {}
+        rates, agents = {}, {}
         for asking in (False, True)[:: 1 if k % 2 else -1]:
             place = folder / f"{k}-{asking}"
             job = TrainJob(card=str(card.path), program=str(folder / "program.py"), seed=k, out=str(place), steps=given.steps, signal="timed")
@@ -135,20 +142,21 @@ def main(given: argparse.Namespace, url: str, folder: Path) -> None:
             with Annotator(caller, Prompts(), "calm/annotator/judge", {"task": task(card.card), "subgoals": subgoals}, NAMES, place / "labels", place / "annotation.json") as annotator:
                 Engine(1).run([("training", job)], None, {"training": annotator})
             told = json.loads((place / "clock.json").read_text())
-            done = json.loads((place / "done.json").read_text())
-            cpu[asking] = done["steps"] / told["cpu"]
-            rates[asking], agents[asking] = done["steps"] / told["seconds"], (place / "policy.safetensors").read_bytes()
+            rates[asking], agents[asking] = json.loads((place / "done.json").read_text())["steps"] / told["seconds"], (place / "policy.safetensors").read_bytes()
             if asking:
                 record = read(place / "annotation.json", Annotation)
                 assert record is not None
+                inside = [part / (whole - part) for part, whole in zip(told["inside"], (told["seconds"], told["cpu"]), strict=True)]
+                shares += [inside] if k else []
                 print(f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late")
         same = "the same agent" if agents[True] == agents[False] else "DIFFERENT AGENTS"
-        pace = f"{rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}, by processor time {cpu[True] / cpu[False]:.3f}"
-        print(f"{f'pair {k}' if k else 'warm-up'}: {pace}; {same}", flush=True)
+        pace = f"{rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}"
+        print(f"{f'pair {k}' if k else 'warm-up'}: {pace}; in the channel {inside[0]:.1%} on top of the rest, {inside[1]:.1%} by processor time; {same}", flush=True)
         ratios += [rates[True] / rates[False]] if k else []
-        busy += [cpu[True] / cpu[False]] if k else []
     print(f"with / without: {statistics.median(ratios):.3f} (median of {given.rounds} pairs, {min(ratios):.3f} to {max(ratios):.3f}), {given.captions} captions, {given.seconds:g} s an answer")
-    print(f"the same by the trainer's own processor time, which other work on the machine does not touch: {statistics.median(busy):.3f} ({min(busy):.3f} to {max(busy):.3f})")
+    clock, cpu = zip(*shares, strict=True)
+    print(f"time in the channel, waits for its pipe among it: {statistics.median(clock):.1%} on top of the rest (at most {max(clock):.1%})")
+    print(f"the same by the trainer's processor time: {statistics.median(cpu):.1%} (at most {max(cpu):.1%})")
 
 
 if __name__ == "__main__":
