@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoreward.annotator import Annotator
 from autoreward.composition import chosen
 from autoreward.engine import Job
+from autoreward.jobs import Annotated, TrainJob
+from autoreward.methods import Judging
 from autoreward.run import CandidateFolder
 from autoreward.signals import PLAIN
 from autoreward.stages import evaluation, training
@@ -29,13 +33,16 @@ class Arm:
     composition: dict[str, Any] = field(default_factory=dict)
     signal: str = PLAIN
     settings: dict[str, str] = field(default_factory=dict)
+    judging: Judging | None = None
 
 
 def candidate_arm(tools: Tools, candidate: CandidateFolder, seed: int, label: str | None = None, out: Path | None = None) -> Arm:
     """An agent on a candidate's program, by the method's signal, composed as the candidate is; without an `out` in its own folder."""
     header, method = tools.run.header, tools.method
     place = out or candidate.path / "5-training" / f"seed-{seed}"
-    return Arm(label or candidate.id, candidate.program_path, place, seed, chosen(header, candidate.composition_path).data(), method.signal, method.own(header.settings))
+    own, check = method.own(header.settings), candidate.check
+    judged = method.judging(tools.card.card, candidate.program, tuple(t.name for t in check.terms), own) if method.judging and check else None
+    return Arm(label or candidate.id, candidate.program_path, place, seed, chosen(header, candidate.composition_path).data(), method.signal, own, judged)
 
 
 def training_seed(seed: int, k: int, final: bool = False) -> int:
@@ -45,13 +52,49 @@ def training_seed(seed: int, k: int, final: bool = False) -> int:
 
 def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
     """Trainings of every arm that has none."""
-    jobs: list[tuple[str, Job]] = []
-    for arm in arms:
-        if training.done(arm.out) is None:
-            jobs.append((f"{arm.label} seed {arm.seed}", training.job(tools.run.header, arm.program, arm.seed, arm.out, composition=arm.composition, signal=arm.signal, settings=arm.settings)))
-    if jobs:
-        tools.say(stage, "begins to train", agents=[label for label, _ in jobs])
-        tools.engine.run(jobs, tools.progress)
+    todo = {f"{arm.label} seed {arm.seed}": arm for arm in arms if training.done(arm.out) is None}
+    if todo:
+        tools.say(stage, "begins to train", agents=list(todo))
+        with ExitStack() as stack:
+            asked = _annotators(tools, todo, stack)
+            tools.engine.run([(label, _job(tools, arm)) for label, arm in todo.items()], tools.progress, asked)
+
+
+def _job(tools: Tools, arm: Arm) -> TrainJob:
+    made = training.job(tools.run.header, arm.program, arm.seed, arm.out, composition=arm.composition, signal=arm.signal, settings=arm.settings)
+    if arm.judging is None:
+        return made
+    truth = tuple(tuple(c.model_dump(mode="json", exclude_none=True) for c in conditions) for conditions in arm.judging.truth)
+    simulated = bool(getattr(tools.annotator.model, "simulated", False))
+    return made.model_copy(update={"annotated": Annotated(labels=arm.judging.labels, wait=arm.judging.wait, truth=truth, tells=simulated)})
+
+
+def _annotators(tools: Tools, todo: dict[str, Arm], stack: ExitStack) -> dict[str, Annotator]:
+    """Who answers the captions of which training: one for each candidate, whose trainings share what was asked."""
+    by: dict[Path, Annotator] = {}
+    found: dict[str, Annotator] = {}
+    for label, arm in todo.items():
+        if arm.judging is None or arm.program is None:
+            continue
+        if arm.program not in by:
+            folder, place = arm.program.parent, tools.run.path / "labels"
+            by[arm.program] = stack.enter_context(
+                Annotator(
+                    tools.annotator,
+                    tools.prompts,
+                    f"{tools.method.name}/annotator/judge",
+                    arm.judging.variables,
+                    arm.judging.labels,
+                    place,
+                    folder / "annotation.json",
+                    shared=tools.controls.parent / "labels",
+                    iteration=int(folder.parent.name.removeprefix("iteration-")),
+                    candidate=folder.name.removeprefix("candidate-"),
+                    say=tools.say,
+                )
+            )
+        found[label] = by[arm.program]
+    return found
 
 
 def score_arms(tools: Tools, arms: Sequence[Arm], purpose: str, record: int = 0) -> None:

@@ -34,6 +34,7 @@ def task(card: TaskCard) -> dict[str, Any]:
             {"name": f.name, "shape": list(f.shape), "unit": f.unit, "range": f.range, "meaning": f.meaning + ("" if f.policy else " (the policy does not see this)")} for f in card.fields if f.reward
         ],
         "policy": _seen(card),
+        "relabelled": card.goal.desired if card.goal and card.training.her else "",
         "training": {"algorithm": card.training.algorithm, "steps": card.training.steps, "n_envs": card.training.n_envs, "gamma": card.training.gamma},
     }
 

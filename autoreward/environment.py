@@ -19,6 +19,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from autoreward.captions import MOST, Captions
 from autoreward.cards import LocatedCard, require_simulator
 from autoreward.criteria import Metric, all_hold
 from autoreward.errors import MISSING, REFUSED, UserError
@@ -60,6 +61,12 @@ def function(card: LocatedCard, code: ModuleType | None, where: str, name: str) 
     if not callable(found):
         raise CardProblem(f"{where}: there is no function {name}() in " + (f"{card.code.name}" if card.code else "the card's code (it has no `code:`)"))
     return found
+
+
+def captions_of(card: LocatedCard, code: ModuleType | None, most: int = MOST) -> Captions:
+    """The captions of a card, written by its trusted function where it names one."""
+    made = card.card.caption
+    return Captions(card.card, function(card, code, "caption.function", made.function) if made and made.function else None, most)
 
 
 def bare_environment(card: LocatedCard, code: ModuleType | None, render_mode: str | None = None) -> gym.Env[Any, Any]:

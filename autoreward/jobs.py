@@ -7,6 +7,20 @@ from typing import Any, Literal
 from autoreward.records import Purpose, Record
 
 
+class Annotated(Record):
+    """What a training asks about its transitions: a label with a truth value for each name, of at most `most` different captions.
+
+    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for each name (task.py), which labels are measured
+    against; `tells`: what they say is sent beside a caption, for simulated judges alone.
+    """
+
+    labels: tuple[str, ...]
+    wait: bool = False
+    most: int = 20_000
+    truth: tuple[tuple[dict[str, Any], ...], ...] = ()
+    tells: bool = False
+
+
 class TrainJob(Record):
     """Asks a trainer for one agent. `program` None = the sparse task reward alone. Leaves `out`/{curve.npz,policy.safetensors,done.json}, and what a signal learned."""
 
@@ -25,6 +39,7 @@ class TrainJob(Record):
     sandbox: str = "default"
     tensorboard: bool = False
     record_rewards: int = 0
+    annotated: Annotated | None = None
 
 
 class EvaluateJob(Record):
@@ -91,3 +106,23 @@ class NetworkJob(Record):
     policy: str
     out: str
     device: str = "cpu"
+
+
+class CaptionJob(Record):
+    """Asks how recorded transitions read as captions. Leaves a `Captioned` (JSON) at `out`."""
+
+    kind: Literal["caption"] = "caption"
+    card: str
+    seed: int = 0
+    out: str
+    transitions: int = 1000
+    rows: int = 10
+
+
+class Captioned(Record):
+    """What became of them: who wrote the captions, how many differ, and some of these with their counts, the most frequent first."""
+
+    by: str
+    transitions: int
+    distinct: int
+    examples: tuple[tuple[str, int], ...]

@@ -19,7 +19,7 @@ from autoreward.composition import DESIGNER, Composition, Unfit, read, refusal
 from autoreward.engine import Engine, Progress
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.files import plain, write
-from autoreward.methods import DEFAULT, find_method
+from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
 from autoreward.prompts import Prompts
@@ -160,6 +160,7 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     if options.told and made.compose != "plain":
         raise UserError(f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
     connect(made.model, model_options)
+    _judge(method, made, model_options)
     find_profile(made.sandbox)
     Prompts(made.prompts).require(method.name, method.agents)
     free = shutil.disk_usage(Path.cwd()).free
@@ -172,6 +173,15 @@ def start(options: Options, model_options: ModelOptions) -> Run:
         origin.keep(run, Path(options.origin))
     write(_seen(run), "")
     return run
+
+
+def _judge(method: Method, made: RunHeader, model_options: ModelOptions) -> None:
+    """UserError where transitions are to be judged and nobody can."""
+    judge = method.annotator(made.settings, made.model)
+    if method.judging and made.settings.get("judge") == "model" and not connect(judge, model_options, judging=True).language:
+        raise UserError(
+            f"--set judge=model: {judge} is no language model, and cannot judge transitions", "--set annotator=PROVIDER/MODEL; for trying things out, --set annotator=simulated/p=0.9", USAGE
+        )
 
 
 def _seen(run: Run) -> Path:
@@ -188,7 +198,7 @@ def reaches(run: Run) -> list[str]:
     for name, value in (
         ("the interpreter", made.trainer_python),
         ("the command", made.settings.get("key_command")),
-        ("the command", made.model.removeprefix("cmd:") if made.model.startswith("cmd:") else None),
+        *(("the command", name.removeprefix("cmd:")) for name in (made.model, made.settings.get("annotator", "")) if name.startswith("cmd:")),
         ("the server", made.settings.get("base_url")),
         ("the sandbox profile", made.sandbox if made.sandbox != "default" else None),
     ):
@@ -235,11 +245,15 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
     if made.versions != versions():
         changed = [f"{k} {made.versions.get(k, 'absent')} -> {versions().get(k, 'absent')}" for k in sorted({*made.versions, *versions()}) if made.versions.get(k) != versions().get(k)]
         say("run", "versions changed", changed=changed)
+    method = find_method(made.method)
+    caller = Caller(connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings)
+    judge = method.annotator(made.settings, made.model)
     return Tools(
         run=run,
         card=card,
-        method=find_method(made.method),
-        caller=Caller(connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings),
+        method=method,
+        caller=caller,
+        annotator=caller.beside(connect(judge, model_options, judging=True)) if judge != made.model else caller,
         prompts=Prompts(made.prompts),
         engine=Engine(made.jobs, made.trainer_python),
         controls=cache_folder() / "controls",

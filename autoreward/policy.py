@@ -73,6 +73,10 @@ class PolicyView(VecEnvWrapper):
             self.rms.update(x)
         return self._normalized(x)
 
+    def seen(self, vectors: Array) -> Array:
+        """(n, size) float32: what the policy sees of vectors, normalized as it is now."""
+        return self._normalized(self.view(vectors))
+
     def reset(self) -> Array:
         return self._go(np.asarray(self.venv.reset()))
 
@@ -80,7 +84,7 @@ class PolicyView(VecEnvWrapper):
         vectors, rewards, dones, infos = self.venv.step_wait()
         for i in np.flatnonzero(dones):
             last = np.asarray(infos[i]["terminal_observation"], np.float64)[None]
-            infos[i]["terminal_observation"] = self._normalized(self.view(last))[0]
+            infos[i]["terminal_observation"] = self.seen(last)[0]
         return self._go(np.asarray(vectors)), rewards, dones, infos
 
 
@@ -109,8 +113,8 @@ def choose_device(card: TaskCard, wanted: str) -> str:
     return wanted
 
 
-def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False, rollout: type | None = None, replay: type | None = None) -> BaseAlgorithm:
-    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS, `replay`: of those that keep transitions. CardProblem where the algorithm refuses a hyperparameter or a space."""
+def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False, rollout: type | None = None, replay: tuple[type, dict[str, Any]] | None = None) -> BaseAlgorithm:
+    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS, `replay`: that of the others, with its arguments. CardProblem where the algorithm refuses a hyperparameter or a space."""
     kind = algorithm(card.training.algorithm)
     given = {**DEFAULTS.get(card.training.algorithm, {}), **card.training.hyperparameters}
     policy = {"net_arch": list(card.training.net), **given.pop("policy_kwargs", {})}
@@ -118,8 +122,8 @@ def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: b
         given["buffer_size"] = env.num_envs
     if rollout is not None and card.training.algorithm in ROLLOUTS:
         given = {"rollout_buffer_class": rollout, **given}
-    if replay is not None and "replay_buffer_class" in signature(kind).parameters:
-        given["replay_buffer_class"] = replay
+    if replay is not None:
+        given |= {"replay_buffer_class": replay[0], "replay_buffer_kwargs": replay[1]}
     try:
         return kind("MlpPolicy", env, gamma=card.training.gamma, policy_kwargs=policy, seed=seed, device=device, verbose=0, **given)  # type: ignore[call-arg]
     except (TypeError, ValueError, AssertionError) as error:

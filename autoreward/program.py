@@ -13,6 +13,7 @@ import string
 import tokenize
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 from autoreward.records import Verdict
 from autoreward.state import Layout
@@ -60,6 +61,18 @@ def facts(text: str) -> Facts:
             names = tuple(str(k.value) for k in value.keys if isinstance(k, ast.Constant))
     doc = (ast.get_docstring(tree) or "").strip().split("\n")[0]
     return Facts(defined, names, doc, text.count("\n") + 1)
+
+
+def constant(text: str, name: str) -> Any:
+    """The value of `NAME = literal` at module level; None where there is none, or it is no literal. Nothing is executed."""
+    tree = _parse(text)
+    for node in [] if isinstance(tree, Verdict) else tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+            try:
+                return ast.literal_eval(node.value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                return None
+    return None
 
 
 def lint(text: str, layout: Layout, entry: str = "reward") -> list[Verdict]:

@@ -55,6 +55,7 @@ def variables(agent: str) -> dict[str, Any]:
         "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
         "fields": [{"name": "x", "shape": [2], "unit": "m", "range": "0 .. 1", "meaning": "meaning"}],
         "policy": "the fields",
+        "relabelled": "goal",
         "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
     }
     shared: dict[str, Any] = {
@@ -78,7 +79,9 @@ def variables(agent: str) -> dict[str, Any]:
         "replies": [{"template": "sample", "number": 1, "text": "text"}],
         "transforms": [{"kind": "weights", "fields": "weights: {}", "title": "title", "equation": "r = w * x", "paper": "paper", "use": "use"}],
     }
-    analyzer = {"episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
+    said = {"summary": "summary", "causes": ["cause"], "suggestions": ["suggestion"], "citations": [{"episode": 0, "step": 1, "field": "x", "claim": "claim"}]}
+    analyzer = {"parts": [said], "episodes": [{"number": 0, "ending": "success", "length": 10, "fields": ["x"], "rows": [{"step": 0, "values": ["1"]}]}]}
     facts = {"title": "Reach-v0", "observation": "Box", "action": "Box", "reward": "sparse", "endings": "endings", "info": ["speed"]}
     drafter = {"facts": {**facts, "fields": [{**task["fields"][0], "source": "0:2", "by": "nobody"}]}, "documentation": "text", "source": "class Reach: ...", "problem": "problem"}  # type: ignore[index]
-    return {"designer": {**shared, **designer}, "critic": shared, "drafter": drafter, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})
+    annotator = {"task": task, "subgoals": [{"name": "take_key", "means": "has_key == 1"}], "captions": ["pick up: has_key 0 -> 1"], "problem": "problem"}
+    return {"annotator": annotator, "designer": {**shared, **designer}, "critic": shared, "drafter": drafter, "analyzer": {**shared, **analyzer}}.get(agent, {**shared, **designer, **analyzer})

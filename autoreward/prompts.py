@@ -46,7 +46,20 @@ VARIABLES: dict[str, dict[str, str]] = {
         "source": "the source of the environment's class; empty with --no-source",
         "problem": "as for the critic",
     },
-    "analyzer": {**TASK, "program": "the program", "outcome": "the numbers: as one item of the designer's feedback", "episodes": "excerpts of recorded episodes", "problem": "as for the critic"},
+    "annotator": {
+        "task": TASK["task"],
+        "subgoals": "what is looked for: name, means",
+        "captions": "transitions in words (autoreward envs caption TASK), to be numbered from 1",
+        "problem": "as for the critic",
+    },
+    "analyzer": {
+        **TASK,
+        "program": "the program",
+        "outcome": "the numbers: as one item of the designer's feedback",
+        "episodes": "excerpts of recorded episodes",
+        "parts": "in summarize.md.j2: what was said of each batch: summary, causes, suggestions, citations",
+        "problem": "as for the critic",
+    },
 }
 # What a template must say, whatever else is changed: variables that it or its includes must use.
 REQUIRED: dict[str, set[str]] = {
@@ -58,6 +71,7 @@ REQUIRED: dict[str, set[str]] = {
     "critic/review": {"task", "program"},
     "analyzer/explain": {"outcome"},
     "drafter/card": {"facts"},
+    "annotator/judge": {"subgoals", "captions"},
 }
 
 

@@ -15,12 +15,14 @@ from pydantic import ConfigDict, model_validator
 from pydantic import Field as _
 
 from autoreward.criteria import Condition, Constraint, Metric, Name, Part, Ref, Success
+from autoreward.wording import Caption
 
 if TYPE_CHECKING:
     from autoreward.state import Layout
 
 
-LATER = ("episodic_return",)  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
+LATER = ("episodic_return", "goal", "caption")  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
+OFF_POLICY = ("SAC", "TD3", "DQN", "TQC", "CrossQ", "QRDQN")  # algorithms with a buffer of single transitions, which hindsight needs
 
 
 class Environment(Part):
@@ -91,6 +93,16 @@ class Policy(Part):
     normalize: bool = False
 
 
+class Goal(Part):
+    """Of a task whose goal changes from episode to episode: the field of what is achieved, and the field of what is wanted.
+
+    Success is about the two of them, and no other field holds or depends on `desired`: a transition is judged anew by changing that field.
+    """
+
+    achieved: Name
+    desired: Name
+
+
 class EvaluationMode(Part):
     mode: Literal["stochastic", "deterministic"] = "stochastic"
     episodes: int = _(default=100, gt=0)
@@ -106,6 +118,7 @@ class Budget(Part):
     gamma: float = _(0.99, gt=0, le=1)
     net: tuple[int, ...] = (64, 64)
     hyperparameters: dict[str, Any] = {}
+    her: int = _(0, ge=0, le=100, description="hindsight: how many stored transitions are judged with a goal reached later, for each one as it was; needs `goal`; 0: none")
     solved: float = _(0.95, description="stop early when this success rate of training episodes is held")
 
 
@@ -177,6 +190,7 @@ class TaskCard(Part):
     action: Action
     fields: tuple[Field, ...] = _(min_length=1)
     policy: Policy = Policy()
+    goal: Goal | None = _(None, description="which fields are achieved and desired, for tasks with many goals")
     task_reward: Literal["success", "environment"] = "success"
     episodic_return: bool = _(False, description="the environment's reward is held back, and given as its sum on an episode's last step")
     success: Success | None = None
@@ -187,6 +201,7 @@ class TaskCard(Part):
     training: Budget
     human: str | None = _(None, description="a human-written reward program beside the card, for comparison")
     hints: tuple[Hint, ...] = ()
+    caption: Caption | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -218,7 +233,25 @@ class TaskCard(Part):
             if ref.split("[")[0] not in known:
                 close = difflib.get_close_matches(ref.split("[")[0], known, 1)
                 raise ValueError(f"{where}: no field {ref!r}" + (f"; did you mean {close[0]!r}?" if close else f"; the fields are {', '.join(names)}"))
+        if why := _goal_problem(self) or _hindsight_problem(self):
+            raise ValueError(why)
+        self._captioned()
         return self
+
+    def _captioned(self) -> None:
+        """The placeholders of `caption.template` are fields offered to reward programs, and their components are there."""
+        shapes = {f.name: f.shape for f in self.fields if f.reward}
+        for slot in self.caption.slots if self.caption else ():
+            if slot.side == "action":
+                continue
+            if slot.field not in shapes:
+                hidden = any(f.name == slot.field for f in self.fields)
+                close = difflib.get_close_matches(slot.field, shapes, 1)
+                why = "is not offered to reward programs (`reward: false`), so no model is told it" if hidden else "is no field"
+                raise ValueError(f"caption.template: {slot.words} {why}" + (f"; did you mean {close[0]!r}?" if close and not hidden else f"; there are {', '.join(shapes)}"))
+            shape = shapes[slot.field]
+            if len(slot.index) > len(shape) or any(k >= n for k, n in zip(slot.index, shape, strict=False)):
+                raise ValueError(f"caption.template: {slot.words}: {slot.field} has shape {list(shape)}")
 
     @property
     def layout(self) -> Layout:
@@ -232,8 +265,47 @@ class TaskCard(Part):
 
     def digest(self) -> str:
         """Identity of the card's content, as 12 hex digits (its trusted code is added by `LocatedCard`)."""
-        unset = {k for k in LATER if getattr(self, k) == type(self).model_fields[k].get_default(call_default_factory=True)}
+        unset: dict[str, Any] = {k: True for k in LATER if getattr(self, k) == type(self).model_fields[k].get_default(call_default_factory=True)}
+        unset |= {} if self.training.her else {"training": {"her": True}}
         return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=unset).encode()).hexdigest()[:12]
+
+
+def _goal_problem(card: TaskCard) -> str | None:
+    """What is wrong with `goal`, None where nothing is."""
+    if card.goal is None:
+        return None
+    field = {f.name: f for f in card.fields}
+    achieved, desired = field[card.goal.achieved], field[card.goal.desired]
+    if achieved is desired:
+        return f"goal: achieved and desired are both {achieved.name!r}; name two fields"
+    if achieved.shape != desired.shape:
+        return f"goal: {achieved.name} has the shape {list(achieved.shape)}, {desired.name} {list(desired.shape)}; one has to fit in the other's place"
+    named = {ref.split("[")[0] for where, ref in _references(card) if where == "success.when"}
+    if card.success and card.success.when and desired.name not in named:
+        return f"success.when: no condition names goal.desired, {desired.name!r}; another goal would change nothing"
+    return None
+
+
+def _hindsight_problem(card: TaskCard) -> str | None:
+    """Why the card's stored transitions cannot be judged under another goal, None where they can or need not."""
+    training, off = card.training, "; or leave training.her out"
+    if not training.her:
+        return None
+    if card.goal is None:
+        return "training.her: which goals? add `goal: {achieved: FIELD, desired: FIELD}`" + off
+    if training.algorithm not in OFF_POLICY:
+        return f"training.her: {training.algorithm} keeps no transitions that could be judged again; {', '.join(OFF_POLICY)} do" + off
+    if taken := sorted({"n_steps", "optimize_memory_usage", "replay_buffer_class", "replay_buffer_kwargs"} & training.hyperparameters.keys()):
+        return f"training.hyperparameters.{taken[0]}: training.her brings a buffer of its own, of single transitions; leave {taken[0]} out" + off
+    if card.policy.input == "observation":
+        return "policy.input: the goal cannot be changed within the environment's own observation; `input: fields`, or a function features(state) of `code`" + off
+    if card.policy.input == "fields" and not next(f.policy for f in card.fields if f.name == card.goal.desired):
+        return f"goal.desired: the policy does not see {card.goal.desired!r}, so it cannot tell goals apart; leave its `policy: false` out" + off
+    if card.success is None or card.success.info is not None:
+        return "success: under another goal only `when` and `predicate` can be judged again" + off
+    if card.task_reward == "environment":
+        return "task_reward: the environment's own reward is known for the goal it had alone; `task_reward: success`" + off
+    return None
 
 
 def _layout(fields: tuple[Field, ...]) -> Layout:
@@ -274,6 +346,8 @@ def _references(card: TaskCard) -> list[tuple[str, str]]:
             if isinstance(n.b, str):
                 found.append((where, n.b))
 
+    if card.goal:
+        found += [("goal.achieved", card.goal.achieved), ("goal.desired", card.goal.desired)]
     if card.success:
         conditions("success.when", card.success.when)
     for metric in [card.metric, *(c.metric for c in card.constraints)]:

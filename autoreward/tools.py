@@ -25,6 +25,7 @@ class Tools:
     card: LocatedCard
     method: Method
     caller: Caller
+    annotator: Caller  # who judges transitions, for methods that ask for it; shares the limits
     prompts: Prompts
     engine: Engine
     controls: Path  # cache of sparse and human trainings, shared by runs of the same card, versions and seeds

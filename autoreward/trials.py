@@ -48,6 +48,8 @@ def train_program(program: Path | None, options: LaunchOptions, card: LocatedCar
         raise UserError("compose: no designer chooses here", "a preset, or the file that one chose: RUN/best/composition.yaml", USAGE)
     made, method = header(options, card), find_method(options.method)
     method.require(card, "", made.settings)
+    if method.judging and method.own(made.settings).get("judge") == "model":
+        raise UserError("--set judge=model: transitions are judged in a run, which keeps what was asked", f"autoreward design {options.task} --method {method.name} --set judge=model", USAGE)
     signal = method.signal if program != card.human else PLAIN
     if program is not None:
         write(out / "program.py", program.read_bytes())

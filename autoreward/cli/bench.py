@@ -1,7 +1,8 @@
-"""`autoreward bench SUITE.yaml`: a grid of tasks x models x seeds, each one a run; resumable, one CSV.
+"""`autoreward bench SUITE.yaml`: a grid of tasks x variants x models x seeds, each one a run; resumable, one CSV.
 
-A suite is `{tasks: [...], models: [...], seeds: [...], options: {iterations: 2, ...}}`. Every cell is a whole design in
-`OUT/TASK.MODEL.SEED/`; a cell that is done is not run again.
+A suite is `{tasks: [...], models: [...], seeds: [...], options: {iterations: 2, ...}, variants: {NAME: {method: calm, ...}}}`; a variant's
+options come over the suite's. Every cell is a whole design in `OUT/TASK.MODEL.SEED/`, or `OUT/TASK.VARIANT.MODEL.SEED/`; a cell that is done
+is not run again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,10 +31,11 @@ class Suite(BaseModel):
     models: list[str] = Field(["offline/search"], min_length=1)
     seeds: list[int] = Field([0], min_length=1)
     options: dict[str, Any] = {}
+    variants: dict[str, dict[str, Any]] = {}
 
 
 COLUMNS: tuple[str, ...] = ("task", "model", "seed", "winner", "success", "low", "high", "by_seed", "steps_to_80", "sparse", "human", "human_steps_to_80", "state")
-COLUMNS += ("metric", "metric_low", "metric_high", "sparse_metric", "human_metric", "broken")
+COLUMNS += ("metric", "metric_low", "metric_high", "sparse_metric", "human_metric", "broken", "variant")
 
 
 def bench(
@@ -59,26 +62,24 @@ def bench(
         raise UserError(f"{suite}: {'; '.join(lines[:3])}; a suite has tasks, models, seeds, options", "see benchmarks/first.yaml", REFUSED) from None
     folder = out or Path("bench") / suite.stem
     rows = []
-    for task in plan.tasks:
-        for model in plan.models:
-            for seed in plan.seeds:
-                name = f"{Path(task).stem}.{model.replace('/', '-')}.{seed}"
+    for task, (variant, changed), model, seed in product(plan.tasks, (plan.variants or {"": {}}).items(), plan.models, plan.seeds):
+        name = ".".join([Path(task).stem, *([variant] if variant else []), model.replace("/", "-"), str(seed)])
+        try:
+            options = launch.Options(task=task, model=model, seed=seed, jobs=jobs, folder=folder, name=name, **{**plan.options, **changed})
+        except TypeError as error:
+            raise UserError(f"{suite}: options: {error}", "the names of `autoreward design --help`, with _ for -", REFUSED) from None
+        settings = launch.model_options(options.settings)
+        run = Run(folder / name) if (folder / name / "run.yaml").exists() else launch.start(options, settings)
+        state, final = "done", run.final
+        if final is None:
+            with run.locked(), Display(run) as display:
                 try:
-                    options = launch.Options(task=task, model=model, seed=seed, jobs=jobs, folder=folder, name=name, **plan.options)
-                except TypeError as error:
-                    raise UserError(f"{suite}: options: {error}", "the names of `autoreward design --help`, with _ for -", REFUSED) from None
-                settings = launch.model_options(options.settings)
-                run = Run(folder / name) if (folder / name / "run.yaml").exists() else launch.start(options, settings)
-                state, final = "done", run.final
-                if final is None:
-                    with run.locked(), Display(run) as display:
-                        try:
-                            final = loop.design(launch.tools(run, settings, display.say, display.progress))
-                        except UserError as error:
-                            display.say("run", "stopped", why=error.message)
-                            state = f"stopped: {error.message}"
-                rows.append(_row(task, model, seed, final, state))
-                write(folder / "results.csv", _csv(rows))
+                    final = loop.design(launch.tools(run, settings, display.say, display.progress))
+                except UserError as error:
+                    display.say("run", "stopped", why=error.message)
+                    state = f"stopped: {error.message}"
+        rows.append(_row(task, model, seed, final, state) | {"variant": variant})
+        write(folder / "results.csv", _csv(rows))
     print(json.dumps(rows, indent=1) if as_json else _csv(rows), end="")
 
 

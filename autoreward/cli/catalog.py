@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from autoreward.cli.captioning import caption_env
 from autoreward.cli.checking import check_env
 from autoreward.cli.drafting import new_env
 from autoreward.cli.modeltest import test_model
@@ -41,6 +42,7 @@ def _tell(data: Any, text: str, as_json: bool) -> None:
 
 envs.command("new")(new_env)
 envs.command("check")(check_env)
+envs.command("caption")(caption_env)
 
 
 @envs.command("list")
@@ -86,7 +88,7 @@ def show_env(task: Annotated[str, Argument(help="a task's name or its card's pat
     t = card.training
     text += [
         "",
-        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}",
+        f"training {t.algorithm}, {t.steps:,} steps, {t.n_envs} environments, gamma {t.gamma}" + (f", hindsight {t.her} to 1" if t.her else ""),
         f"human    {card.human or '-'}",
         "hints    (read by offline/search; shown to a language model with --hints)",
     ]
@@ -240,7 +242,7 @@ def list_methods(as_json: Json = False) -> None:
 @methods.command("show")
 def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json = False) -> None:
     """One method: its paper, what the model writes, calls per iteration, what the card must have."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from autoreward.methods import find_method, names
     from autoreward.prompts import Prompts
@@ -267,7 +269,7 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
         f"next: autoreward design TASK --method {name}; autoreward prompts render {name}/designer --task TASK",
     ]
     needs = [{"key": n.key, "why": n.why, "add": n.add} for n in method.needs]
-    data = {**asdict(method), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
+    data = {**asdict(replace(method, given=None, needs=())), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
     _tell(data, "\n".join(text), as_json)
 
 

@@ -21,6 +21,7 @@ Item = Annotated[
 ]
 SHAPING = 1  # the place of what is first in a list
 ON_POLICY = ("PPO", "A2C", "TRPO", "RecurrentPPO", "MaskablePPO")  # one reward per rollout, then forgotten: what changes between rollouts is right
+NEEDS_EPISODE = "needs the whole episode, which relabelling (training.her) changes: stored steps are judged one by one, as if another goal had been wanted"
 ORDER = "potential, gain, best, milestones, clip, delta; normalize; weights; difficulty; gate, switch, penalties, lagrange; ensemble; signs"
 
 
@@ -78,10 +79,14 @@ class Composition(BaseModel):
             columns = found.columns
         return bound
 
-    def require(self, card: TaskCard) -> None:
-        """Unfit where the task cannot serve it: its learner, its success."""
+    def require(self, card: TaskCard, memory: bool = False) -> None:
+        """Unfit where the task cannot serve it: its learner, its success. `memory`: the program that it composes remembers (MEMORY)."""
+        if memory and card.training.her:
+            raise Unfit(f"MEMORY {NEEDS_EPISODE}", "every term from prev, action and curr alone: a gain gap(prev) - gap(curr), or potential(state); or a card without training.her", "needs-episode")
         for transform in self.transforms:
             algorithm = card.training.algorithm
+            if transform.state != "none" and card.training.her:
+                raise Unfit(f"{transform.kind} {NEEDS_EPISODE}", "leave it out, or a card without training.her")
             if not transform.off_policy and algorithm not in ON_POLICY:
                 raise Unfit(
                     f"{transform.kind} changes between rollouts, and {algorithm} keeps rewards in a buffer, where old ones would stay as they were",

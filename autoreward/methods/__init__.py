@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from autoreward.cards import LocatedCard
 from autoreward.composition import PRESETS
+from autoreward.criteria import Condition
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.signals import PLAIN, Signal, find_signal
 from autoreward.task import TaskCard
@@ -89,6 +91,19 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """A model judges transitions while agents train (docs/annotator.md): `labels` are what it may say of one, `variables` what the template METHOD/annotator/judge is told beside the captions.
+
+    `truth`: the card's own conditions for every label, where it has them. `wait`: training waits at the end of a rollout for all answers.
+    """
+
+    labels: tuple[str, ...]
+    variables: Mapping[str, Any]
+    truth: tuple[tuple[Condition, ...], ...] = ()
+    wait: bool = True
+
+
+@dataclass(frozen=True)
 class Method:
     """What a method is. Its templates are `prompts/NAME/AGENT/*.md.j2`; the stages and their order are the loop's, the same for all.
 
@@ -97,6 +112,8 @@ class Method:
     new design from scratch; 0: a refused draft is dropped. `signal`: what turns a program's answers into terms (signals/).
     `preparation`: calls before the one that writes the program. `settings`: switches of its own; trainers get them, too.
     `given`: what templates find under that name, from the card and the settings: lines of name and means. UserError where the card has none.
+    `judging`: from the card, a program, the names it answered with and the settings: what a model is to judge; None where none is asked.
+    Such a method has the settings `annotator` and, in `prompts/`, the agent of that name.
     """
 
     name: str
@@ -111,6 +128,7 @@ class Method:
     preparation: tuple[Ask, ...] = ()
     settings: tuple[Setting, ...] = ()
     given: Callable[[TaskCard, Mapping[str, str]], list[dict[str, str]]] | None = None
+    judging: Callable[[TaskCard, str, tuple[str, ...], Mapping[str, str]], Judging | None] | None = None
 
     @property
     def kind(self) -> type[Signal]:
@@ -139,7 +157,9 @@ class Method:
 
     def calls(self, candidates: int, settings: Mapping[str, str]) -> tuple[int, int]:
         """Calls of a language model in one iteration: when every first draft passes, and at the most (answers that cannot be read aside)."""
-        critic, analyzer = (not self.off(agent, settings) for agent in ("critic", "analyzer"))
+        critic, analyzer = (int(not self.off(agent, settings)) for agent in ("critic", "analyzer"))
+        batches = int(self.own(settings).get("batches", "1"))
+        analyzer *= batches + (batches > 1)
         return candidates * (1 + critic + analyzer), candidates * (self.drafts() * (1 + critic) + analyzer)
 
     def settled(self, settings: Mapping[str, str]) -> dict[str, str]:
@@ -155,6 +175,10 @@ class Method:
                 why = getattr(error, "strerror", None) or "not readable as UTF-8"
                 raise UserError(f"--set {setting.name}={value}: {why}", f"{' or '.join(setting.values)}, or a file ({setting.means})", USAGE) from None
         return found
+
+    def annotator(self, settings: Mapping[str, str], model: str) -> str:
+        """The model that judges transitions: the setting's, else the run's."""
+        return self.own(settings).get("annotator") or model
 
     def prepares(self, settings: Mapping[str, str]) -> int:
         """Calls before the first draft of a candidate, in the first iteration alone."""
@@ -175,6 +199,9 @@ class Method:
                 "give it some (envs/README.md, 'Hints'), or name a language model: --model PROVIDER/MODEL, --model manual",
                 REFUSED,
             )
+        if card.card.training.her and self.signal != PLAIN:
+            message = f"the card {card.card.name!r} trains with hindsight, which judges single steps again, and the signal {self.signal!r} of method {self.name} needs whole episodes"
+            raise UserError(message, "leave training.her out of a copy of the card, or --method auto-mc-reward", REFUSED)
         if self.given:
             self.given(card.card, self.own(settings))
         for setting in self.settings:

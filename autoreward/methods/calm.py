@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autoreward.errors import REFUSED, UserError
-from autoreward.methods import Ask, Method, Setting
+from autoreward import briefing
+from autoreward.errors import REFUSED, USAGE, UserError
+from autoreward.methods import Ask, Judging, Method, Setting
+from autoreward.program import constant
 from autoreward.signals.subgoals import MOST, trusted_subgoals
 from autoreward.task import TaskCard
 
@@ -20,6 +22,8 @@ FORM = "a YAML list of lines like: {name: take_key, means: the agent carries the
 def given(card: TaskCard, settings: Mapping[str, str]) -> list[dict[str, str]]:
     """Subgoals that the card or a file names; [] where the model is to find them."""
     chosen = settings["subgoals"]
+    if settings["judge"] == "model" and settings["annotator"].startswith("simulated/") and chosen != "card":
+        raise UserError(f"--set annotator={settings['annotator']}: it judges by the card's own predicates, so the subgoals must be the card's", "--set subgoals=card", USAGE)
     if chosen == "discovered":
         return []
     if chosen == "card":
@@ -39,6 +43,18 @@ def given(card: TaskCard, settings: Mapping[str, str]) -> list[dict[str, str]]:
     return found
 
 
+def judging(card: TaskCard, program: str, names: tuple[str, ...], settings: Mapping[str, str]) -> Judging | None:
+    """The program's subgoals, to be judged from captions."""
+    if settings["judge"] != "model":
+        return None
+    said = constant(program, "SUBGOALS")
+    means = {k: v for k, v in said.items() if isinstance(v, str)} if isinstance(said, dict) else {}
+    own = {s.name: s for s in trusted_subgoals(card)}
+    truth = tuple(own[n].when for n in names) if all(n in own for n in names) else ()
+    subgoals = [{"name": n, "means": means.get(n) or (" and ".join(c.words() for c in own[n].when) if n in own else n.replace("_", " "))} for n in names]
+    return Judging(names, {"task": briefing.task(card), "subgoals": subgoals}, truth, settings["wait"] == "on")
+
+
 METHOD = Method(
     name="calm",
     title="Subgoals as options: a bonus where one ends, judged by predicates that the model writes",
@@ -50,7 +66,11 @@ METHOD = Method(
     settings=(
         Setting("subgoals", "discovered", "who names them: the model, the card's hints, or a file", values=("discovered", "card"), file=True),
         Setting("bonus", "0.3", "paid where a subgoal ends, beside 1 for success", low=0.001, high=100),
+        Setting("judge", "code", "who says where one ends: the program's predicates, or a model that reads captions while the agent trains", values=("code", "model")),
+        Setting("annotator", "", "the model that judges, as for --model; else the run's own"),
+        Setting("wait", "on", "judge=model: training waits at the end of a rollout for all answers", values=("on", "off")),
         Setting("order", "on", "a subgoal counts once all before it have ended", values=("on", "off")),
     ),
     given=given,
+    judging=judging,
 )

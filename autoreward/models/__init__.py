@@ -27,7 +27,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Request:
-    """One question. (agent, iteration, candidate, attempt, turn) is its identity: never a counter, so concurrency cannot reorder it.
+    """One question. (agent, iteration, candidate, attempt, turn, key) is its identity: never a counter, so concurrency cannot reorder it.
+
+    `key` takes the place of the attempt where questions are known by what they hold: a digest of a batch of captions.
 
     `material` is typed data for the offline designer and is sent nowhere. `place` is where the Caller records it, without suffix.
     """
@@ -43,11 +45,12 @@ class Request:
     temperature: float | None = None
     schema: type[BaseModel] | None = None
     place: Path | None = None
+    key: str = ""
 
     @property
     def name(self) -> str:
-        """`a-designer-0`, and `a-designer-0.1` for a second turn."""
-        return f"{self.candidate}-{self.agent}-{self.attempt}" + (f".{self.turn}" if self.turn else "")
+        """`a-designer-0`, and `a-designer-0.1` for a second turn; `a-annotator-1c9d0e6f2b7a` where there is a key."""
+        return f"{self.candidate}-{self.agent}-{self.key or self.attempt}" + (f".{self.turn}" if self.turn else "")
 
     @property
     def text(self) -> str:
@@ -134,13 +137,21 @@ BUILT_IN = {
     "replay/RUN_OR_FILE": "the replies of a recorded run, or of a file",
     "manual": "writes each prompt to a file and waits for the reply file: any chat window, or a person",
     "cmd:COMMAND": "prompt on standard input, reply on standard output",
+    "simulated/p=0.9": "judges transitions only: the card's own predicates, each answer wrong with probability 0.1; a test of methods, no model",
     "PROVIDER/MODEL": "any name litellm knows: openai/..., anthropic/..., gemini/..., ollama/..., openrouter/...",
 }
 
 
-def connect(name: str, options: ModelOptions | None = None) -> Model:
-    """The model of that name; UserError where there is none such, or its key is missing."""
+def connect(name: str, options: ModelOptions | None = None, judging: bool = False) -> Model:
+    """The model of that name; UserError where there is none such, or its key is missing. `judging`: it is asked about transitions alone."""
     options = options or ModelOptions()
+    if name.startswith("simulated/"):
+        from autoreward.models.simulated import Simulated
+
+        judge = Simulated(name)
+        if not judging:
+            raise UserError(f"--model {name}: it judges transitions, and writes nothing", "--model offline/search --method calm --set judge=model --set subgoals=card --set annotator=simulated/p=0.9")
+        return judge
     if name == "offline/search":
         from autoreward.models.offline import OfflineSearch
 

@@ -6,6 +6,7 @@ it is sent: killed in between, it counts as spent. A reply on disk is never aske
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
@@ -35,6 +36,14 @@ class Caller:
         if limits.max_cost is not None and model.price(1000, 1000) is None:
             raise UserError(f"--max-cost: no price is known for {model.name}, so the limit cannot be kept", "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls")
 
+    def beside(self, model: Model) -> Caller:
+        """Asks another model; calls, limits and what was spent are shared."""
+        other = copy.copy(self)
+        other.model = model
+        if self.limits.max_cost is not None and model.price(1000, 1000) is None:
+            raise UserError(f"--max-cost: no price is known for {model.name}, so the limit cannot be kept", "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls")
+        return other
+
     def usage(self) -> Usage:
         """What was spent, failed and lost calls included."""
         return spent(list(self._notes.values()))
@@ -54,6 +63,7 @@ class Caller:
                 "candidate": request.candidate,
                 "attempt": request.attempt,
                 "turn": request.turn,
+                **({"key": request.key} if request.key else {}),
                 "model": self.model.name,
                 "prompt_sha256": digest(request),
                 "messages": [asdict(m) for m in request.messages],

@@ -21,6 +21,11 @@ Form = Literal["best", "gain", "price", "best+price", "potential"]
 FORMS: tuple[Form, ...] = ("best", "gain", "best+price", "potential", "price")
 
 
+def forms(card: TaskCard) -> tuple[Form, ...]:
+    """The forms to try: on a card that trains with hindsight those that need no memory of the episode."""
+    return ("potential", "gain", "price") if card.training.her else FORMS
+
+
 class Plan(BaseModel):
     """How the guides are paid. Sums over an episode: `scale` for a gap closed, `bonus` for all stages, `cost` for all its steps."""
 
@@ -82,6 +87,8 @@ class Writer:
 
     def guide(self, k: int, hint: Hint) -> None:
         tag = f"_{k + 1}" if k else ""
+        if self.card.training.her and (hint.subgoals or hint.waypoints or (hint.hold and not keeps(self.card, hint))):
+            return  # what was passed, and for how long, is memory, which hindsight refuses
         if hint.subgoals:
             self._stages(k, tag, hint)
         elif hint.hold:
@@ -171,9 +178,13 @@ class Writer:
         if form == "potential" and not staged:
             self.potentials.append(f'"nearness{tag}": -{weight / width:.6g} * np.maximum(gap{tag}(s), 0.0)')
             return
-        self.memory.append(f'"span{tag}": 0.0')
-        self.body += [f"start{tag}, here{tag} = {before}, {after}", f'span{tag} = np.where(memory["span{tag}"] > 0, memory["span{tag}"], np.maximum(start{tag}, {floor}))']
-        self.body.append(f'memory["span{tag}"] = span{tag}')
+        self.body.append(f"start{tag}, here{tag} = {before}, {after}")
+        if self.card.training.her:  # shares of the field's range: the first gap would have to be remembered
+            self.body.append(f"span{tag} = {width:g}")
+        else:
+            self.memory.append(f'"span{tag}": 0.0')
+            self.body.append(f'span{tag} = np.where(memory["span{tag}"] > 0, memory["span{tag}"], np.maximum(start{tag}, {floor}))')
+            self.body.append(f'memory["span{tag}"] = span{tag}')
         if form in ("best", "best+price"):
             self.memory.append(f'"closest{tag}": np.inf')
             self.body += [f'start{tag} = np.minimum(memory["closest{tag}"], start{tag})', f'memory["closest{tag}"] = np.minimum(start{tag}, here{tag})']

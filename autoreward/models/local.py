@@ -50,7 +50,7 @@ class Replay(_Free):
                 recorded = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             else:
                 recorded, self.plain = [], path.read_text(encoding="utf-8")
-            self.calls = {(r["agent"], r["iteration"], r["candidate"], r["attempt"], r.get("turn", 0)): r for r in recorded if r.get("reply")}
+            self.calls = {(r["agent"], r["iteration"], r["candidate"], r["attempt"], r.get("turn", 0), r.get("key", "")): r for r in recorded if r.get("reply")}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"replay: {path} holds no recorded calls: {error}", "a run directory, or JSON lines as in its calls/") from None
         if not self.calls and self.plain is None:
@@ -63,7 +63,7 @@ class Replay(_Free):
             if request.agent != "designer":
                 raise ModelFailed(f"{self.name}: a plain reply answers the designer, not the {request.agent}")
             return Reply(self.plain, self.name)
-        recorded = self.calls.get((request.agent, request.iteration, request.candidate, request.attempt, request.turn))
+        recorded = self.calls.get((request.agent, request.iteration, request.candidate, request.attempt, request.turn, request.key))
         where = f"{request.agent}, iteration {request.iteration}, candidate {request.candidate}, try {request.attempt}"
         if recorded is None:
             raise ModelFailed(f"{self.name}: no reply was recorded for {where}", "replay with the options of the recorded run")

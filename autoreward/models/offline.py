@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 
 from autoreward.models import Reply, Request
-from autoreward.models.grammar import FORMS, Form, Plan, guide_of, keeps, plan_of, write_program
+from autoreward.models.grammar import Form, Plan, forms, guide_of, keeps, plan_of, write_program
 from autoreward.models.guides import subgoals, variant_of, write_factors, write_subgoals
 from autoreward.records import Feedback, Outcome
 from autoreward.task import TaskCard
@@ -70,10 +70,12 @@ def first_plans(card: TaskCard) -> Iterator[tuple[Plan, str]]:
     order: tuple[Form, ...] = ("best", "gain", "best+price")
     if any(h.hold and not keeps(card, h) for h in card.hints):
         order = ("price", "best+price", "potential")
+    if card.training.her:
+        order = ("potential", "gain", "price")
     for factor in (1.0, 3.0, 0.5, 9.0):
         for form, scale, bonus in zip(order, (4.0, 4.0, 8.0), (1.0, 1.0, 2.0), strict=True):
             yield Plan(forms=(form,) * n, scale=scale * factor, bonus=bonus * factor), f"A first plan: {form}, scale {scale * factor:g}."
-    for form in FORMS:
+    for form in forms(card):
         yield Plan(forms=(form,) * n, scale=4.0, bonus=1.0), f"A first plan: {form}, scale 4."
 
 
@@ -83,18 +85,18 @@ def around(card: TaskCard, feedback: Feedback | None) -> Iterator[tuple[Plan, st
     plan = plan_of(best.program) if best else None
     if best and plan and len(plan.forms) == len(card.hints):
         if best.evaluation and (best.evaluation.success or 0.0) >= SOLVED:
-            yield from _faster(plan)
+            yield from _faster(card, plan)
         else:
             yield from _mended(card, plan, best)
     yield from first_plans(card)
 
 
-def _faster(plan: Plan) -> Iterator[tuple[Plan, str]]:
+def _faster(card: TaskCard, plan: Plan) -> Iterator[tuple[Plan, str]]:
     """It works; aim at fewer steps: larger progress, dearer time."""
     for factor, bonus, cost in ((2.0, 1.5, 1.0), (1.0, 1.0, 3.0), (3.0, 3.0, 3.0), (0.5, 1.0, 1.0)):
         changed = plan.model_copy(update={"scale": plan.scale * factor, "bonus": plan.bonus * bonus, "cost": plan.cost * cost})
         yield changed, f"The best so far succeeds; fewer steps are wanted: scale {changed.scale:g}, cost {changed.cost:g}."
-    for form in FORMS:
+    for form in forms(card):
         yield plan.model_copy(update={"forms": (form,) * len(plan.forms)}), f"The best so far succeeds; fewer steps are wanted: the form {form}."
 
 
@@ -113,7 +115,7 @@ def _mended(card: TaskCard, plan: Plan, best: Outcome) -> Iterator[tuple[Plan, s
             yield plan.model_copy(update={"cost": 0.0, "forms": ("gain",) * len(plan.forms)}), "Episodes end early: no price for time, and plain gains."
     for factor, bonus in ((3.0, 3.0), (1.0, 3.0), (0.3, 1.0)):
         yield plan.model_copy(update={"scale": plan.scale * factor, "bonus": plan.bonus * bonus}), f"It succeeds too seldom: scale {plan.scale * factor:g}."
-    for form in FORMS:
+    for form in forms(card):
         yield plan.model_copy(update={"forms": (form,) * len(plan.forms)}), f"It succeeds too seldom: the form {form}."
 
 
@@ -122,10 +124,10 @@ def _blamed(card: TaskCard, plan: Plan, guide: int, why: str) -> Iterator[tuple[
     left = [k for k in range(len(plan.forms)) if k not in plan.dropped and k != guide]
     if left:
         yield plan.model_copy(update={"dropped": (*plan.dropped, guide)}), f"{why} Left out."
-    for form in FORMS:
+    for form in forms(card):
         if form != plan.forms[guide]:
-            forms = (*plan.forms[:guide], form, *plan.forms[guide + 1 :])
-            yield plan.model_copy(update={"forms": forms}), f"{why} Paid as {form} instead."
+            changed = (*plan.forms[:guide], form, *plan.forms[guide + 1 :])
+            yield plan.model_copy(update={"forms": changed}), f"{why} Paid as {form} instead."
     weights = tuple(plan.weights[k] if k < len(plan.weights) else 1.0 for k in range(len(plan.forms)))
     less = (*weights[:guide], weights[guide] / 3, *weights[guide + 1 :])
     yield plan.model_copy(update={"weights": less}), f"{why} A third of it."

@@ -15,6 +15,7 @@ from autoreward.records import Measure, Verdict
 from autoreward.state import Array, Layout
 
 if TYPE_CHECKING:
+    from autoreward.channel import Channel
     from autoreward.task import TaskCard
 
 
@@ -47,6 +48,7 @@ class Making:
     """What a signal is made with, once the program has named its terms. `settings`: the method's own, defaults filled in.
 
     `folder`: where the training leaves its files, None in a replay of recorded episodes. `rows`: environments side by side.
+    `channel`: to the annotator, where the job asks for one; the signal calls `update` at its own.
     """
 
     card: TaskCard
@@ -58,6 +60,7 @@ class Making:
     rows: int = 1
     folder: Path | None = None
     device: str = "cpu"
+    channel: Channel | None = None
 
 
 class Signal(ABC):

@@ -99,7 +99,8 @@ class Subgoals(Signal):
         return compare(wanted, names, got)
 
     def step(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
-        held = terms > 0.5
+        channel = self.making.channel
+        held = channel.of(channel.key(facts.prev, facts.action, facts.curr)) if channel else terms > 0.5
         if len(self.initial) != len(held):
             self.initial, self.further = held.copy(), np.zeros_like(held)
         self.initial[facts.first], self.further[facts.first] = held[facts.first], False
@@ -111,6 +112,8 @@ class Subgoals(Signal):
         return self.bonus * ends.astype(np.float64), np.zeros((len(held), 0)), np.zeros((len(held), 0))
 
     def update(self) -> None:
+        if self.making.channel:
+            self.making.channel.update()
         self.lately = self.lately[-LATELY:]
         if self.progress.ordered and len(self.lately) == LATELY:
             ended = np.sum([e for e, _ in self.lately], 0)
@@ -127,13 +130,14 @@ class Subgoals(Signal):
         return [name for name, gone in zip(self.making.terms, self.progress.left_out, strict=True) if gone]
 
     def notes(self) -> list[str]:
-        gone = self._left_out()
+        gone, judged = self._left_out(), self.making.channel
         out = [f"subgoal {name!r} was left out: of {LATELY} episodes none ended it, and {ENOUGH} or more came further without it" for name in gone]
         never = [name for name, rate in self._rates().items() if rate == 0 and name not in gone]
+        out += judged.notes() if judged else []
         return out + ([f"never ended in the last {len(self.lately)} episodes: {', '.join(never)}"] if never else [])
 
     def evidence(self) -> dict[str, Any]:
-        return {"episodes": len(self.lately), "ended": self._rates(), "left_out": self._left_out()}
+        return {"episodes": len(self.lately), "ended": self._rates(), "left_out": self._left_out(), **({"judged": self.making.channel.evidence()} if self.making.channel else {})}
 
 
 def trusted_subgoals(card: TaskCard) -> tuple[Any, ...]:

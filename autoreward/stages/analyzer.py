@@ -84,40 +84,64 @@ def analyze(
     outcome = Outcome(
         iteration=iteration, candidate=candidate, program=program, status="evaluated", composition=(composition or Composition()).data(), evaluation=evaluation, curve=curve, terms=told, analysis=found
     )
-    problem = ""
-    for turn in range(TURNS):
-        asked = (message(prompts, card, method, outcome, recorded, hints=hints, problem=problem),)
-        reply = caller.ask(Request("analyzer", iteration, candidate, 0, asked, turn=turn, max_tokens=2048, schema=Explanation))
-        try:
-            said = record_of(reply.text, Explanation)
-        except Unreadable as error:
-            problem = "the answer was cut off; answer shorter" if reply.finish == "length" else error.message
-            continue
-        cited = tuple(_checked(c, recorded) for c in said.citations[:12])
-        return found.model_copy(
-            update={
-                "causes": tuple(c[:500] for c in said.causes[:3]),
-                "suggestions": tuple(s[:500] for s in said.suggestions[:3]),
-                "citations": cited,
-                "summary": said.summary[:1000],
-                "by": f"code + {caller.model.name}",
-            }
-        )
-    return found.model_copy(update={"summary": f"the model's explanation could not be read: {problem}"})
+
+    def ask(number: int, batch: int = 0, parts: tuple[dict[str, Any], ...] = ()) -> tuple[Explanation | None, str]:
+        """The explanation of one call, asked for once more where it cannot be read; or why there is none."""
+        problem = ""
+        for turn in range(TURNS):
+            asked = (message(prompts, card, method, outcome, recorded, hints=hints, problem=problem, batch=batch, parts=parts),)
+            reply = caller.ask(Request("analyzer", iteration, candidate, 0, asked, turn=TURNS * number + turn, max_tokens=2048, schema=Explanation))
+            try:
+                return record_of(reply.text, Explanation), ""
+            except Unreadable as error:
+                problem = "the answer was cut off; answer shorter" if reply.finish == "length" else error.message
+        return None, problem
+
+    wanted = int(method.own(caller.settings).get("batches", "1"))
+    batches = [k for k in range(wanted) if k == 0 or any(not recorded.episodes[e].success for e in _batch(recorded, k))]
+    read = [ask(number, batch) for number, batch in enumerate(batches)]
+    parts = tuple(said.model_dump() for said, _ in read if said)
+    said, problem = ask(len(batches), parts=parts) if len(parts) > 1 else next((one for one in read if one[0]), read[0])
+    if said is None:
+        return found.model_copy(update={"summary": f"the model's explanation could not be read: {problem}"})
+    return found.model_copy(
+        update={
+            "causes": tuple(c[:500] for c in said.causes[:3]),
+            "suggestions": tuple(s[:500] for s in said.suggestions[:3]),
+            "citations": tuple(_checked(c, recorded) for c in said.citations[:12]),
+            "summary": said.summary[:1000],
+            "by": f"code + {caller.model.name}",
+        }
+    )
 
 
-def message(prompts: Prompts, card: TaskCard, method: Method, outcome: Outcome, recorded: Trajectories, *, hints: bool = False, problem: str = "") -> Message:
-    """The prompt: the outcome's numbers and findings, excerpts of the recorded episodes, and the program as the critic reads it."""
+def message(
+    prompts: Prompts,
+    card: TaskCard,
+    method: Method,
+    outcome: Outcome,
+    recorded: Trajectories,
+    *,
+    hints: bool = False,
+    problem: str = "",
+    batch: int = 0,
+    parts: tuple[dict[str, Any], ...] = (),
+) -> Message:
+    """The prompt: the outcome's numbers and findings, excerpts of a batch of the recorded episodes, and the program as the critic reads it.
+
+    `parts`: what was said of each batch, to be summed up.
+    """
     outcome = outcome.model_copy(update={"program": quiet(outcome.program)})
     variables = {
         "task": briefing.task(card),
         "hints": briefing.hints(card, hints),
         "program": outcome.program,
         "outcome": briefing.outcome(outcome, hints),
-        "episodes": excerpts(recorded, card),
+        "episodes": [] if parts else excerpts(recorded, card, batch),
         "problem": problem,
+        "parts": list(parts),
     }
-    return Message("user", prompts.render(f"{method.name}/analyzer/explain", variables))
+    return Message("user", prompts.render(f"{method.name}/analyzer/{'summarize' if parts else 'explain'}", variables))
 
 
 def _replay(
@@ -154,12 +178,17 @@ def _replay(
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
 
 
-def excerpts(recorded: Trajectories, card: TaskCard) -> list[dict[str, Any]]:
-    """Failures first: a dozen states of each of a few episodes, fields of one to three numbers."""
+def _batch(recorded: Trajectories, batch: int) -> list[int]:
+    """A few episodes' numbers, failures first."""
     order = sorted(range(len(recorded.episodes)), key=lambda k: (recorded.episodes[k].success, k))
+    return order[EXCERPTS * batch : EXCERPTS * (batch + 1)]
+
+
+def excerpts(recorded: Trajectories, card: TaskCard, batch: int = 0) -> list[dict[str, Any]]:
+    """A dozen states of each episode of a batch, fields of one to three numbers."""
     names = [f.name for f in card.fields if f.reward and int(np.prod(f.shape, dtype=int)) <= 3][:8]
     found = []
-    for k in order[:EXCERPTS]:
+    for k in _batch(recorded, batch):
         episode, states = recorded.episodes[k], recorded.states(k)
         steps = sorted({int(s) for s in np.linspace(0, episode.length, ROWS)})
         actions = [_cell(a) for a in episode.actions] + ["-"]  # in row s: what was done in that state

@@ -83,17 +83,17 @@ def check(program: str, card: TaskCard, probes: Path, sandbox: str, template: Te
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
     probed = tuple(t.model_copy(update={"unseen": hidden.get(t.name, ())}) for t in _statistics(values, names, worker))
     verdicts += _warnings(values, names, worker, answer, card) if kind.entry == "reward" else kind.judge(card, names, answer.terms, batch.first)
-    verdicts += _composed(composition or Composition(), kind.columns(worker.terms, worker.potentials, worker.sparse), card)
+    verdicts += _composed(composition or Composition(), kind.columns(worker.terms, worker.potentials, worker.sparse), card, worker.memory)
     return Check(ok=all(v.severity == "warn" for v in verdicts), verdicts=tuple(verdicts), terms=probed, memory=worker.memory, probes=steps * n, sandbox=sandbox)
 
 
-def _composed(composition: Composition, columns: Columns, card: TaskCard) -> list[Verdict]:
-    """Whether the program has the terms that its composition names."""
+def _composed(composition: Composition, columns: Columns, card: TaskCard, memory: bool) -> list[Verdict]:
+    """Whether the program has the terms that its composition names, and the task can serve both."""
     try:
-        composition.require(card)
+        composition.require(card, memory)
         composition.bind(columns)
     except Unfit as error:
-        return [Verdict(kind="composition", message=error.message, hint=error.hint)]
+        return [Verdict(kind=error.kind, message=error.message, hint=error.hint)]
     return [Verdict(kind="composition", severity="warn", message=message) for message in composition.warnings(columns)]
 
 

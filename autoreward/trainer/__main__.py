@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import sys
 import threading
@@ -14,22 +13,17 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
-from autoreward.jobs import EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
+from autoreward.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.survey import SurveyJob
+from autoreward.trainer.inbox import watch
 
-Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob, Field(discriminator="kind")]
+Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob, Field(discriminator="kind")]
 
 
 def die_with_parent() -> None:
     """The kernel's parent-death signal where there is one, and the end of standard input everywhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.read(0, 1):
-            continue
-        os.kill(os.getpid(), signal.SIGKILL)
-
     if not sys.stdin.isatty():
         threading.Thread(target=watch, daemon=True).start()
 
@@ -55,6 +49,10 @@ def main() -> int:
             from autoreward.trainer.survey import survey
 
             survey(job)
+        elif isinstance(job, CaptionJob):
+            from autoreward.trainer.caption import caption
+
+            caption(job)
         elif isinstance(job, PlayJob):
             from autoreward.trainer.play import play
 

@@ -26,16 +26,15 @@ class RecomputedReplay(ReplayBuffer):
     `source` answers for the last step that was taken. One gradient step of the decoder comes before each batch.
     """
 
-    source: RewardVec | None = None
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, source: RewardVec, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.source = source
         self.z: Array | None = None
         self.returns = np.full((self.buffer_size, self.n_envs), np.nan)
         self.weight = 1.0
 
     def _signal(self) -> Decoded:
-        assert self.source is not None and isinstance(self.source.signal, Decoded)
+        assert isinstance(self.source.signal, Decoded)
         if self.z is None:
             self.z = np.zeros((self.buffer_size, *self.source.signal.latest.shape))
             weights = self.source.composition.weights_by_name()

@@ -17,8 +17,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward import policy
 from autoreward.cards import LocatedCard, load
+from autoreward.channel import Channel
 from autoreward.composition import Composition
-from autoreward.environment import CardEnvironment, trusted_code
+from autoreward.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.files import plain, write, write_arrays
 from autoreward.jobs import TrainJob
 from autoreward.records import TermCurve, TrainingDone, stream_seed
@@ -26,6 +27,8 @@ from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.signals import Making, find_signal
 from autoreward.state import Array
 from autoreward.task import TaskCard
+from autoreward.trainer import relabel
+from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import LateRollout, RewardVec
 
@@ -140,6 +143,13 @@ class Curve(BaseCallback):
         return tuple(TermCurve(name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)) for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True))
 
 
+def channel(card: LocatedCard, code: ModuleType | None, job: TrainJob) -> Channel | None:
+    """The annotator's channel over this process's pipes, where the job asks for one."""
+    if job.annotated is None:
+        return None
+    return Channel(captions_of(card, code, job.annotated.most), job.annotated, Path(job.out), lambda line: print(line, flush=True), INBOX.lines)
+
+
 def train(job: TrainJob) -> None:
     """Do the job. UserError for what is wrong with the machine or the card; a refused program ends in done.json."""
     torch.set_num_threads(job.threads)
@@ -157,15 +167,15 @@ def train(job: TrainJob) -> None:
     worker = None
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
-        making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device)
-        rewards = RewardVec(environments(card, code, card.card.training.n_envs), making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
+        making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device, channel=channel(card, code, job))
+        environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
+        rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         asks = kind.learns and program is not None and card.card.training.algorithm not in policy.ROLLOUTS
-        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=RecomputedReplay if asks else None)
+        replay = (RecomputedReplay, {"source": rewards}) if asks else relabel.buffer(card, code, rewards, view)
+        agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay)
         if kind.learns and program is not None:
             _patient(agent, rewards)
-        if asks:
-            agent.replay_buffer.source = rewards  # type: ignore[attr-defined]
         if late:
             rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
         view.seed(stream_seed("training", job.seed))  # the agent seeds environments with its own seed: ours come after

@@ -26,6 +26,7 @@ def summary(path: Path) -> dict[str, Any]:
         "compose": header.compose,
         "seed": header.seed,
         "sandbox": header.sandbox,
+        "judged_by": (header.settings.get("annotator") or header.model) if header.settings.get("judge") == "model" else "",
         "own_reward": header.card.get("task_reward") == "environment",
         "created": header.created,
         "state": "done" if final else "running" if _held(path) else "stopped",
@@ -128,6 +129,12 @@ def called(arm: str, data: dict[str, Any]) -> str:
     return "own" if arm == "sparse" and data["own_reward"] else arm
 
 
+def judged(data: dict[str, Any]) -> list[str]:
+    """Who judged transitions while agents trained; a simulated judge is called one."""
+    simulated = ": no model, but the card's own predicates with a given share of errors" if data["judged_by"].startswith("simulated/") else ""
+    return [f"judged   by {data['judged_by']}{simulated}"] if data["judged_by"] else []
+
+
 def seeing(data: dict[str, Any]) -> list[str]:
     """Which of the winner's terms use fields that the policy does not see; nothing where none does."""
     terms: list[dict[str, Any]] = next((c["terms"] for c in data["candidates"] if c["id"] == data["final"]["winner"]), [])
@@ -144,6 +151,7 @@ def lines(data: dict[str, Any]) -> list[str]:
         f"{data['name']}: {data['task']}, {data['model']}, {data['method']}{'' if data['compose'] == 'plain' else ', composed: ' + data['compose']}, seed {data['seed']}, {data['state']}",
         f"calls {usage['calls']}, tokens {usage['prompt_tokens'] + usage['completion_tokens']:,}, price {price}",
     ]
+    out += judged(data)
     if data["sandbox"] != "default":
         out.append(f"sandbox {data['sandbox']}")
     out += [f"{part:<8} {why}" for part, why in data["alone"].items()]

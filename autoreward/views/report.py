@@ -10,7 +10,7 @@ import numpy as np
 
 from autoreward.files import read_arrays, write
 from autoreward.run import Run
-from autoreward.views import called, rate, seeing, summary
+from autoreward.views import called, judged, rate, seeing, summary
 from autoreward.views.origin import lines
 
 COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
@@ -48,8 +48,9 @@ def _head(run: Run, data: dict[str, Any]) -> str:
     counts += [f"<b>Metric:</b> {_(_metric(card['metric']))}, to {_(card['metric'].get('direction', 'maximize'))}"] if card.get("metric") else []
     counts += [f"<b>Constraint:</b> {_(_bound(c))}" for c in card.get("constraints") or ()]
     unsafe = "" if data["sandbox"] == "default" else f"<p class='warn'>Reward programs ran with the sandbox profile <b>{_(data['sandbox'])}</b>.</p>"
+    unsafe += "".join(f"<p>{_(line)}</p>" for line in judged(data))
     return (
-        f"<h1>{_(card.get('title', data['task']))}</h1><p class='muted'>run {_(data['name'])}, {_(data['model'])}, seed {data['seed']}, {_(data['state'])}</p>{unsafe}"
+        f"<h1>{_(card.get('title', data['task']))}</h1><p class='muted'>run {_(data['name'])}, {_(data['model'])}, {_(data['method'])}, seed {data['seed']}, {_(data['state'])}</p>{unsafe}"
         f"<p>{_(card.get('description', ''))}</p><p>{'<br>'.join(counts)}</p>"
     )
 

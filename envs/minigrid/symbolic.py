@@ -161,3 +161,21 @@ def key_corridor_features(state: Any) -> np.ndarray:
 
 def multi_room_features(state: Any) -> np.ndarray:
     return _features(state, ("door_pos", "goal_pos"), ("door_open",), 10.0, (("room_index", 4),))
+
+
+# What a model that judges transitions is told: no coordinates, which would make nearly every transition a caption of its own.
+
+ACTIONS = ("turn left", "turn right", "move forward", "pick up", "drop", "toggle the door in front", "do nothing")
+
+
+def door_key_caption(prev: Any, action: np.ndarray, curr: Any) -> list[str]:
+    def told(state: Any) -> np.ndarray:
+        at_goal = (state.agent_pos == state.goal_pos).all(-1)
+        return np.stack([state.has_key > 0, state.door_locked > 0, state.door_open > 0, at_goal], -1)
+
+    names = ("carries the key", "the door is locked", "the door is open", "stands on the goal square")
+    words = ("no", "yes")
+    return [
+        f"{ACTIONS[int(a)]}; " + "; ".join(f"{name}: {words[x]}" + (f", before: {words[y]}" if x != y else "") for name, x, y in zip(names, now.astype(int), before.astype(int), strict=True))
+        for a, before, now in zip(action, told(prev), told(curr), strict=True)
+    ]

@@ -52,7 +52,7 @@ def test_a_broken_package_is_one_line_of_warning_and_the_others_are_listed(tmp_p
 def test_show_tells_the_paper_the_calls_and_what_the_card_must_have(name, tmp_path):
     told, method = json.loads(autoreward("methods", "show", name, "--json", path=tmp_path).stdout), find_method(name)
     assert told["paper"] == method.paper and "arXiv" in told["paper"] and told["needs"] == []
-    assert (told["calls"]["least"], told["calls"]["most"]) == {"auto-mc-reward": (9, 33), "eureka": (3, 3)}[name]
+    assert (told["calls"]["least"], told["calls"]["most"]) == {"auto-mc-reward": (9, 33), "eureka": (3, 3), "lare": (3, 21), "calm": (3, 15)}[name]
     assert {f"{name}/{n}" for n in REQUIRED if n.split("/")[0] in method.agents} <= set(told["templates"])
 
 

@@ -38,7 +38,7 @@ def test_renaming_everything_renames_the_program_and_nothing_else(name):
     card = find(name).card
     data = card.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     names = {f.name: f"q{k}" for k, f in enumerate(card.fields)}
-    judged = {k: data[k] for k in ("success", "metric", "constraints") if k in data}
+    judged = {k: data[k] for k in ("success", "metric", "constraints", "goal", "caption") if k in data}
     text = yaml.safe_dump(data["hints"]) + "\0" + yaml.safe_dump(judged) + "\0" + yaml.safe_dump([f["name"] for f in data["fields"]])
     for old in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w]){old}(?![\w])", names[old], text)

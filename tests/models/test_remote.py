@@ -42,7 +42,7 @@ def call(agent: str, server, folder: Path, key: str = "sk-SECRET", **options):
     model = connect("test-model", ModelOptions(base_url=server.url, key_command=f"cat {folder / 'key'}", timeout=3.0, **options))
     caller = Caller(model, folder / "calls", Limits())
     if agent == "designer":
-        return caller, designer.design(caller, Prompts(), CARD, METHOD, iteration=1, candidate="a", attempt=0)
+        return caller, designer.design(caller, Prompts(), CARD, METHOD, designer.Question())
     if agent == "critic":
         return caller, critic.review(caller, Prompts(), CARD, METHOD, PROGRAM, 1, "a", 0)
     result = Evaluation(success=0.0, low=0.0, high=0.1, steps=(100,), steps_to_80=(None,))
