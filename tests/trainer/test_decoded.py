@@ -132,8 +132,7 @@ def buffer_of(card, loss, weights=None, steps=118):
         composition = Composition.model_validate({"transforms": [{"kind": "weights", "weights": weights}]} if weights else {})
         venv = RewardVec(environments(card, trusted_code(card), 2), Making(card.card, (), settings={"loss": loss}), worker, composition, find_signal("decoded"))
         view = policy.PolicyView(venv, card, trusted_code(card), training=True)
-        agent = policy.build(card.card, view, 0, "cpu", replay=RecomputedReplay)
-        agent.replay_buffer.source = venv
+        agent = policy.build(card.card, view, 0, "cpu", replay=(RecomputedReplay, {"source": venv}))
         view.seed(1)
         view.action_space.seed(1)
         agent.learn(steps)
