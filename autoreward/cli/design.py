@@ -163,6 +163,7 @@ def _tell(run: Any, final: Any, report: Path) -> None:
     if composed.is_file():
         print(f"composed {composed}: {run.header.compose}")
     again = f" --compose {composed}" if composed.is_file() else ""
+    again += " --episodic-return" if run.header.episodic_return else ""
     again += f" --method {run.header.method}" if run.header.method != "auto-mc-reward" else ""
     print(f"next     autoreward runs show {run.path}\n         autoreward train {run.path}/best/program.py --task {run.header.task} --seeds 5{again}")
 

@@ -134,6 +134,7 @@ def judged(tmp_path_factory):
     return folder / "runs" / "j"
 
 
+@pytest.mark.long
 def test_a_judged_run_keeps_labels_counts_and_evidence_and_says_that_nobody_was_asked(judged):
     counts = json.loads((judged / "iteration-1/candidate-a/annotation.json").read_text())
     assert counts["simulated"] and counts["captions"] == counts["kept"] + counts["answered"] > 0 and counts["unanswered"] == 0
@@ -147,6 +148,7 @@ def test_a_judged_run_keeps_labels_counts_and_evidence_and_says_that_nobody_was_
     assert list((judged / "calls/iteration-1").glob("a-annotator-*.json"))
 
 
+@pytest.mark.long
 def test_begun_again_a_training_meets_the_same_labels_and_ends_with_the_same_weights(judged):
     training = judged / "iteration-1/candidate-a/5-training/seed-0"
     before, labels = (training / "policy.safetensors").read_bytes(), (training / "labels.jsonl").read_bytes()
