@@ -185,13 +185,13 @@ class Channel:
     def notes(self) -> list[str]:
         """What a person should know: from which transitions there was no signal, and why."""
         told, found = self.evidence(), []
-        if measures := self.measures():
-            said = "; ".join(f"{m.what} {m.f1:.2f}" for m in measures)
-            found.append(f"the annotator against the card's own predicates, F1 over {int(self.labelled.sum())} labelled captions: {said}")
         if n := told["unanswered"]:
             found.append(f"{n} of {told['captions']} captions were not answered by the annotator: transitions that read so gave no signal")
         if n := told["late"]:
             found.append(f"{n} of {told['captions']} captions had no label before training ended")
         if n := told["beyond"]:
             found.append(f"{n} steps read like none of the first {self.captions.most} captions, so nobody was asked about them: a coarser caption helps (autoreward envs caption)")
+        if measures := self.measures():
+            said = "; ".join(f"{m.what} {m.f1:.2f}" for m in measures)
+            found.append(f"the annotator against the card's own predicates, F1 over {int(self.labelled.sum())} labelled captions: {said}")
         return found
