@@ -31,6 +31,7 @@ def evidence(folder: Path) -> dict:
     return json.loads((folder / "signal.json").read_text())["evidence"]
 
 
+@pytest.mark.long
 def test_a_training_that_waits_gets_every_label_at_the_end_of_the_rollout_that_asked(tmp_path, job, annotator, train):
     model = Judge(right)
     with annotator(model) as answers:
@@ -55,6 +56,7 @@ def test_a_training_that_waits_gets_every_label_at_the_end_of_the_rollout_that_a
     assert not same_agent(tmp_path / "a", tmp_path / "c")
 
 
+@pytest.mark.long
 def test_captions_of_several_trainers_are_asked_once_in_batches_and_kept_for_good(tmp_path, job, annotator, train):
     model = Judge(right)
     with annotator(model, shared=tmp_path / "shared") as answers:

@@ -30,6 +30,7 @@ def whole(tmp_path_factory, shared_cache) -> Path:
     return place / "runs" / "whole"
 
 
+@pytest.mark.long
 def test_a_whole_run_solves_the_corridor_with_one_call_a_sample(whole):
     run = Run(whole)
     assert run.final and run.final.winner and (run.final.arms["winner"].success or 0) >= 0.8 > (run.final.arms["sparse"].success or 0)
@@ -37,6 +38,7 @@ def test_a_whole_run_solves_the_corridor_with_one_call_a_sample(whole):
     assert len({c.program for c in run.candidates()}) == 4, "nothing is tried twice"
 
 
+@pytest.mark.long
 def test_the_second_round_is_shown_the_best_of_the_first_by_fresh_episodes_and_its_term_curves(whole):
     feedback = Run(whole).feedback(1)
     best = feedback.best
@@ -48,6 +50,7 @@ def test_the_second_round_is_shown_the_best_of_the_first_by_fresh_episodes_and_i
     assert all(f"- {t.name}: " in shown for t in best.terms) and "findings" not in shown.lower()
 
 
+@pytest.mark.long
 def test_what_had_no_model_is_told_in_the_records_the_summary_and_the_report(whole, command):
     for candidate in Run(whole).candidates():
         assert candidate.review.alone == "the method eureka has no critic" and candidate.review.by == "lint"
