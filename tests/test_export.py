@@ -25,6 +25,7 @@ from autoreward.files import write
 from autoreward.records import Check, Evaluation, Review, RunHeader, Score
 from autoreward.run import Run
 from autoreward.sandbox import Worker
+from autoreward.signals import PLAIN, Making, find_signal
 from autoreward.trainer.rewards import RewardVec
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +158,7 @@ def trained(card: LocatedCard, program: str, monkeypatch, steps: int, choose, n:
 
     monkeypatch.setattr(environment_module, "bare_environment", taped)
     with Worker(program, card.card.reward_layout, card.card.action) as worker:
-        venv = RewardVec(DummyVecEnv([lambda: CardEnvironment(card, code)] * n), card.card, worker, Composition(), record=steps)
+        venv = RewardVec(DummyVecEnv([lambda: CardEnvironment(card, code)] * n), Making(card.card, ()), worker, Composition(), find_signal(PLAIN), record=steps)
         venv.seed(7)
         venv.action_space.seed(7)
         seen, rewards = venv.reset(), []
