@@ -1,4 +1,4 @@
-"""The same hints in other forms: as predicates that say where a subgoal ends (calm), and as factors of the return (lare).
+"""The same hints in other forms: as predicates that say where a subgoal ends, and as factors of the return.
 
 What the offline designer answers to these methods, as `grammar.py` is what it answers to those that write reward programs. A variant is a
 number: how fine the subgoals are cut, or which quantities are told.
