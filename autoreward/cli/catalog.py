@@ -269,7 +269,13 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
         f"next: autoreward design TASK --method {name}; autoreward prompts render {name}/designer --task TASK",
     ]
     needs = [{"key": n.key, "why": n.why, "add": n.add} for n in method.needs]
-    data = {**asdict(replace(method, given=None, judging=None, needs=())), "needs": needs, "calls": {"candidates": candidates, "least": least, "most": most}, "templates": templates, "origin": names()[name]}
+    data = {
+        **asdict(replace(method, given=None, judging=None, needs=())),
+        "needs": needs,
+        "calls": {"candidates": candidates, "least": least, "most": most},
+        "templates": templates,
+        "origin": names()[name],
+    }
     _tell(data, "\n".join(text), as_json)
 
 

@@ -21,6 +21,7 @@ assert ("| best | over: potentials" in prompt) and "second fenced block" in prom
 """
 
 
+@pytest.mark.long
 def test_a_preset_trains_and_a_bad_file_is_named_with_its_line(command, tmp_path):
     done = command("train", "human", "--task", "corridor", "--compose", "signs", "--steps", "2000", "--seeds", "1", "--out", "signs")
     assert done.returncode == 0, done.stderr[-2000:]

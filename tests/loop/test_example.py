@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from autoreward.launch import versions
 from autoreward.run import Run
@@ -19,6 +20,7 @@ def test_the_example_can_be_looked_into(command):
     assert "Excerpts of recorded episodes" in command("prompts", "render", "analyzer", "--task", "corridor", "--run", str(EXAMPLE)).stdout
 
 
+@pytest.mark.long
 def test_a_replay_gives_the_same_programs_and_the_same_scores(command, tmp_path):
     done = command("design", "corridor", "--model", f"replay/{EXAMPLE}", "--candidates", "2", "--final-seeds", "1", "--name", "again")
     assert done.returncode == 0, done.stderr[-3000:]

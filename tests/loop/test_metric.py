@@ -78,6 +78,7 @@ def evaluation(run: Path, name: str) -> dict:
     return json.loads((run / "iteration-1" / f"candidate-{name}" / "6-evaluation.json").read_text())
 
 
+@pytest.mark.long
 def test_the_constraint_comes_first_then_the_metric(run: Path):
     fastest, compromise, still = (evaluation(run, name) for name in "abc")
     assert fastest["metric"] > compromise["metric"] > still["metric"]
@@ -88,6 +89,7 @@ def test_the_constraint_comes_first_then_the_metric(run: Path):
     assert winner["success"] is None and 0 <= winner["metric_low"] <= winner["metric"] <= winner["metric_high"] <= 1 and len(winner["scores"]) == 2
 
 
+@pytest.mark.long
 def test_training_ends_early_at_the_goal(run: Path):
     done = json.loads(next((run / "iteration-1" / "candidate-a" / "5-training").glob("seed-*/done.json")).read_text())
     assert done["stopped"] == "solved" and done["steps"] < done["budget"]
@@ -97,6 +99,7 @@ def test_training_ends_early_at_the_goal(run: Path):
     assert done["stopped"] == "budget"
 
 
+@pytest.mark.long
 def test_report_and_show_tell_metric_and_constraint(run: Path):
     page = (run / "report.html").read_text()
     assert "mean_speed" in page and "mean_power" in page and "<polyline" in page and "Success:" not in page
@@ -104,6 +107,7 @@ def test_report_and_show_tell_metric_and_constraint(run: Path):
     assert "breaks mean_power at most 0.5" in shown.stdout and "metric 0." in shown.stdout and "winner 1b" in shown.stdout
 
 
+@pytest.mark.long
 def test_the_designer_is_told_both(run: Path):
     call = (run / "calls" / "iteration-1" / "a-designer-0.json").read_text()
     assert "mean_power at most 0.5" in call and "mean of field.speed over an episode" in call

@@ -88,6 +88,7 @@ def test_kill_9_of_the_command_leaves_no_process(design, tmp_path: Path, moment:
     assert whole_files(tmp_path) or moment != "training"
 
 
+@pytest.mark.long
 def test_kill_9_of_a_trainer_leaves_no_worker_and_the_design_goes_on(design, tmp_path: Path):
     trainer = a_trainer_with_a_worker(design)
     inside = [trainer, *workers(trainer)]

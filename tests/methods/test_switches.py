@@ -30,7 +30,7 @@ def asked(run: Run) -> set[str]:
     return {p.name.split("-")[1] for p in run.path.glob("calls/*/*.json")}
 
 
-@pytest.mark.parametrize("method", ["auto-mc-reward", pytest.param("eureka", marks=pytest.mark.long)])
+@pytest.mark.parametrize("method", [pytest.param(m, marks=pytest.mark.long) for m in ("auto-mc-reward", "eureka")])
 def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_path, method):
     run = designed(command, tmp_path, "--method", method, "--set", "critic=off", "--set", "analyzer=off")
     candidate = run.candidates()[0]

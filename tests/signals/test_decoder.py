@@ -121,6 +121,7 @@ def test_a_planted_factor_is_found_and_raw_fields_do_not_show_it(loss):
     assert shares["z0"] > 0.7 and sum(shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_the_network_of_the_paper_finds_the_planted_factor_too():
     _, hidden, noise = planted(np.random.default_rng(2))
     good, _ = correlation(np.concatenate([hidden[..., None], noise], -1), hidden, "rrd-unbiased", 400, hidden=(256, 256), rate=3e-4, batch=256, drawn=16)

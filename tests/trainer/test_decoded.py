@@ -43,6 +43,7 @@ def said(folder):
     return json.loads((folder / "signal.json").read_text())
 
 
+@pytest.mark.long
 def test_ppo_learns_from_the_return_at_the_end_over_factors(paid, tmp_path):
     path = factored(paid(training={"algorithm": "PPO", "steps": 3000, "n_envs": 4, "net": [8], "hyperparameters": {"n_steps": 64, "batch_size": 64, "n_epochs": 1}}))
     done = train(path, tmp_path / "one", episodic_return=True, signal="decoded", settings={"loss": "rd"}, record_rewards=100_000)

@@ -301,7 +301,7 @@ def train(path: Path, out: Path, seed: int = 0, program: bool = True, **options)
     return done
 
 
-@pytest.mark.parametrize("how", ["SAC", "TD3, no program", "DQN"])
+@pytest.mark.parametrize("how", ["SAC", pytest.param("TD3, no program", marks=pytest.mark.long), pytest.param("DQN", marks=pytest.mark.long)])
 def test_same_seed_same_weights_and_another_seed_others(goal_card, tmp_path, how):
     path = goal_card({"algorithm": how.split(",")[0]}, discrete=how == "DQN")
     weights = []
