@@ -152,7 +152,7 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
         if not judging:
             raise UserError(
                 f"--model {name}: it judges transitions, and writes nothing",
-                "name who designs, as --model offline/search; a judge is --set judge=model --set annotator=simulated/p=0.9 (docs/annotator.md)",
+                "--model offline/search, and as a judge: --set annotator=simulated/p=0.9 (docs/annotator.md)",
             )
         return judge
     if name == "offline/search":
