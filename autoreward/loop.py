@@ -241,7 +241,7 @@ def conclude(tools: Tools, iteration: int) -> None:
 def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
     result, trainings, analysis = candidate.evaluation, candidate.trainings(), read(candidate.path / "7-analyzer.json", Analysis)
     review, checked = candidate.review, candidate.check
-    verdicts = (checked.verdicts if checked else review.verdicts if review else ()) + tuple(t.refusal for t in trainings if t.refusal)
+    verdicts = (review.verdicts if review else ()) + (checked.verdicts if checked else ()) + tuple(t.refusal for t in trainings if t.refusal)
     status = "rejected" if not candidate.accepted else "evaluated" if result and result.ok else "failed"
     return Outcome(
         iteration=candidate.iteration,

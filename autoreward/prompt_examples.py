@@ -16,7 +16,7 @@ OUTCOME: dict[str, Any] = {
     "why": "why",
     "steps": 1000,
     "steps_to_80": 800,
-    "verdicts": [{"kind": "import", "severity": "refuse", "line": 1, "message": "message"}],
+    "verdicts": [{"kind": kind, "severity": severity, "line": 1, "message": "message"} for kind, severity in (("import", "refuse"), ("scale", "warn"))],
     "curve": [{"steps": 100, "success": float("nan"), "length": 10.0}],
     "terms": [{"name": "progress", "sum": 1.0, "first": 0.1, "share": 0.9, "curve": [0.1, None, 1.0], "most": 1.0, "mean": 0.5, "least": 0.1}],
     "endings": {"success": 0.5, "failure": 0.2, "limit": 0.3, "mean_length": 20.0},

@@ -97,10 +97,12 @@ class Prompts:
 
     def path(self, name: str) -> Path:
         """The file of `METHOD/AGENT/NAME`; UserError where there is none."""
-        found = self.listing().get(name.removesuffix(SUFFIX))
-        if found is None:
-            raise UserError(f"no template {name!r}", "autoreward prompts list")
-        return found
+        parts = name.removesuffix(SUFFIX).split("/")
+        if len(parts) == 3 and not {"", ".", ".."} & set(parts):
+            for folder in self.folders:
+                if (path := folder.joinpath(*parts[:2], parts[2] + SUFFIX)).is_file():
+                    return path
+        raise UserError(f"no template {name!r}", "autoreward prompts list")
 
     def render(self, name: str, variables: Mapping[str, Any]) -> str:
         """The text; UserError with file and line where the template is wrong."""

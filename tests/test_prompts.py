@@ -49,6 +49,14 @@ def test_what_was_computed_from_hints_is_not_shown_either():
     assert "SECRET" in prompt("doorkey16", feedback=told, hints=True)
 
 
+@pytest.mark.parametrize("method", ["auto-mc-reward", "calm", "lare"])
+def test_what_reviewers_warned_of_reaches_the_designer_of_the_next_round(method):
+    warned = (Verdict(kind="scale", severity="warn", stage="critic", line=4, message="'pull' outweighs the success bonus"),)
+    outcome = Outcome(iteration=1, candidate="a", program="x = 1", status="evaluated", evaluation=Evaluation(success=0.1, low=0.0, high=0.2, steps=(9,)), verdicts=warned)
+    told = messages(Prompts(), find("doorkey16").card, find_method(method), Question(iteration=2, feedback=Feedback(iteration=1, outcomes=(outcome,))))
+    assert "- scale (line 4): 'pull' outweighs the success bonus" in told[-1].content
+
+
 def test_a_repair_quotes_the_error_after_an_unchanged_beginning():
     wrong = (Verdict(kind="unknown-field", line=7, message="there is no field 'keypos'"),)
     first = messages(Prompts(), find("doorkey16").card, METHOD, Question())

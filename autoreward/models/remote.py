@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import threading
@@ -65,6 +66,7 @@ class Remote:
         if missing:
             raise UserError(f"--model {self.name} needs {' and '.join(missing)} in the environment", f"export {missing[0]}=..., or --key-command 'COMMAND THAT PRINTS IT'", MISSING)
 
+    @functools.lru_cache(maxsize=16)  # noqa: B019  (one model a process; a prompt is counted for the limits, and again for the window)
     def tokens(self, text: str) -> int:
         try:
             return int(self.litellm.token_counter(model=self.route, text=text))

@@ -131,7 +131,7 @@ def buffer_of(card, loss, weights=None, steps=118):
     """A buffer filled by random play, its signal, and the transitions as they went in: z and the episode's return, NaN where it is not over."""
     with Worker((card.path.parent / "program.py").read_text(), card.card.reward_layout, card.card.action, entry="factors") as worker:
         composition = Composition.model_validate({"transforms": [{"kind": "weights", "weights": weights}]} if weights else {})
-        venv = RewardVec(environments(card, trusted_code(card), 2), Making(card.card, (), settings={"loss": loss}), worker, composition, find_signal("decoded"))
+        venv = RewardVec(environments(card, trusted_code(card), 2), Making(card.card, (), settings={"loss": loss, "decoder_steps": "5"}), worker, composition, find_signal("decoded"))
         view = policy.PolicyView(venv, card, trusted_code(card), training=True)
         agent = policy.build(card.card, view, 0, "cpu", replay=(RecomputedReplay, {"source": venv}))
         view.seed(1)
@@ -154,7 +154,7 @@ def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
         for observation, reward in zip(batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True):
             where = np.argwhere((buffer.observations == observation).all(-1))
             assert any(np.isclose(worth[i, j], reward, rtol=1e-5) for i, j in where)
-    assert before == 0 and signal.decoder.fitted == 1000 + 2 and len(place) == 100
+    assert before == 0 and signal.decoder.fitted == 50 + 2 and len(place) == 100
 
 
 def test_ircr_gives_each_step_its_episodes_return_and_draws_no_open_episode(paid):
