@@ -23,11 +23,10 @@ from autoreward.environment import CardProblem, function
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.files import MOST_ARRAYS, plain
 from autoreward.state import Array, State
-from autoreward.task import TaskCard
+from autoreward.task import ROLLOUTS, TaskCard
 
 # Where a card names no hyperparameters: measured on the shipped cards, see envs/README.md. Others: stable-baselines3's own defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {"PPO": {"n_steps": 128, "batch_size": 512, "n_epochs": 5, "learning_rate": 1e-3, "ent_coef": 0.01}}
-ROLLOUTS = ("PPO", "A2C", "TRPO")  # algorithms that read a rollout's rewards only once it is whole
 BUILT_IN = ("PPO", "A2C", "SAC", "TD3", "DQN")
 BIG_NET = 512  # hidden units in a layer from which on a GPU pays
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 LATER = ("episodic_return", "goal", "caption")  # keys that format 1 did not have at first: at their defaults a card is what it was, and runs of it go on
+ROLLOUTS = ("PPO", "A2C", "TRPO")  # algorithms that read a rollout's rewards only once it is whole
 OFF_POLICY = ("SAC", "TD3", "DQN", "TQC", "CrossQ", "QRDQN")  # algorithms with a buffer of single transitions, which hindsight needs
 
 

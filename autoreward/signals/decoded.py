@@ -21,13 +21,13 @@ from autoreward.records import Verdict
 from autoreward.signals.episodes import Episodes, ircr
 from autoreward.signals.signal import Facts, Making, Signal
 from autoreward.state import Array
+from autoreward.task import ROLLOUTS
 
 if TYPE_CHECKING:
     from autoreward.task import TaskCard
 
 TERM = "decoded"
 LOSSES = ("rrd-unbiased", "rrd", "rd", "ircr")  # the last one learns nothing
-ROLLOUTS = ("PPO", "A2C", "TRPO")  # what policy.py counts among on-policy learners
 DEFAULTS = {"loss": "rrd-unbiased", "decoder_steps": "100"}  # steps: of the decoder, between two rollouts
 FIRST = 10  # times as many steps the first time
 PENALTY = 10.0  # weight of the slope penalty (B9) where an off-policy learner is fed
@@ -57,8 +57,7 @@ class Decoded(Signal):
         self.episodes = self.decoder.episodes if self.decoder else Episodes(len(making.terms))
         n, limit = making.rows, making.card.environment.limit
         self.z, self.length, self.returns = np.zeros((limit, n, len(making.terms))), np.zeros(n, int), np.zeros(n)
-        self.latest: Array = np.zeros((n, len(making.terms)))  # the last step's factors, and the returns of the rows that ended with it
-        self.ended: dict[int, tuple[int, float]] = {}  # row -> length, return
+        self.latest = np.zeros((n, len(making.terms)))
         self.compared: list[tuple[Array, Array]] = []
 
     @classmethod
@@ -136,14 +135,17 @@ class Decoded(Signal):
 
     # -- for a learner that keeps transitions -------------------------------------------------------------------------------
 
-    def rewards(self, z: Array, returns: Array) -> Array:
-        """What the transitions with factors z (B, m) are worth now, (B,); `returns` of their episodes, for ircr, NaN where they are not over."""
-        if self.decoder:
-            return self.decoder.reward(z)
-        return np.nan_to_num(ircr(returns, *self.episodes.extremes))
+    @property
+    def needs_returns(self) -> bool:
+        return self.decoder is None
 
-    def fit_once(self) -> None:
-        """One gradient step of the decoder, before a batch is sampled; before the first batch as many as on-policy."""
+    def worth(self, kept: Array, returns: Array) -> Array:
+        if self.decoder:
+            return self.decoder.reward(kept)[:, None]
+        return np.nan_to_num(ircr(returns, *self.episodes.extremes))[:, None]
+
+    def sampled(self) -> None:
+        """One gradient step of the decoder; before the first batch as many as on-policy."""
         if self.decoder:
             self.decoder.fit(1 if self.decoder.fitted else self.steps * FIRST)
 

@@ -69,10 +69,13 @@ class Signal(ABC):
     entry: ClassVar[str] = "reward"  # the function that a program of such a method defines: reward, factors or subgoals
     replaces_task: ClassVar[bool] = False  # the agent gets its terms in place of the task reward, which they explain
     replays: ClassVar[bool] = True  # recorded episodes give the terms of training again, without what was learned in it
-    learns: ClassVar[bool] = False  # terms of the same transition change between rollouts: an off-policy learner must ask again when it samples
+    learns: ClassVar[bool] = False  # terms of the same transition change between rollouts: an off-policy learner must ask again when it samples; then with `replaces_task`
 
     def __init__(self, making: Making) -> None:
         self.making = making
+        # Where `learns`: (n, m) of the last step, from which its worth can be told later; and of the rows that ended with it, length and return.
+        self.latest: Array = np.zeros((making.rows, 0))
+        self.ended: dict[int, tuple[int, float]] = {}
 
     @classmethod
     @abstractmethod
@@ -110,6 +113,22 @@ class Signal(ABC):
 
     def update(self) -> None:  # noqa: B027  most learn nothing
         """A rollout of the learner has ended: what was learned takes effect now, and at no other time."""
+
+    # -- where `learns`: for a learner that keeps transitions, and asks what they are worth when it draws them -----------------
+
+    @property
+    def needs_returns(self) -> bool:
+        """Whether only transitions of finished episodes are worth something."""
+        return False
+
+    def worth(self, kept: Array, returns: Array) -> Array:
+        """Terms (B, k') of B transitions as of now; kept (B, m): `latest` when they were made, returns (B,): of their episodes, NaN where they are not over."""
+        raise NotImplementedError
+
+    def sampled(self) -> None:  # noqa: B027
+        """A batch is about to be drawn: a moment to learn."""
+
+    # -- what it knows at the end -------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:  # noqa: B027
         """What was learned, beside the policy's weights."""

@@ -26,7 +26,7 @@ from autoreward.records import TermCurve, TrainingDone, stream_seed
 from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.signals import Making, find_signal
 from autoreward.state import Array
-from autoreward.task import TaskCard
+from autoreward.task import ROLLOUTS, TaskCard
 from autoreward.trainer import relabel
 from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
@@ -160,7 +160,7 @@ def train(job: TrainJob) -> None:
     budget = job.steps or card.card.training.steps
     device = policy.choose_device(card.card, job.device)
     program = plain(Path(job.program)).decode() if job.program else None
-    late = card.card.training.algorithm in policy.ROLLOUTS and program is not None
+    late = card.card.training.algorithm in ROLLOUTS and program is not None
     kind = find_signal(job.signal)
     if program is not None:
         kind.require(card.card, job.settings)
@@ -171,7 +171,7 @@ def train(job: TrainJob) -> None:
         environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
         rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
-        asks = kind.learns and program is not None and card.card.training.algorithm not in policy.ROLLOUTS
+        asks = kind.learns and program is not None and card.card.training.algorithm not in ROLLOUTS
         replay = (RecomputedReplay, {"source": rewards}) if asks else relabel.buffer(card, code, rewards, view)
         agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay)
         if kind.learns and program is not None:

@@ -9,11 +9,11 @@ from test_replay import train
 
 from autoreward import policy
 from autoreward.cards import load
-from autoreward.composition import Composition
+from autoreward.composition import Columns, Composition
 from autoreward.environment import trusted_code
 from autoreward.errors import UserError
 from autoreward.sandbox import Worker
-from autoreward.signals import Facts, Making, find_signal
+from autoreward.signals import Facts, Making, Signal, find_signal
 from autoreward.signals.decoded import Decoded
 from autoreward.signals.decoder import Decoder
 from autoreward.signals.raw import raw_factors
@@ -127,11 +127,43 @@ def test_off_policy_learners_train_on_rewards_that_were_not_stored(paid, tmp_pat
         assert evidence["decoder_steps"] > 50 and evidence["error"] is not None
 
 
-def buffer_of(card, loss, weights=None, steps=118):
+class Doubled(Signal):
+    """A signal of somebody's package, which counts its batches as what it has learned."""
+
+    entry, learns, replaces_task = "factors", True, True
+    batches = 0
+
+    @classmethod
+    def columns(cls, terms, potentials, sparse):
+        return Columns(("first", "second"))
+
+    def step(self, terms, before, after, facts):
+        self.latest, self.ended = terms[:, :1], {}
+        return np.zeros((len(terms), 2)), np.zeros((len(terms), 0)), np.zeros((len(terms), 0))
+
+    def sampled(self):
+        self.batches += 1
+
+    def worth(self, kept, returns):
+        return np.concatenate([self.batches * kept, np.ones_like(kept)], 1)
+
+
+def test_any_signal_that_learns_feeds_an_off_policy_learner(paid):
+    slow = {"learning_starts": 10_000, "buffer_size": 100, "batch_size": 32}
+    card = load(factored(paid("SAC", training={"algorithm": "SAC", "steps": 100, "n_envs": 2, "net": [8], "hyperparameters": slow}))).at_end()
+    buffer, _ = buffer_of(card, "rd", {"first": 3.0, "second": 0.5}, kind=Doubled)
+    for batches in (1, 2):
+        batch = buffer.sample(64)
+        for observation, reward in zip(batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True):
+            where = np.argwhere((buffer.observations == observation).all(-1))
+            assert any(np.isclose(3.0 * batches * buffer.kept[i, j, 0] + 0.5, reward, rtol=1e-5) for i, j in where)
+
+
+def buffer_of(card, loss, weights=None, steps=118, kind=Decoded):
     """A buffer filled by random play, its signal, and the transitions as they went in: z and the episode's return, NaN where it is not over."""
     with Worker((card.path.parent / "program.py").read_text(), card.card.reward_layout, card.card.action, entry="factors") as worker:
         composition = Composition.model_validate({"transforms": [{"kind": "weights", "weights": weights}]} if weights else {})
-        venv = RewardVec(environments(card, trusted_code(card), 2), Making(card.card, (), settings={"loss": loss, "decoder_steps": "5"}), worker, composition, find_signal("decoded"))
+        venv = RewardVec(environments(card, trusted_code(card), 2), Making(card.card, (), settings={"loss": loss, "decoder_steps": "5"}), worker, composition, kind)
         view = policy.PolicyView(venv, card, trusted_code(card), training=True)
         agent = policy.build(card.card, view, 0, "cpu", replay=(RecomputedReplay, {"source": venv}))
         view.seed(1)
@@ -146,11 +178,11 @@ def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
     card = load(factored(paid("SAC", training={"algorithm": "SAC", "steps": 100, "n_envs": 2, "net": [8], "hyperparameters": slow}))).at_end()
     buffer, signal = buffer_of(card, "rd", weights)
     assert buffer.full and (buffer.rewards == 0).all()
-    place = {z.tobytes(): (i, j) for i, row in enumerate(buffer.z) for j, z in enumerate(row)}
+    place = {z.tobytes(): (i, j) for i, row in enumerate(buffer.kept) for j, z in enumerate(row)}
     before = signal.decoder.fitted
     for _ in range(3):
         batch = buffer.sample(64)
-        worth = (weights or {"decoded": 1.0})["decoded"] * signal.decoder.reward(buffer.z.reshape(-1, 3)).astype(np.float32).reshape(buffer.z.shape[:2])
+        worth = (weights or {"decoded": 1.0})["decoded"] * signal.decoder.reward(buffer.kept.reshape(-1, 3)).astype(np.float32).reshape(buffer.kept.shape[:2])
         for observation, reward in zip(batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True):
             where = np.argwhere((buffer.observations == observation).all(-1))
             assert any(np.isclose(worth[i, j], reward, rtol=1e-5) for i, j in where)
