@@ -19,7 +19,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoreward.cards import LocatedCard, find
+import yaml
+
+from autoreward.cards import LocatedCard, find, load
 from autoreward.engine import Engine, Job
 from autoreward.files import read, write
 from autoreward.jobs import EvaluateJob, TrainJob
@@ -32,6 +34,16 @@ HERE = Path(__file__).parent
 TASKS = ("reacher", "halfcheetah", "hopper", "pusher")
 LOSSES = {"rd": "rd", "rrd": "rrd", "rrdu": "rrd-unbiased"}
 ARMS = ("dense", "return", *LOSSES, *(f"{name}+f" for name in LOSSES))
+
+
+def located(task: str, training: Path | None, out: Path) -> LocatedCard:
+    """The task's card; with `training`, a copy below `out` that trains as that file says."""
+    card = find(task)
+    if training is None:
+        return card
+    copy = out / f"{task}.yaml"
+    write(copy, yaml.safe_dump({**yaml.safe_load(card.path.read_text()), "training": yaml.safe_load(training.read_text())}, sort_keys=False))
+    return load(copy)
 
 
 def job(card: LocatedCard, arm: str, seed: int, out: Path, steps: int | None, factors: Path, settings: dict[str, str]) -> TrainJob:
@@ -117,6 +129,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, help="environment steps [the card's]")
     options.add_argument("--episodes", type=int, default=100, help="fresh episodes that a policy is scored on")
     options.add_argument("--factors", type=Path, default=HERE / "factors", help="folder of TASK.py with factors()")
+    options.add_argument("--training", type=Path, help="a YAML file that takes the place of the cards' `training`, such as benchmarks/sac.yaml")
     options.add_argument("--decoder-steps", type=int, help="gradient steps of the decoder between two rollouts")
     options.add_argument("--jobs", type=int, default=cores())
     options.add_argument("--out", type=Path, default=Path("bench") / "lare")
@@ -128,7 +141,7 @@ def main() -> None:
     for seed in seeds if not given.table else ():  # a seed of everything first: a table that is cut short compares like with like
         for task in given.tasks:
             for arm in given.arms:
-                card = find(task)
+                card = located(task, given.training, given.out.resolve())
                 made = job(card, arm, seed, given.out.resolve(), given.steps, given.factors, settings)
                 trainings.append((card, made, f"{task} {arm} seed {seed}"))
     for k in range(0, len(trainings), engine.jobs):

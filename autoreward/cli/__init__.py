@@ -22,6 +22,7 @@ VERBS = {
     "design": ("design", "design", "Design a reward for a task, train agents on it, and keep the evidence."),
     "resume": ("design", "resume", "Go on with a run that was stopped, at any point."),
     "check": ("design", "check", "Lint a program and try it in the sandbox."),
+    "merge": ("merging", "merge", "Make one program of several: their ensemble."),
     "train": ("design", "train", "Train and evaluate agents on a program (or: sparse, human)."),
     "runs": ("runs", "app", "Look into run directories: list, show, compare, path."),
     "report": ("runs", "report", "Write a run's report.html again."),
