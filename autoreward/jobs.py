@@ -109,10 +109,11 @@ class NetworkJob(Record):
 
 
 class CaptionJob(Record):
-    """Asks how recorded transitions read as captions. Leaves a `Captioned` (JSON) at `out`."""
+    """Asks how transitions read as captions: of recorded `episodes` (npz), or of play as `probe` does it. Leaves a `Captioned` (JSON) at `out`."""
 
     kind: Literal["caption"] = "caption"
     card: str
+    episodes: str | None = None
     seed: int = 0
     out: str
     transitions: int = 1000
@@ -120,9 +121,13 @@ class CaptionJob(Record):
 
 
 class Captioned(Record):
-    """What became of them: who wrote the captions, how many differ, and some of these with their counts, the most frequent first."""
+    """What became of them: who wrote the captions, how many differ, and some of these with their counts, the most frequent first.
+
+    `texts`: of recorded episodes, a caption for every transition; "" where there were too many.
+    """
 
     by: str
     transitions: int
     distinct: int
     examples: tuple[tuple[str, int], ...]
+    texts: tuple[tuple[str, ...], ...] = ()

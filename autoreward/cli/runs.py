@@ -69,6 +69,22 @@ def compare_runs(runs: Annotated[list[str], Argument(help="two runs or more")], 
         print(f"these are different tasks ({', '.join(sorted(tasks))}): their numbers do not compare")
 
 
+@app.command("labels")
+def labels_of_run(
+    run: RunName = "last",
+    candidate: Annotated[str | None, Option(help="a candidate, as 2a [default: the confirmed winner]", show_default=False)] = None,
+    write: Annotated[Path | None, Option(metavar="FILE.jsonl", help="begin a file of labels: how the recorded transitions read, for you to say which subgoals end there")] = None,
+    against: Annotated[Path | None, Option(metavar="FILE.jsonl", help="hold the run's judgements against these labels")] = None,
+    judge: Annotated[Path | None, Option(metavar="FILE.jsonl", help="with --against: the answers of a judging model (RUN/labels/*.jsonl) in place of the program's")] = None,
+    trust: Annotated[bool, Option("--trust", help="a run that was begun elsewhere may use the card and interpreter it names")] = False,
+    as_json: Json = False,
+) -> None:
+    """Judgements of where subgoals end, against labels in a file: accuracy, precision, recall, F1 (docs/annotator.md)."""
+    from autoreward.cli.labelling import labels
+
+    labels(run, candidate, write, against, judge, trust, as_json)
+
+
 @app.command("path")
 def path_of_run(run: RunName = "last", as_json: Json = False) -> None:
     """The folder of a run, for use in a shell."""

@@ -1,30 +1,45 @@
-"""How a card's transitions read: captions of recorded play, for `envs caption`. A card's own caption function runs here, as trusted code."""
+"""How a card's transitions read: captions of recorded play or episodes, for `envs caption` and `runs labels`. A card's own caption function runs here, as trusted code."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from autoreward.cards import load
 from autoreward.environment import captions_of, trusted_code
 from autoreward.files import read_arrays, write
 from autoreward.jobs import Captioned, CaptionJob, ProbeJob
+from autoreward.state import Array
 from autoreward.trainer.probe import probe
-from autoreward.transitions import columns
+from autoreward.transitions import Trajectories, columns
 
 
 def caption(job: CaptionJob) -> None:
-    """Play as `probe` does, put every transition into words, and tell how many ways there were."""
+    """Put every transition into words, and tell how many ways there were."""
     card, out = load(Path(job.card)), Path(job.out)
     captions = captions_of(card, trusted_code(card))
-    played = out.with_suffix(".npz")
-    probe(ProbeJob(card=job.card, seed=job.seed, out=str(played), transitions=job.transitions))
-    data = read_arrays(played)
     picked = columns(card.card.layout, card.card.reward_layout)
-    seen: Counter[int] = Counter()
-    for prev, action, curr in zip(data["prev"], data["action"], data["curr"], strict=True):
-        seen.update(captions.keys(prev[:, picked], action, curr[:, picked]).tolist())
+    numbers = []
+    for prev, action, curr in _recorded(Path(job.episodes)) if job.episodes else _played(job):
+        numbers.append(captions.keys(prev[:, picked], action, curr[:, picked]).tolist())
+    seen = Counter(number for part in numbers for number in part)
     ranked = [(captions.texts[number], count) for number, count in seen.most_common() if number >= 0]
     rows = min(job.rows, len(ranked))
     examples = [ranked[round(k * (len(ranked) - 1) / max(1, rows - 1))] for k in range(rows)]  # from the most frequent to the rarest
-    write(out, Captioned(by=captions.by, transitions=sum(seen.values()), distinct=len(ranked), examples=tuple(examples)))
+    texts = tuple(tuple(captions.texts[n] if n >= 0 else "" for n in part) for part in numbers) if job.episodes else ()
+    write(out, Captioned(by=captions.by, transitions=sum(seen.values()), distinct=len(ranked), examples=tuple(examples), texts=texts))
+
+
+def _recorded(path: Path) -> Iterator[tuple[Array, Array, Array]]:
+    """Recorded episodes, one after another: (T, D), (T, ...), (T, D)."""
+    for episode in Trajectories.load(path).episodes:
+        yield episode.fields[:-1], episode.actions, episode.fields[1:]
+
+
+def _played(job: CaptionJob) -> Iterator[tuple[Array, Array, Array]]:
+    """Steps of play as `probe` records it, n rows each."""
+    played = Path(job.out).with_suffix(".npz")
+    probe(ProbeJob(card=job.card, seed=job.seed, out=str(played), transitions=job.transitions))
+    data = read_arrays(played)
+    yield from zip(data["prev"], data["action"], data["curr"], strict=True)

@@ -149,6 +149,20 @@ def test_a_judged_run_keeps_labels_counts_and_evidence_and_says_that_nobody_was_
 
 
 @pytest.mark.long
+def test_its_judgements_are_held_against_a_file_of_labels(judged, tmp_path):
+    told = autoreward("runs", "labels", str(judged), "--write", "labels.jsonl", path=tmp_path)
+    assert told.returncode == 0 and "next: autoreward runs labels" in told.stdout, told.stderr
+    head, *rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert head == {"labels": ["swing_back", "reach_flag"]} and rows and all(row["label"] is None for row in rows)
+    asked = next((judged / "labels").glob("*.jsonl"))  # p=1.0: the truth
+    for words in ((), ("--judge", str(asked))):
+        done = autoreward("runs", "labels", str(judged), "--against", str(asked), *words, "--json", path=tmp_path)
+        assert done.returncode == 0, done.stderr
+        measures = json.loads(done.stdout)["measures"]
+        assert sum(m["true_positive"] for m in measures) > 0 and all(m["accuracy"] == 1.0 for m in measures)
+
+
+@pytest.mark.long
 def test_begun_again_a_training_meets_the_same_labels_and_ends_with_the_same_weights(judged):
     training = judged / "iteration-1/candidate-a/5-training/seed-0"
     before, labels = (training / "policy.safetensors").read_bytes(), (training / "labels.jsonl").read_bytes()

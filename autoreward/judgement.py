@@ -1,0 +1,76 @@
+"""How right a run's judgements of transitions are, against labels in a file: accuracy, precision, recall, F1.
+
+A label says of a caption which subgoals end with a transition that reads so: JSON lines, first `{"labels": ["take_key", ...]}`, then
+`{"caption": "...", "label": [1, 0]}` each; `null` is a label that nobody has given yet. `RUN/labels/*.jsonl` of a judging model are such files, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoreward.cards import LocatedCard
+from autoreward.errors import REFUSED, UserError
+from autoreward.files import plain
+from autoreward.labels import MOST_FILE, Label, LabelFile
+from autoreward.records import Measure
+from autoreward.run import CandidateFolder
+from autoreward.sandbox import Worker
+from autoreward.signals import Signal
+from autoreward.signals.subgoals import compare
+from autoreward.state import Array
+from autoreward.transitions import Trajectories, columns
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A file of labels: the subgoals' names, and for each caption which of them end there; None where nobody said."""
+
+    names: tuple[str, ...]
+    by_caption: Mapping[str, Label]
+
+    @classmethod
+    def read(cls, path: Path) -> Labels:
+        """UserError with what is wrong where it is no such file."""
+        mend = 'first a line {"labels": ["take_key"]}, then {"caption": "...", "label": [1]} each; autoreward runs labels RUN --write FILE begins one'
+        try:
+            head = json.loads(plain(path, MOST_FILE).split(b"\n")[0])
+            names = tuple(head["labels"])
+            if not names or not all(isinstance(n, str) for n in names):
+                raise ValueError
+        except FileNotFoundError:
+            raise UserError(f"no file {path}", mend) from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise UserError(f"{path}: its first line does not name the labels", mend, REFUSED) from None
+        found = {text: label for _, text, label in LabelFile(path, head).rows}
+        if not any(label is not None for label in found.values()):
+            raise UserError(f"{path}: no caption in it has a label", mend, REFUSED)
+        return cls(names, found)
+
+
+def ends(candidate: CandidateFolder, card: LocatedCard, kind: type[Signal], sandbox: str) -> tuple[tuple[str, ...], list[Array]]:
+    """The program's subgoals, and which of them end with each recorded transition (T, K): hold after it and did not before. One array an episode."""
+    recorded = Trajectories.load(candidate.path / "6-episodes.npz")
+    picked, found = columns(card.card.layout, card.card.reward_layout), []
+    with Worker(candidate.program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=sandbox) as worker:
+        for episode in recorded.episodes:
+            states, first = episode.fields[:, picked], np.zeros((episode.length, 1), bool)
+            first[0] = True
+            held = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first).terms[:, 0] > 0.5
+            found.append(held & ~np.concatenate([np.zeros((1, held.shape[1]), bool), held[:-1]]))
+        return worker.terms, found
+
+
+def against(labels: Labels, names: tuple[str, ...], judged: Sequence[tuple[str, Array]]) -> tuple[tuple[Measure, ...], int]:
+    """Judgements (caption, (K,) of bool) of subgoals `names` against labels, and how many of them have a label. UserError where there is nothing to compare."""
+    known = [(labels.by_caption[text], said) for text, said in judged if labels.by_caption.get(text) is not None]
+    if not known:
+        raise UserError("none of the judged transitions has a label in that file", "autoreward runs labels RUN --write FILE tells how they read", REFUSED)
+    if not set(names) & set(labels.names):
+        raise UserError(f"the file labels {', '.join(labels.names)}; judged were {', '.join(names)}", "the same names, for the same subgoals", REFUSED)
+    truth, said = np.array([label for label, _ in known], bool), np.array([s for _, s in known], bool)
+    return compare(labels.names, names, [(truth, said)]), len(known)
