@@ -1,6 +1,6 @@
 """What the annotator channel costs a training that does not wait: steps a second with it against without it, in turns.
 
-    .venv/bin/python benchmarks/annotator.py [--rounds 5] [--steps 100000] [--captions 10000] [--seconds 1]
+    .venv/bin/python benchmarks/annotator.py [--rounds 4] [--steps 250000] [--captions 10000] [--seconds 1]
 
 Everything is real: trainer processes, the engine, an annotator with four questions under way, litellm, and a server on loopback that thinks for
 a second before each answer. It says that no transition ends a subgoal, so both trainings earn the same and are the same, step by step; the last
@@ -165,7 +165,7 @@ if __name__ == "__main__":
         print(server.server_port, flush=True)
         server.serve_forever()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, default in (("rounds", 5), ("steps", 100_000), ("captions", 10_000)):
+    for name, default in (("rounds", 4), ("steps", 250_000), ("captions", 10_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
