@@ -24,7 +24,7 @@ VERBS = {
     "check": ("design", "check", "Lint a program and try it in the sandbox."),
     "merge": ("merging", "merge", "Make one program of several: their ensemble."),
     "train": ("design", "train", "Train and evaluate agents on a program (or: sparse, human)."),
-    "runs": ("runs", "app", "Look into run directories: list, show, compare, path."),
+    "runs": ("runs", "app", "Look into run directories: list, show, compare, path, labels."),
     "report": ("runs", "report", "Write a run's report.html again."),
     "export": ("wayout", "export", "Write the winning reward as one Python file (or the agent as ONNX)."),
     "play": ("wayout", "play", "Show the trained agent: episodes in numbers and pictures."),

