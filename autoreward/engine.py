@@ -48,7 +48,7 @@ def trainer_environment(gpu: str | None = None) -> dict[str, str]:
     """The explicit environment of trainers: no keys, one BLAS thread, one GPU where there are several, no surprises in hashing."""
     kept = {k: v for k, v in os.environ.items() if k in KEEP or k.startswith(KEEP_PREFIXES)}
     kept |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
-    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 
 
 @dataclass

@@ -16,10 +16,10 @@ import numpy as np
 from autoreward.cards import LocatedCard
 from autoreward.errors import REFUSED, UserError
 from autoreward.files import plain
-from autoreward.labels import MOST_FILE, Label, LabelFile
+from autoreward.labels import MOST_FILE, Label, label_of
 from autoreward.records import Measure
 from autoreward.run import CandidateFolder
-from autoreward.sandbox import Worker
+from autoreward.sandbox import ProgramRefused, Worker
 from autoreward.signals import Signal
 from autoreward.signals.subgoals import compare
 from autoreward.state import Array
@@ -35,42 +35,69 @@ class Labels:
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """UserError with what is wrong where it is no such file."""
+        """UserError with file and line where it is no such file. A label counts, however often its caption comes again without one."""
         mend = 'first a line {"labels": ["take_key"]}, then {"caption": "...", "label": [1]} each; autoreward runs labels RUN --write FILE begins one'
         try:
-            head = json.loads(plain(path, MOST_FILE).split(b"\n")[0])
-            names = tuple(head["labels"])
-            if not names or not all(isinstance(n, str) for n in names):
-                raise ValueError
+            lines = plain(path, MOST_FILE).decode("utf-8-sig").split("\n")
         except FileNotFoundError:
             raise UserError(f"no file {path}", mend) from None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise UserError(f"{path}: its first line does not name the labels", mend, REFUSED) from None
-        found = {text: label for _, text, label in LabelFile(path, head).rows}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read as text: {error}", mend, REFUSED) from None
+        names, found = _head(path, lines[0], mend), dict[str, Label]()
+        for number, line in enumerate(lines[1:], 2):
+            if not line.strip():
+                continue
+            try:
+                data = json.loads(line)
+                text, label = data["caption"], label_of(data["label"], len(names))
+                if not isinstance(text, str):
+                    raise ValueError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise UserError(f"{path}:{number}: no caption with a label of {len(names)} zeros or ones, or null", f'{{"caption": "...", "label": {[0] * len(names)}}}', REFUSED) from None
+            found[text] = label if label is not None else found.get(text)
         if not any(label is not None for label in found.values()):
             raise UserError(f"{path}: no caption in it has a label", mend, REFUSED)
         return cls(names, found)
 
 
+def _head(path: Path, line: str, mend: str) -> tuple[str, ...]:
+    """The names in the first line."""
+    try:
+        names = json.loads(line)["labels"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
+        raise UserError(f"{path}: its first line does not name the labels, each once", mend, REFUSED)
+    return tuple(names)
+
+
 def ends(candidate: CandidateFolder, card: LocatedCard, kind: type[Signal], sandbox: str) -> tuple[tuple[str, ...], list[Array]]:
-    """The program's subgoals, and which of them end with each recorded transition (T, K): hold after it and did not before. One array an episode."""
+    """The program's subgoals, and which of them end with each recorded transition (T, K), an array an episode: hold after it and not after the one before.
+
+    One that holds after the first transition ends there, since there it would be paid. UserError where the program fails.
+    """
     recorded = Trajectories.load(candidate.path / "6-episodes.npz")
     picked, found = columns(card.card.layout, card.card.reward_layout), []
-    with Worker(candidate.program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=sandbox) as worker:
-        for episode in recorded.episodes:
-            states, first = episode.fields[:, picked], np.zeros((episode.length, 1), bool)
-            first[0] = True
-            held = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first).terms[:, 0] > 0.5
-            found.append(held & ~np.concatenate([np.zeros((1, held.shape[1]), bool), held[:-1]]))
-        return worker.terms, found
+    try:
+        with Worker(candidate.program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=sandbox) as worker:
+            for episode in recorded.episodes:
+                states, first = episode.fields[:, picked], np.zeros((episode.length, 1), bool)
+                first[0] = True
+                held = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first).terms[:, 0] > 0.5
+                found.append(held & ~np.concatenate([np.zeros((1, held.shape[1]), bool), held[:-1]]))
+            return worker.terms, found
+    except ProgramRefused as error:
+        raise UserError(f"the program of candidate {candidate.id}: {error.verdict.message}", "another one: --candidate ID", REFUSED) from None
 
 
 def against(labels: Labels, names: tuple[str, ...], judged: Sequence[tuple[str, Array]]) -> tuple[tuple[Measure, ...], int]:
-    """Judgements (caption, (K,) of bool) of subgoals `names` against labels, and how many of them have a label. UserError where there is nothing to compare."""
+    """Judgements (caption, (K,) of bool) of subgoals `names` against labels of the same names, and how many have one. UserError where there is nothing to compare."""
     known = [(labels.by_caption[text], said) for text, said in judged if labels.by_caption.get(text) is not None]
     if not known:
         raise UserError("none of the judged transitions has a label in that file", "autoreward runs labels RUN --write FILE tells how they read", REFUSED)
-    if not set(names) & set(labels.names):
+    shared = [n for n in labels.names if n in names]
+    if not shared:
         raise UserError(f"the file labels {', '.join(labels.names)}; judged were {', '.join(names)}", "the same names, for the same subgoals", REFUSED)
     truth, said = np.array([label for label, _ in known], bool), np.array([s for _, s in known], bool)
-    return compare(labels.names, names, [(truth, said)]), len(known)
+    both = (truth[:, [labels.names.index(n) for n in shared]], said[:, [names.index(n) for n in shared]])
+    return compare(tuple(shared), tuple(shared), [both]), len(known)

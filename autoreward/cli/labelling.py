@@ -25,6 +25,8 @@ def labels(run: str, candidate: str | None, write: Path | None, labelled: Path |
     """One of `write` and `labelled`; what they do is told by `runs labels --help`."""
     if (write is None) == (labelled is None):
         raise UserError("runs labels: name either a file to begin or labels to hold against", "autoreward runs labels RUN --write FILE.jsonl, or --against FILE.jsonl", USAGE)
+    if judge is not None and labelled is None:
+        raise UserError(f"--judge {judge}: it is held against labels", "--judge FILE.jsonl --against FILE.jsonl", USAGE)
     found = find_run(run)
     kind = find_method(found.header.method).kind
     if not issubclass(kind, Subgoals):
@@ -39,7 +41,10 @@ def labels(run: str, candidate: str | None, write: Path | None, labelled: Path |
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "captions.json"
         job = CaptionJob(card=str(card.path), episodes=str((chosen.path / "6-episodes.npz").resolve()), out=str(out))
-        Engine(1, found.header.trainer_python).run([("captions", job)])
+        try:
+            Engine(1, found.header.trainer_python).run([("captions", job)])
+        except UserError as error:
+            raise UserError(f"the card {card.card.name}: {error.message}", f"mend it, then: autoreward envs caption {card.path}", error.code) from None
         captioned = read(out, Captioned)
     assert captioned is not None
     names, ended = ends(chosen, card, kind, found.header.sandbox)

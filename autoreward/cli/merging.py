@@ -24,6 +24,7 @@ def merge(
 
     from autoreward.files import write
     from autoreward.merge import merged
+    from autoreward.program import constant
 
     if len(programs) < 2:
         raise UserError(f"an ensemble of one program is {programs[0]} itself", "name two or more", USAGE)
@@ -40,6 +41,8 @@ def merge(
     write(composition, yaml.safe_dump({"transforms": [*scale, ensemble]}, sort_keys=False))
     write(out, program)
     print("\n".join(f"{name:<12} {path}" for name, path in zip(texts, programs, strict=True)))
+    if sparse := [name for name, text in texts.items() if constant(text, "SPARSE")]:
+        print(f"note: {', '.join(sparse)} declares SPARSE terms; a total is a dense term")
     print(f"wrote {out} and {composition}: {how} of {len(texts)} programs{', each on its own running scale' if normalize else ''}\nnext: autoreward train {out} --task TASK --compose {composition}")
 
 

@@ -35,6 +35,8 @@ def main() -> int:
         print(f"a trainer takes one job file: python -m autoreward.trainer JOB.json ({error})", file=sys.stderr)
         return 2
     die_with_parent()
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a card may name a module that lies here; none that lies here takes a library's place (PYTHONSAFEPATH)
     warnings.filterwarnings("ignore")
     try:
         if isinstance(job, TrainJob):
