@@ -66,6 +66,10 @@ def test_names_meet_by_name_and_not_by_place(tmp_path):
         ("[1]\n", "does not name the labels"),
         ('{"labels": []}\n', "does not name"),
         ('{"labels": ["a"]}\n{"caption": "x", "label": null}\n', "no caption in it has a label"),
+        ('{"labels": "take_key"}\n', "does not name the labels"),
+        ('{"labels": ["a", "a"]}\n', "each once"),
+        ('{"labels": ["a"]}\n\n{"caption": "x", "label": [1, 0]}\n', "l.jsonl:3: no caption with a label of 1 zeros or ones"),
+        ('{"labels": ["a"]}\nnonsense\n', "l.jsonl:2: no caption"),
     ],
 )
 def test_what_is_no_file_of_labels_is_told(tmp_path, text, said):
@@ -74,6 +78,27 @@ def test_what_is_no_file_of_labels_is_told(tmp_path, text, said):
         path.write_text(text)
     with pytest.raises(UserError, match=said):
         Labels.read(path)
+
+
+def test_a_label_stays_where_its_caption_comes_again_without_one(tmp_path):
+    rows = [{"caption": "one", "label": [1, 0]}, {"caption": "one", "label": None}]
+    assert Labels.read(written(tmp_path / "l.jsonl", rows)).by_caption == {"one": (True, False)}
+
+
+def test_only_what_both_name_is_compared(tmp_path):
+    labels = Labels.read(written(tmp_path / "l.jsonl", [{"caption": "one", "label": [0]}], ("half",)))
+    measures, _ = against(labels, ("half", "moved"), [("one", np.array([False, True]))])
+    assert all(m.accuracy == 1.0 for m in measures), "that `moved` ends is not labelled, so it is no mistake"
+
+
+def test_a_program_that_fails_is_told_in_a_sentence(tmp_path):
+    place = tmp_path / "iteration-1" / "candidate-a"
+    place.mkdir(parents=True)
+    (place / "1-designer.py").write_text("def subgoals(prev, action, curr, memory):\n    raise ValueError('x')\n")
+    fields = np.zeros((3, CARD.card.layout.width))
+    Trajectories(CARD.card.layout, (Episode(fields, np.zeros(2, np.int64), False, True, False),)).save(place / "6-episodes.npz")
+    with pytest.raises(UserError, match=r"the program of candidate 1a: .*ValueError: x"):
+        ends(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
 
 
 def test_nothing_to_compare_is_told(tmp_path):

@@ -86,8 +86,21 @@ def test_an_ensemble_over_programs(how):
         ("def broken(:\n", "b: it defines no reward"),
         (THIRD + "def potential(s):\n    return {'near': s.cell}\n", "b: potentials are shaped by the learner"),
         (THIRD + "NAMES = ['best']\nMEMORY = {n: 0.0 for n in NAMES}\n", "b: its MEMORY is no literal"),
+        (THIRD + "BASE = {'z': 0.0}\nMEMORY = {**BASE, 'm': 5.0}\n", "b: its MEMORY is no literal"),
+        (THIRD + "MEMORY = {1: 2.0}\n", "b: its MEMORY is no literal"),
+        (THIRD + "MEMORY = {'m': 5.0}\nMEMORY['n'] = 1.0\n", "b: its MEMORY is no literal"),
+        ("from numpy import *\n" + THIRD, "b: `import \\*` cannot stand"),
+        (THIRD + f"WORDS = {'x' * 40_000!r}\n", "together they have"),
     ],
 )
 def test_what_cannot_be_merged_is_refused_by_name(program, said):
     with pytest.raises(UserError, match=said):
         merged({"a": FIRST, "b": program})
+
+
+def test_names_that_look_alike_stay_apart():
+    body = "def reward(prev, action, curr, memory):\n    memory['K'] = memory['K'] + 1.0\n    return {'t': memory['K']}\n"
+    texts = {"x": "MEMORY = {'y_m': 0.0}\n" + body.replace("K", "y_m"), "x_y": "MEMORY = {'m': 5.0}\n" + body.replace("K", "m"), "x_reward": "MEMORY = {'a\"b': 9.0}\n" + body.replace("'K'", "'a\"b'")}
+    states, first = walk(3, 2)
+    first[1:] = False
+    assert played(merged(texts), states, first)[:, 0].tolist() == [[1, 6, 10], [2, 7, 11], [3, 8, 12]]
