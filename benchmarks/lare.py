@@ -126,6 +126,7 @@ def main() -> None:
     options.add_argument("--tasks", nargs="+", default=list(TASKS))
     options.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--first", type=int, default=0, help="the first seed")
     options.add_argument("--steps", type=int, help="environment steps [the card's]")
     options.add_argument("--episodes", type=int, default=100, help="fresh episodes that a policy is scored on")
     options.add_argument("--factors", type=Path, default=HERE / "factors", help="folder of TASK.py with factors()")
@@ -135,7 +136,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("bench") / "lare")
     options.add_argument("--table", action="store_true", help="only print what is there")
     given = options.parse_args()
-    engine, seeds = Engine(given.jobs), range(given.seeds)
+    engine, seeds = Engine(given.jobs), range(given.first, given.first + given.seeds)
     settings = {"decoder_steps": str(given.decoder_steps)} if given.decoder_steps else {}
     trainings: list[tuple[LocatedCard, TrainJob, str]] = []
     for seed in seeds if not given.table else ():  # a seed of everything first: a table that is cut short compares like with like
