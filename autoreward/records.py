@@ -202,6 +202,9 @@ class Measure(Record):
     def f1(self) -> float:
         return 2 * self.true_positive / max(1, 2 * self.true_positive + self.false_positive + self.false_negative)
 
+    def words(self) -> str:
+        return f"accuracy {self.accuracy:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f}, F1 {self.f1:.3f}"
+
 
 class Analysis(Record):
     """7-analyzer.json. `by`: "code", or "code + MODEL"; `alone` says why no model was asked, `told` whether the designer reads any of this."""

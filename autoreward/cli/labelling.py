@@ -69,12 +69,10 @@ def labels(run: str, candidate: str | None, write: Path | None, labelled: Path |
 def _tell(run: Run, labelled: Labels, names: tuple[str, ...], judged: list[tuple[str, Any]], whose: str, as_json: bool) -> None:
     measures, known = against(labelled, names, judged)
     if as_json:
-        print(
-            json.dumps(
-                {"of": whose, "transitions": known, "measures": [{**m.model_dump(), "accuracy": m.accuracy, "precision": m.precision, "recall": m.recall, "f1": m.f1} for m in measures]}, indent=1
-            )
-        )
+        rates = ("accuracy", "precision", "recall", "f1")
+        told = [{**m.model_dump(), **{rate: getattr(m, rate) for rate in rates}} for m in measures]
+        print(json.dumps({"of": whose, "transitions": known, "measures": told}, indent=1))
         return
     print(f"{whose} of {run.path}: {known:,} of {len(judged):,} judgements have a label")
     for m in measures:
-        print(f"{m.what:<16} accuracy {m.accuracy:.3f}, precision {m.precision:.3f}, recall {m.recall:.3f}, F1 {m.f1:.3f}")
+        print(f"{m.what:<16} {m.words()}")

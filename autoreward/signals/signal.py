@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from autoreward.composition import Columns
+from autoreward.errors import REFUSED, UserError
 from autoreward.records import Measure, Verdict
 from autoreward.state import Array, Layout
 
@@ -123,7 +124,7 @@ class Signal(ABC):
 
     def worth(self, kept: Array, returns: Array) -> Array:
         """Terms (B, k') of B transitions as of now; kept (B, m): `latest` when they were made, returns (B,): of their episodes, NaN where they are not over."""
-        raise NotImplementedError
+        raise UserError(f"the signal {type(self).__name__} learns, and does not say what stored transitions are worth", "worth() in the signal's class, or a card that trains with PPO", REFUSED)
 
     def sampled(self) -> None:  # noqa: B027
         """A batch is about to be drawn: a moment to learn."""

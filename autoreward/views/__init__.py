@@ -90,7 +90,7 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "analysis_told": analysis.told if analysis else None,
         "causes": list(analysis.causes) if analysis else [],
         "signal": list(folder.notes),
-        "measures": [f"{m.what}: accuracy {m.accuracy:.3f}, precision {m.precision:.3f}, recall {m.recall:.3f}, F1 {m.f1:.3f}" for m in analysis.measures] if analysis else [],
+        "measures": [f"{m.what}: {m.words()}" for m in analysis.measures] if analysis else [],
     }
 
 
