@@ -4,15 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoreward.api import LoadedRun, check, design, load_run, resume, train
+    from autoreward.api.evidence import Evidence
+    from autoreward.api.run import LoadedRun, check, design, load_run, resume, train
+    from autoreward.api.study import Study
     from autoreward.errors import UserError
-    from autoreward.evidence import Evidence
-    from autoreward.sandbox import ProgramRefused
-    from autoreward.study import Study
-    from autoreward.transitions import Episode
+    from autoreward.sandbox.outside.worker import ProgramRefused
+    from autoreward.store.episodes import Episode
 
 __all__ = ["Episode", "Evidence", "LoadedRun", "ProgramRefused", "Study", "UserError", "__version__", "check", "design", "load_run", "resume", "train"]
-PLACES = {"UserError": "errors", "Evidence": "evidence", "ProgramRefused": "sandbox", "Study": "study", "Episode": "transitions"}  # the others: api
+PLACES = {"UserError": "errors", "Evidence": "api.evidence", "ProgramRefused": "sandbox.outside.worker", "Study": "api.study", "Episode": "store.episodes"}  # the others: api.run
 
 
 def __getattr__(name: str) -> Any:
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
 
         return VERSION
     if name in __all__:
-        return getattr(import_module(f"autoreward.{PLACES.get(name, 'api')}"), name)
+        return getattr(import_module(f"autoreward.{PLACES.get(name, 'api.run')}"), name)
     raise AttributeError(f"module 'autoreward' has no attribute {name!r}")
 
 

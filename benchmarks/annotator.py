@@ -19,17 +19,17 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from autoreward.annotator import Annotator
-from autoreward.briefing import task
-from autoreward.cards import find, load
-from autoreward.engine import Engine
-from autoreward.files import read
-from autoreward.jobs import Annotated, TrainJob
-from autoreward.labels import Annotation
+from autoreward.annotation.annotator import Annotator
+from autoreward.annotation.labels import Annotation
+from autoreward.loop.engine import Engine
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
-from autoreward.prompts import Prompts
-from autoreward.records import Limits
+from autoreward.models.templates import Prompts
+from autoreward.models.variables import task
+from autoreward.store.files import read
+from autoreward.store.jobs import Annotated, TrainJob
+from autoreward.store.records import Limits
+from autoreward.tasks.find import find, load
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("take_key", "open_door")

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from autoreward.cards import find
-from autoreward.jobs import TrainJob
+from autoreward.store.jobs import TrainJob
+from autoreward.tasks.find import find
 from autoreward.trainer.train import train
 
 HYPERPARAMETERS = {

@@ -10,13 +10,12 @@ import time
 import numpy as np
 import torch
 
-from autoreward import policy
-from autoreward.cards import find
-from autoreward.composition import Composition
-from autoreward.environment import trusted_code
-from autoreward.sandbox import Worker
-from autoreward.signals import PLAIN, Making, find_signal
-from autoreward.trainer import relabel
+from autoreward.rewards.composition import Composition
+from autoreward.rewards.signals import PLAIN, Making, find_signal
+from autoreward.sandbox.outside.worker import Worker
+from autoreward.tasks.find import find
+from autoreward.trainer import hindsight, policy
+from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.rewards import RewardVec
 from autoreward.trainer.train import environments
 
@@ -32,16 +31,16 @@ def main(task: str) -> None:
     with Worker(card.human.read_text(), card.card.reward_layout, card.card.action, same_cpu=True) as worker:
         made = {}
         for name, asked in (("sparse", None), ("program", worker)):
-            rewards = RewardVec(relabel.kept(environments(card, code, training.n_envs), card.card), Making(card.card, ()), asked, Composition(), find_signal(PLAIN))
+            rewards = RewardVec(hindsight.kept(environments(card, code, training.n_envs), card.card), Making(card.card, ()), asked, Composition(), find_signal(PLAIN))
             view = policy.PolicyView(rewards, card, code, training=True)
-            agent = policy.build(card.card, view, 0, "cpu", replay=relabel.buffer(card, code, rewards, view))
+            agent = policy.build(card.card, view, 0, "cpu", replay=hindsight.buffer(card, code, rewards, view))
             agent.learning_starts = 10**9
             agent.learn(STEPS * training.n_envs)
             made[name] = agent
         size = made["program"].batch_size
         buffers = {name: agent.replay_buffer for name, agent in made.items()}
         calls = {
-            "stable-baselines3's ReplayBuffer": lambda: super(relabel.HindsightBuffer, buffers["sparse"])._get_samples(np.random.randint(0, STEPS, size)),
+            "stable-baselines3's ReplayBuffer": lambda: super(hindsight.HindsightBuffer, buffers["sparse"])._get_samples(np.random.randint(0, STEPS, size)),
             "hindsight, sparse": lambda: buffers["sparse"].sample(size),
             "hindsight, the card's human program": lambda: buffers["program"].sample(size),
             "one gradient step, sampling included": lambda: made["program"].train(1, size),

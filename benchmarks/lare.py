@@ -21,14 +21,14 @@ from pathlib import Path
 
 import yaml
 
-from autoreward.cards import LocatedCard, find, load
-from autoreward.engine import Engine, Job
-from autoreward.files import read, write
-from autoreward.jobs import EvaluateJob, TrainJob
-from autoreward.launch import cores
-from autoreward.records import Score, TrainingDone
-from autoreward.signals.raw import raw_factors
+from autoreward.loop.engine import Engine, Job
+from autoreward.loop.setup import cores
+from autoreward.rewards.signals.raw import raw_factors
 from autoreward.stats import T
+from autoreward.store.files import read, write
+from autoreward.store.jobs import EvaluateJob, TrainJob
+from autoreward.store.records import Score, TrainingDone
+from autoreward.tasks.find import LocatedCard, find, load
 
 HERE = Path(__file__).parent
 TASKS = ("reacher", "halfcheetah", "hopper", "pusher")

@@ -17,12 +17,12 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from autoreward.environment import construct
-from autoreward.task import Environment
-from autoreward.trainer.matcher import match
-from autoreward.trainer.playing import leaf_values
-from autoreward.trainer.quantities import simulation
-from autoreward.trainer.survey import _leaves
+from autoreward.tasks.card import Environment
+from autoreward.trainer.environment import construct
+from autoreward.trainer.survey.matcher import match
+from autoreward.trainer.survey.playing import leaf_values
+from autoreward.trainer.survey.quantities import simulation
+from autoreward.trainer.survey.survey import _leaves
 
 
 @dataclass(frozen=True)

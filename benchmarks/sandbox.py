@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from autoreward.cards import LocatedCard, find
-from autoreward.engine import Engine
-from autoreward.jobs import ProbeJob, TrainJob
-from autoreward.sandbox import Answer, Template, Worker
-from autoreward.stages.check import check
+from autoreward.loop.engine import Engine
+from autoreward.loop.stages.check import check
+from autoreward.sandbox.inside.load import Program
+from autoreward.sandbox.outside.worker import Answer, Template, Worker
 from autoreward.state import Array
+from autoreward.store.jobs import ProbeJob, TrainJob
+from autoreward.tasks.find import LocatedCard, find
 from autoreward.trainer import train as training
-from autoreward.worker.load import Program
 
 STEPS = 30_000
 

@@ -13,10 +13,10 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from autoreward.cards import find
-from autoreward.environment import CardEnvironment
-from autoreward.jobs import TrainJob
-from autoreward.sandbox import Worker
+from autoreward.sandbox.outside.worker import Worker
+from autoreward.store.jobs import TrainJob
+from autoreward.tasks.find import find
+from autoreward.trainer.environment import CardEnvironment
 from autoreward.trainer.train import train
 
 STEPS = 30_000

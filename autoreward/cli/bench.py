@@ -18,9 +18,9 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.files import write
-from autoreward.records import Final
-from autoreward.run import Run
+from autoreward.store.files import write
+from autoreward.store.records import Final
+from autoreward.store.run import Run
 
 
 class Suite(BaseModel):
@@ -47,9 +47,10 @@ def bench(
     """Run a grid of designs, or go on with one; the table is OUT/results.csv."""
     import yaml
 
-    from autoreward import launch, loop
-    from autoreward.cards import mark
     from autoreward.cli.live import Display
+    from autoreward.loop import design as loop
+    from autoreward.loop import setup
+    from autoreward.tasks.find import mark
 
     try:
         plan = Suite.model_validate(yaml.safe_load(suite.read_text(encoding="utf-8")))
@@ -65,16 +66,16 @@ def bench(
     for task, (variant, changed), model, seed in product(plan.tasks, (plan.variants or {"": {}}).items(), plan.models, plan.seeds):
         name = ".".join([Path(task).stem, *([variant] if variant else []), model.replace("/", "-"), str(seed)])
         try:
-            options = launch.Options(task=task, model=model, seed=seed, jobs=jobs, folder=folder, name=name, **{**plan.options, **changed})
+            options = setup.Options(task=task, model=model, seed=seed, jobs=jobs, folder=folder, name=name, **{**plan.options, **changed})
         except TypeError as error:
             raise UserError(f"{suite}: options: {error}", "the names of `autoreward design --help`, with _ for -", REFUSED) from None
-        settings = launch.model_options(options.settings)
-        run = Run(folder / name) if (folder / name / "run.yaml").exists() else launch.start(options, settings)
+        settings = setup.model_options(options.settings)
+        run = Run(folder / name) if (folder / name / "run.yaml").exists() else setup.start(options, settings)
         state, final = "done", run.final
         if final is None:
             with run.locked(), Display(run) as display:
                 try:
-                    final = loop.design(launch.tools(run, settings, display.say, display.progress))
+                    final = loop.design(setup.tools(run, settings, display.say, display.progress))
                 except UserError as error:
                     display.say("run", "stopped", why=error.message)
                     state = f"stopped: {error.message}"

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from autoreward.cli.captioning import caption_env
-from autoreward.cli.checking import check_env
-from autoreward.cli.drafting import new_env
-from autoreward.cli.modeltest import test_model
+from autoreward.cli.captions import caption_env
+from autoreward.cli.card_check import check_env
+from autoreward.cli.card_draft import new_env
+from autoreward.cli.model_test import test_model
 from autoreward.errors import MISSING, REFUSED, UserError
 
 Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
@@ -48,7 +48,7 @@ envs.command("caption")(caption_env)
 @envs.command("list")
 def list_envs(as_json: Json = False) -> None:
     """All cards: ./envs, installed packages, shipped."""
-    from autoreward.cards import listing, load
+    from autoreward.tasks.find import listing, load
 
     found, text = [], []
     for name, (origin, path) in listing().items():
@@ -65,8 +65,8 @@ def list_envs(as_json: Json = False) -> None:
 @envs.command("show")
 def show_env(task: Annotated[str, Argument(help="a task's name or its card's path")], as_json: Json = False) -> None:
     """One card: fields, success, budget, hints."""
-    from autoreward import briefing
-    from autoreward.cards import find
+    from autoreward.models import variables as briefing
+    from autoreward.tasks.find import find
 
     located = find(task)
     card = located.card
@@ -105,7 +105,7 @@ Folder = Annotated[str | None, Option("--prompts", help="folder of templates tha
 @prompts.command("list")
 def list_prompts(folder: Folder = None, as_json: Json = False) -> None:
     """All templates and the files that count."""
-    from autoreward.prompts import VARIABLES, Prompts
+    from autoreward.models.templates import VARIABLES, Prompts
 
     found = {n: str(p) for n, p in Prompts(folder).listing().items()}
     text = [f"{n:<36} {p}" for n, p in found.items()] + ["", "variables"]
@@ -117,7 +117,7 @@ def list_prompts(folder: Folder = None, as_json: Json = False) -> None:
 @prompts.command("show")
 def show_prompt(name: Annotated[str, Argument(help="METHOD/AGENT/NAME")], folder: Folder = None) -> None:
     """A template's text."""
-    from autoreward.prompts import Prompts
+    from autoreward.models.templates import Prompts
 
     print(Prompts(folder).path(name).read_text(encoding="utf-8"), end="")
 
@@ -125,7 +125,7 @@ def show_prompt(name: Annotated[str, Argument(help="METHOD/AGENT/NAME")], folder
 @prompts.command("eject")
 def eject_prompts(prefix: Annotated[str, Argument(help="METHOD, METHOD/AGENT or METHOD/AGENT/NAME")] = "auto-mc-reward", to: Annotated[Path, Option(help="where to")] = Path("prompts")) -> None:
     """Copy shipped templates to ./prompts, to be changed there; they override from then on."""
-    from autoreward.prompts import Prompts
+    from autoreward.models.templates import Prompts
 
     written = Prompts().eject(prefix, to)
     for path in written:
@@ -144,14 +144,14 @@ def render_prompt(
     as_json: Json = False,
 ) -> None:
     """The exact message for a task, and its size in tokens."""
-    from autoreward.cards import find
     from autoreward.cli.options import program_text
+    from autoreward.loop.stages import analyzer, critic, designer
     from autoreward.methods import DEFAULT, find_method
-    from autoreward.program import lint
-    from autoreward.prompts import Prompts
-    from autoreward.run import find_run
-    from autoreward.stages import analyzer, critic, designer
-    from autoreward.transitions import Trajectories
+    from autoreward.models.templates import Prompts
+    from autoreward.rewards.program import lint
+    from autoreward.store.episodes import Trajectories
+    from autoreward.store.run import find_run
+    from autoreward.tasks.find import find
 
     name, _, last = agent.partition("/")
     found = find_run(run) if run else None
@@ -194,7 +194,7 @@ def _count(text: str) -> tuple[int, str]:
 @prompts.command("check")
 def check_prompts(folder: Folder = None, as_json: Json = False) -> None:
     """Undefined variables, syntax errors, lost required parts: with file and line."""
-    from autoreward.prompts import Prompts
+    from autoreward.models.templates import Prompts
 
     templates = Prompts(folder)
     names = templates.listing()
@@ -207,7 +207,7 @@ def check_prompts(folder: Folder = None, as_json: Json = False) -> None:
 
 def _trial(templates: Any) -> list[str]:
     """Render every agent's templates on an example, so that a misspelled attribute is found, too."""
-    from autoreward.prompt_examples import variables
+    from autoreward.models.examples import variables
 
     found = []
     for name in templates.listing():
@@ -245,7 +245,7 @@ def show_method(name: Annotated[str, Argument(help="a method")], as_json: Json =
     from dataclasses import asdict, replace
 
     from autoreward.methods import find_method, names
-    from autoreward.prompts import Prompts
+    from autoreward.models.templates import Prompts
 
     method, candidates = find_method(name), 3
     least, most = method.calls(candidates, {})
@@ -305,7 +305,7 @@ def show_model(model: Annotated[str, Argument(help="as for --model")], base_url:
 @sandboxes.command("list")
 def list_sandboxes(as_json: Json = False) -> None:
     """All jail profiles."""
-    from autoreward.sandbox.profiles import find_profile, listing
+    from autoreward.sandbox.outside.profiles import find_profile, listing
 
     found = {n: {**find_profile(n).model_dump(), "path": str(p)} for n, p in listing().items()}
     _tell(found, "\n".join(f"{n:<10} {p['backend']:<8} {p['description']}" for n, p in found.items()), as_json)
@@ -314,7 +314,7 @@ def list_sandboxes(as_json: Json = False) -> None:
 @sandboxes.command("show")
 def show_sandbox(name: Annotated[str, Argument()] = "default", as_json: Json = False) -> None:
     """One profile's limits."""
-    from autoreward.sandbox.profiles import find_profile
+    from autoreward.sandbox.outside.profiles import find_profile
 
     data = find_profile(name).model_dump()
     _tell(data, "\n".join(f"{k:<18} {v}" for k, v in data.items()), as_json)
@@ -325,7 +325,7 @@ def show_sandbox(name: Annotated[str, Argument()] = "default", as_json: Json = F
 
 def doctor(as_json: Json = False) -> None:
     """Check this machine: Python, packages, jail, GPU, simulators, disk, keys."""
-    from autoreward.cli.health import examine
+    from autoreward.cli.doctor import examine
 
     found = examine()
     mark = {True: "ok  ", False: "FAIL", None: "-   "}

@@ -68,11 +68,11 @@ def design(
     as_json: Json = False,
 ) -> None:
     """Design a reward for TASK, train agents on it, and keep the evidence."""
-    from autoreward import launch
-    from autoreward.records import Limits
+    from autoreward.loop import setup
+    from autoreward.store.records import Limits
 
     typed = with_config(context, config)
-    given = launch.Options(
+    given = setup.Options(
         task=typed["task"],
         model=typed["model"],
         method=typed["method"],
@@ -94,11 +94,11 @@ def design(
         name=typed["name"],
         origin=str(typed["origin"]) if typed["origin"] else None,
     )
-    options = launch.model_options(given.settings, headers=headers_of(header))
+    options = setup.model_options(given.settings, headers=headers_of(header))
     if dry_run:
         _dry_run(given, options, as_json)
         return
-    _go(launch.start(given, options), options, as_json)
+    _go(setup.start(given, options), options, as_json)
 
 
 def resume(
@@ -112,26 +112,27 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, at any point."""
-    from autoreward import launch
-    from autoreward.run import find_run
+    from autoreward.loop import setup
+    from autoreward.store.run import find_run
 
     found = find_run(run)
-    launch.trust(found, trust)
+    setup.trust(found, trust)
     given = {"max_cost": max_cost, "max_tokens": max_tokens, "max_calls": max_calls, "max_time": max_time * 60 if max_time else None}
     limits = found.header.limits.model_copy(update={k: v for k, v in given.items() if v is not None})
-    _go(found, launch.model_options(found.header.settings, headers=headers_of(header)), as_json, limits)
+    _go(found, setup.model_options(found.header.settings, headers=headers_of(header)), as_json, limits)
 
 
 def _go(run: Any, options: Any, as_json: bool, limits: Any = None) -> None:
-    from autoreward import launch, loop
     from autoreward.cli.live import Display
-    from autoreward.views import summary
-    from autoreward.views.report import write_report
+    from autoreward.loop import design as loop
+    from autoreward.loop import setup
+    from autoreward.results.report import write_report
+    from autoreward.results.summary import summary
 
     with run.locked(), Display(run) as display:
         display.say("run", "begins" if not (run.path / "probes.npz").exists() else "goes on", model=run.header.model, folder=str(run.path))
         try:
-            final = loop.design(launch.tools(run, options, display.say, display.progress, limits))
+            final = loop.design(setup.tools(run, options, display.say, display.progress, limits))
         except KeyboardInterrupt:
             display.say("run", "stopped")
             raise UserError("stopped; nothing is lost", f"autoreward resume {run.path}", INTERRUPTED) from None
@@ -149,7 +150,7 @@ def _go(run: Any, options: Any, as_json: bool, limits: Any = None) -> None:
 
 
 def _tell(run: Any, final: Any, report: Path) -> None:
-    from autoreward.views import called
+    from autoreward.results.summary import called
 
     print()
     for arm, result in final.arms.items():
@@ -194,15 +195,15 @@ def _own(score: Any) -> float:
 
 
 def _dry_run(given: Any, options: Any, as_json: bool) -> None:
-    from autoreward import launch
-    from autoreward.composition import DESIGNER, Composition
+    from autoreward.loop import setup
+    from autoreward.loop.stages.designer import Question, messages
     from autoreward.methods import find_method
     from autoreward.models import connect, estimate
-    from autoreward.prompts import Prompts
-    from autoreward.stages.designer import Question, messages
+    from autoreward.models.templates import Prompts
+    from autoreward.rewards.composition import DESIGNER, Composition
 
-    card = launch.chosen(given)
-    made = launch.header(given, card)
+    card = setup.chosen(given)
+    made = setup.header(given, card)
     method = find_method(made.method)
     method.require(card, made.model, made.settings)
     pinned = Composition.model_validate(made.composition)
@@ -237,15 +238,15 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Lint a program and try it in the sandbox: verdicts with class, line, message, hint."""
-    from autoreward import launch, trials
-    from autoreward.cards import find, require_simulator
-    from autoreward.engine import Engine
+    from autoreward.loop import setup, single_program
+    from autoreward.loop.engine import Engine
     from autoreward.methods import find_method
+    from autoreward.tasks.find import find, require_simulator
 
     card = find(task)
     require_simulator(card.card)
-    composition = launch.composed(compose, card)
-    result = trials.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python), composition, find_method(method))
+    composition = setup.composed(compose, card)
+    result = single_program.check_program(program_text(program), card, "unsafe" if unsafe_no_sandbox else sandbox, Engine(1, trainer_python), composition, find_method(method))
     if as_json:
         print(result.model_dump_json(indent=1))
     else:
@@ -281,12 +282,12 @@ def train(
     """Train and evaluate agents on a program as the loop would: success with its interval, steps to 80%."""
     import secrets
 
-    from autoreward import launch, trials
-    from autoreward.cards import require_simulator
     from autoreward.cli.live import Display
-    from autoreward.engine import Engine
+    from autoreward.loop import setup, single_program
+    from autoreward.loop.engine import Engine
+    from autoreward.tasks.find import require_simulator
 
-    card = launch.chosen(launch.Options(task=task, episodic_return=episodic_return))
+    card = setup.chosen(setup.Options(task=task, episodic_return=episodic_return))
     require_simulator(card.card)
     if not 1 <= seeds <= 49:
         raise UserError(f"--seeds is {seeds}; it must be 1 to 49", "autoreward train --help")
@@ -296,7 +297,7 @@ def train(
     if path is not None:
         program_text(path)
     jail = "unsafe" if unsafe_no_sandbox else sandbox
-    options = launch.Options(
+    options = setup.Options(
         task=task,
         steps=steps,
         seed=seed,
@@ -311,7 +312,7 @@ def train(
     )
     place = out or Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     with Display(None) as display:
-        result = trials.train_program(path, options, card, seeds, place, Engine(jobs or launch.cores(), trainer_python), display.progress)
+        result = single_program.train_program(path, options, card, seeds, place, Engine(jobs or setup.cores(), trainer_python), display.progress)
     if as_json:
         print(result.model_dump_json(indent=1))
     else:

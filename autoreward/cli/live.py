@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from autoreward.run import Run
+from autoreward.store.run import Run
 
 LISTED = 6  # items of a list that a line shows
 

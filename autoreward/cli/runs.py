@@ -18,7 +18,7 @@ RunName = Annotated[str, Argument(help="a run's folder, its name in ./runs, or `
 def list_runs(folder: Annotated[Path, Option(help="where runs are")] = Path("runs"), as_json: Json = False) -> None:
     """All runs, oldest first: task, model, state, success of the confirmed winner."""
     from autoreward.cli.live import clean
-    from autoreward.views import summary
+    from autoreward.results.summary import summary
 
     found = [summary(p.parent) for p in sorted(folder.glob("*/run.yaml"), key=lambda p: p.stat().st_mtime)]
     if as_json:
@@ -41,8 +41,8 @@ def _line(run: dict[str, Any]) -> str:
 def show_run(run: RunName = "last", as_json: Json = False) -> None:
     """One run: every candidate, what became of it and why, and the confirmation."""
     from autoreward.cli.live import clean
-    from autoreward.run import find_run
-    from autoreward.views import lines, summary
+    from autoreward.results.summary import lines, summary
+    from autoreward.store.run import find_run
 
     data = summary(find_run(run).path)
     if as_json:
@@ -55,8 +55,8 @@ def show_run(run: RunName = "last", as_json: Json = False) -> None:
 def compare_runs(runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False) -> None:
     """Confirmed winners side by side."""
     from autoreward.cli.live import clean
-    from autoreward.run import find_run
-    from autoreward.views import summary
+    from autoreward.results.summary import summary
+    from autoreward.store.run import find_run
 
     found = [summary(find_run(r).path) for r in runs]
     if as_json:
@@ -80,7 +80,7 @@ def labels_of_run(
     as_json: Json = False,
 ) -> None:
     """Judgements of where subgoals end, against labels in a file: accuracy, precision, recall, F1 (docs/annotator.md)."""
-    from autoreward.cli.labelling import labels
+    from autoreward.cli.labels import labels
 
     labels(run, candidate, write, against, judge, trust, as_json)
 
@@ -88,7 +88,7 @@ def labels_of_run(
 @app.command("path")
 def path_of_run(run: RunName = "last", as_json: Json = False) -> None:
     """The folder of a run, for use in a shell."""
-    from autoreward.run import find_run
+    from autoreward.store.run import find_run
 
     path = find_run(run).path.resolve()
     print(json.dumps({"path": str(path)}) if as_json else path)
@@ -96,7 +96,7 @@ def path_of_run(run: RunName = "last", as_json: Json = False) -> None:
 
 def report(run: RunName = "last") -> None:
     """Write the run's report.html again."""
-    from autoreward.run import find_run
-    from autoreward.views.report import write_report
+    from autoreward.results.report import write_report
+    from autoreward.store.run import find_run
 
     print(write_report(find_run(run).path))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from autoreward.drafting.fields import Drafted, fields_of
 from autoreward.drafting.outcome import endings, outcome
 from autoreward.drafting.tables import action_words, prose
-from autoreward.survey import Survey
+from autoreward.store.survey import Survey
 
 WIDTH = 138
 EXTRAS = {"minigrid": "minigrid", "gymnasium_robotics": "robotics", "metaworld": "metaworld", "mujoco": "mujoco"}

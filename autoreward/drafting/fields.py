@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from autoreward.drafting.tables import Row, observation_rows
-from autoreward.survey import Column, InfoKey, Leaf, Match, Survey
+from autoreward.store.survey import Column, InfoKey, Leaf, Match, Survey
 
 WHOLE = 8  # columns of a Dict's key that stay one field where nothing names them
 RUN = 8  # neighbours with equal finite bounds that are one field: a lidar's rays, a grid's cells

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from autoreward.drafting.fields import Drafted
-from autoreward.survey import InfoKey, Survey
+from autoreward.store.survey import InfoKey, Survey
 
 PLAIN = ("is_success", "success", "goal_reached", "is_goal", "solved", "task_success", "reached_goal", "won")
 LOOKS = re.compile(r"success|solved|goal_?reached|reached_?goal|is_goal|completed?$|(^|_)won$", re.I)

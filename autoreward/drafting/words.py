@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autoreward.criteria import Success
 from autoreward.drafting.card import Words
 from autoreward.drafting.fields import Drafted
 from autoreward.drafting.outcome import endings
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
-from autoreward.prompts import Prompts
-from autoreward.replies import Unreadable, record_of
-from autoreward.survey import Column, Survey
+from autoreward.models.replies import Unreadable, record_of
+from autoreward.models.templates import Prompts
+from autoreward.store.survey import Column, Survey
+from autoreward.tasks.criteria import Success
 
 TEMPLATE = "envs/drafter/card"
 TURNS = 2  # one answer, and one more where it could not be read

@@ -13,12 +13,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from autoreward.cards import LocatedCard
-from autoreward.composition import PRESETS
-from autoreward.criteria import Condition
 from autoreward.errors import REFUSED, USAGE, UserError
-from autoreward.signals import PLAIN, Signal, find_signal
-from autoreward.task import TaskCard
+from autoreward.rewards.composition import PRESETS
+from autoreward.rewards.signals import PLAIN, Signal, find_signal
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.criteria import Condition
+from autoreward.tasks.find import LocatedCard
 
 GROUP = "autoreward.methods"
 SHIPPED = {name: f"autoreward.methods.{name.replace('-', '_')}:METHOD" for name in ("auto-mc-reward", "eureka", "lare", "calm")}

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autoreward import briefing
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.methods import Ask, Judging, Method, Setting
-from autoreward.program import constant
-from autoreward.signals.subgoals import MOST, trusted_subgoals
-from autoreward.task import TaskCard
+from autoreward.models import variables as briefing
+from autoreward.rewards.program import constant
+from autoreward.rewards.signals.subgoals import MOST, trusted_subgoals
+from autoreward.tasks.card import TaskCard
 
 FORM = "a YAML list of lines like: {name: take_key, means: the agent carries the key}"
 

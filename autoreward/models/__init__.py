@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoreward.errors import MISSING, REFUSED, UserError
-from autoreward.records import RunHeader
+from autoreward.store.records import RunHeader
 
 Role = Literal["system", "user", "assistant"]
 
@@ -156,7 +156,7 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
             )
         return judge
     if name == "offline/search":
-        from autoreward.models.offline import OfflineSearch
+        from autoreward.models.offline.search import OfflineSearch
 
         return OfflineSearch()
     if name.startswith("offline/"):

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import BudgetExhausted, ModelFailed, UserError
-from autoreward.files import plain, write
 from autoreward.models import Model, Reply, Request, Transient
-from autoreward.records import Limits, Usage
+from autoreward.store.files import plain, write
+from autoreward.store.records import Limits, Usage
 
 RETRIES = 5
 LONGEST_WAIT = 60.0

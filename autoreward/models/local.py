@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import MODEL, ModelFailed, UserError
-from autoreward.files import plain, write
 from autoreward.models import Reply, Request
 from autoreward.models.caller import digest
+from autoreward.store.files import plain, write
 
 
 class _Free:

@@ -13,8 +13,8 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autoreward.errors import MISSING, UserError
-from autoreward.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
-from autoreward.survey import SurveyJob
+from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
+from autoreward.store.survey import SurveyJob
 from autoreward.trainer.inbox import watch
 
 Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob, Field(discriminator="kind")]
@@ -48,7 +48,7 @@ def main() -> int:
 
             evaluate(job)
         elif isinstance(job, SurveyJob):
-            from autoreward.trainer.survey import survey
+            from autoreward.trainer.survey.survey import survey
 
             survey(job)
         elif isinstance(job, CaptionJob):
@@ -60,7 +60,7 @@ def main() -> int:
 
             play(job)
         elif isinstance(job, NetworkJob):
-            from autoreward.agents import to_onnx
+            from autoreward.trainer.takeaway import to_onnx
 
             to_onnx(job)
         else:

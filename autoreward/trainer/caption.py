@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoreward.cards import load
-from autoreward.environment import captions_of, trusted_code
-from autoreward.files import read_arrays, write
-from autoreward.jobs import Captioned, CaptionJob, ProbeJob
 from autoreward.state import Array
+from autoreward.store.episodes import Trajectories, columns
+from autoreward.store.files import read_arrays, write
+from autoreward.store.jobs import Captioned, CaptionJob, ProbeJob
+from autoreward.tasks.find import load
+from autoreward.trainer.environment import captions_of, trusted_code
 from autoreward.trainer.probe import probe
-from autoreward.transitions import Trajectories, columns
 
 
 def caption(job: CaptionJob) -> None:

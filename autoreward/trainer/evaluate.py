@@ -12,14 +12,14 @@ import torch
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
-from autoreward import policy
-from autoreward.cards import LocatedCard, load
-from autoreward.environment import CardEnvironment, trusted_code
-from autoreward.files import write
-from autoreward.jobs import EvaluateJob
-from autoreward.records import Score, stream_seed
 from autoreward.state import Array
-from autoreward.transitions import Episode, Trajectories
+from autoreward.store.episodes import Episode, Trajectories
+from autoreward.store.files import write
+from autoreward.store.jobs import EvaluateJob
+from autoreward.store.records import Score, stream_seed
+from autoreward.tasks.find import LocatedCard, load
+from autoreward.trainer import policy
+from autoreward.trainer.environment import CardEnvironment, trusted_code
 
 
 class Recorder(VecEnvWrapper):

@@ -6,7 +6,7 @@ import os
 import signal
 from queue import SimpleQueue
 
-from autoreward.labels import MOST_LINE
+from autoreward.annotation.labels import MOST_LINE
 
 
 class Inbox:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import MISSING, USAGE, UserError
-from autoreward.files import write
 from autoreward.state import Array
+from autoreward.store.files import write
 
 SIDE = 320  # pixels, the longer side of a frame
 MOST = 120  # frames kept of an episode; beyond, every second one goes

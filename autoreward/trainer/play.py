@@ -13,15 +13,15 @@ import numpy as np
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from autoreward import policy
-from autoreward.cards import load
-from autoreward.environment import CardEnvironment, CardProblem, trusted_code
 from autoreward.errors import MISSING, UserError
-from autoreward.files import write
-from autoreward.jobs import Played, PlayedEpisode, PlayJob
-from autoreward.records import stream_seed
 from autoreward.state import Array
-from autoreward.task import TaskCard
+from autoreward.store.files import write
+from autoreward.store.jobs import Played, PlayedEpisode, PlayJob
+from autoreward.store.records import stream_seed
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.find import load
+from autoreward.trainer import policy
+from autoreward.trainer.environment import CardEnvironment, CardProblem, trusted_code
 from autoreward.trainer.pictures import Film
 
 ROWS = 10  # states of an episode that are told

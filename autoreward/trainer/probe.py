@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from autoreward.cards import load
-from autoreward.environment import trusted_code
-from autoreward.files import write, write_arrays
-from autoreward.jobs import ProbeJob
-from autoreward.records import stream_seed
 from autoreward.state import Array
-from autoreward.task import TaskCard
+from autoreward.store.files import write, write_arrays
+from autoreward.store.jobs import ProbeJob
+from autoreward.store.records import stream_seed
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.find import load
+from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.train import environments
 
 ENVIRONMENTS = 8

@@ -11,10 +11,10 @@ import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from autoreward.records import Verdict
-from autoreward.sandbox import ProgramRefused
-from autoreward.signals import Signal
+from autoreward.rewards.signals import Signal
+from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.state import Array
+from autoreward.store.records import Verdict
 from autoreward.trainer.rewards import RewardVec
 
 TRIES = 20  # draws for a transition whose episode is over, where its return is needed

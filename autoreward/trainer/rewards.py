@@ -14,12 +14,12 @@ import numpy as np
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from autoreward.composition import Composer, Composition, Unfit
-from autoreward.records import Verdict
-from autoreward.sandbox import ProgramRefused, Worker
-from autoreward.signals import Facts, Making, Signal
+from autoreward.rewards.composition import Composer, Composition, Unfit
+from autoreward.rewards.signals import Facts, Making, Signal
+from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.state import Array
-from autoreward.transitions import columns
+from autoreward.store.episodes import columns
+from autoreward.store.records import Verdict
 
 
 @dataclass(frozen=True)

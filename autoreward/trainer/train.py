@@ -15,19 +15,18 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from autoreward import policy
-from autoreward.cards import LocatedCard, load
-from autoreward.channel import Channel
-from autoreward.composition import Composition
-from autoreward.environment import CardEnvironment, captions_of, trusted_code
-from autoreward.files import plain, write, write_arrays
-from autoreward.jobs import TrainJob
-from autoreward.records import TermCurve, TrainingDone, stream_seed
-from autoreward.sandbox import ProgramRefused, Worker
-from autoreward.signals import Making, find_signal
+from autoreward.annotation.channel import Channel
+from autoreward.rewards.composition import Composition
+from autoreward.rewards.signals import Making, find_signal
+from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.state import Array
-from autoreward.task import ROLLOUTS, TaskCard
-from autoreward.trainer import relabel
+from autoreward.store.files import plain, write, write_arrays
+from autoreward.store.jobs import TrainJob
+from autoreward.store.records import TermCurve, TrainingDone, stream_seed
+from autoreward.tasks.card import ROLLOUTS, TaskCard
+from autoreward.tasks.find import LocatedCard, load
+from autoreward.trainer import hindsight, policy
+from autoreward.trainer.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import LateRollout, RewardVec
@@ -168,11 +167,11 @@ def train(job: TrainJob) -> None:
     try:
         worker = Worker(program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=job.sandbox, same_cpu=not late) if program is not None else None
         making = Making(card.card, (), settings=job.settings, seed=job.seed, folder=out, device=device, channel=channel(card, code, job))
-        environment = relabel.kept(environments(card, code, card.card.training.n_envs), card.card)
+        environment = hindsight.kept(environments(card, code, card.card.training.n_envs), card.card)
         rewards = RewardVec(environment, making, worker, Composition.model_validate(job.composition), kind, job.record_rewards)
         view = policy.PolicyView(rewards, card, code, training=True)
         asks = kind.learns and program is not None and card.card.training.algorithm not in ROLLOUTS
-        replay = (RecomputedReplay, {"source": rewards}) if asks else relabel.buffer(card, code, rewards, view)
+        replay = (RecomputedReplay, {"source": rewards}) if asks else hindsight.buffer(card, code, rewards, view)
         agent = policy.build(card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay)
         if kind.learns and program is not None:
             _patient(agent, rewards)
@@ -242,6 +241,6 @@ def _patient(agent: BaseAlgorithm, rewards: RewardVec) -> None:
 
 
 def _diverged():  # type: ignore[no-untyped-def]
-    from autoreward.records import Verdict
+    from autoreward.store.records import Verdict
 
     return Verdict(kind="diverged", stage="training", message="the agent's weights are not finite at the end", hint="smaller terms: an episode's sum of a term should stay below about 100")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.cards import find
+from autoreward.tasks.find import find
 
 
 def autoreward(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -126,8 +126,8 @@ def test_json_is_one_document_on_stdout(place, words):
 def test_a_second_process_on_a_run_is_told_so(tmp_path):
     from filelock import FileLock
 
-    from autoreward.launch import Options, header
-    from autoreward.run import Run
+    from autoreward.loop.setup import Options, header
+    from autoreward.store.run import Run
 
     run = Run.create(tmp_path / "runs", header(Options("corridor"), find("corridor")), "one")
     with FileLock(str(run.path / ".lock")):

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from autoreward.cards import load
 from autoreward.errors import UserError
+from autoreward.tasks.find import load
 
 
 def new(command, *words, code=0):

@@ -12,10 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import serve
 
-from autoreward.cards import load
 from autoreward.drafting import draft
 from autoreward.drafting.words import Answer, words_of
-from autoreward.survey import ActionSpace, Column, InfoKey, Leaf, Match, Survey
+from autoreward.store.survey import ActionSpace, Column, InfoKey, Leaf, Match, Survey
+from autoreward.tasks.find import load
 
 KEY = {"OPENAI_API_KEY": "sk-SECRET"}
 VECTOR = ("envs", "new", "--factory", "mine:Vector", "--out", "v.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.sandbox import Template
+from autoreward.sandbox.outside.worker import Template
 
 sys.path.insert(0, str(Path(__file__).parent))
 

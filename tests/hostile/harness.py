@@ -16,12 +16,12 @@ import numpy as np
 import psutil
 import pytest
 
-from autoreward.files import write_arrays
-from autoreward.program import lint
-from autoreward.records import Verdict
-from autoreward.sandbox import ProgramRefused, Template, Worker
-from autoreward.stages.check import check
-from autoreward.task import TaskCard
+from autoreward.loop.stages.check import check
+from autoreward.rewards.program import lint
+from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
+from autoreward.store.files import write_arrays
+from autoreward.store.records import Verdict
+from autoreward.tasks.card import TaskCard
 
 CARD = TaskCard.model_validate(
     {

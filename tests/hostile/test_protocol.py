@@ -7,8 +7,8 @@ import struct
 import pytest
 from harness import CARD, JAILS, LIMIT, Case, available, must_be_accepted, must_be_refused, reward, transitions, twins
 
-from autoreward import wire
-from autoreward.sandbox import MachineFault, ProgramRefused, Worker
+from autoreward.sandbox import wire
+from autoreward.sandbox.outside.worker import MachineFault, ProgramRefused, Worker
 
 OK = "return {'a': curr.has_key}"
 NAMES = {"terms": ["a"], "potentials": [], "broadcast": []}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.cards import find
-from autoreward.engine import Engine
-from autoreward.jobs import ProbeJob
-from autoreward.program import lint
-from autoreward.replies import program_of
-from autoreward.stages.check import check
+from autoreward.loop.engine import Engine
+from autoreward.loop.stages.check import check
+from autoreward.models.replies import program_of
+from autoreward.rewards.program import lint
+from autoreward.store.jobs import ProbeJob
+from autoreward.tasks.find import find
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"corridor", "mountaincar", "swingup"}  # cards whose environments start in seconds

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from harness import CARD, GOOD, JAILS, Case, available, case, must_be_accepted, must_be_refused, reward, transitions, twins
 
-from autoreward.sandbox import Worker
+from autoreward.sandbox.outside.worker import Worker
 
 OK = "return {'a': curr.has_key}"
 SYS = "import sys\n"
@@ -15,8 +15,8 @@ def tamper(name: str, lines: str, lint: str = "import", check: str = ANY, twin: 
     return case(name, lines + ("" if "return {" in lines else "\n" + OK), lint, check, twin)
 
 
-LOAD = "m = sys.modules['autoreward.worker.load']\n"
-WIRE = "w = sys.modules['autoreward.wire']\n"
+LOAD = "m = sys.modules['autoreward.sandbox.inside.load']\n"
+WIRE = "w = sys.modules['autoreward.sandbox.wire']\n"
 CASES = [
     tamper("everything is finite", "np.isfinite = lambda x: np.ones(np.shape(x), bool)\nreturn {'a': curr.has_key * np.nan}", "", "not-finite", "return {'a': np.isfinite(curr.has_key)}"),
     tamper("abs is small", "np.abs = lambda x: np.zeros(np.shape(x))\nreturn {'a': curr.has_key * np.nan}", "", "not-finite", "return {'a': np.abs(curr.has_key)}"),
@@ -77,7 +77,7 @@ CASES = [
     tamper("an import hook", SYS + "class F:\n    def find_spec(self, *a): return None\nsys.meta_path.insert(0, F())\nsys.path[:] = ['.']", check="|exception"),
     tamper("its own limits", "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nx = np.ones(1 << 29)", check="exception|memory"),
     tamper("importing our own modules", "import autoreward.sandbox", check="exception"),
-    tamper("the confinement's own code", SYS + "c = sys.modules['autoreward.worker.confine']\nc.confine({'backend': 'limits', 'memory_mb': 4096}, 3, 4)", check="exception|crash|"),
+    tamper("the confinement's own code", SYS + "c = sys.modules['autoreward.sandbox.inside.confine']\nc.confine({'backend': 'limits', 'memory_mb': 4096}, 3, 4)", check="exception|crash|"),
 ]
 
 

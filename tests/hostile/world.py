@@ -19,7 +19,7 @@ import psutil
 import pytest
 from harness import Bench, children, must_be_accepted, reward
 
-from autoreward.sandbox.start import ROOT
+from autoreward.sandbox.outside.start import ROOT
 
 SECRET = 73519
 DECOYS: set[int] = set()  # processes of any world

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.replies import program_of
+from autoreward.models.replies import program_of
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from autoreward.composition import Composition
-from autoreward.files import read
-from autoreward.run import Run
+from autoreward.rewards.composition import Composition
+from autoreward.store.files import read
+from autoreward.store.run import Run
 
 DESIGNER = """
 import sys

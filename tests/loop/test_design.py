@@ -101,7 +101,7 @@ def test_replay_gives_the_same_programs_and_scores(whole: Path, tmp_path: Path):
 def test_a_card_that_changed_is_refused(whole: Path, tmp_path: Path):
     import yaml
 
-    from autoreward.cards import find
+    from autoreward.tasks.find import find
 
     card = find("corridor")
     (tmp_path / "envs").mkdir()

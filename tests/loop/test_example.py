@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreward.launch import versions
-from autoreward.run import Run
+from autoreward.loop.setup import versions
+from autoreward.store.run import Run
 
 EXAMPLE = Path(__file__).parents[2] / "runs" / "example"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.files import read_arrays
+from autoreward.store.files import read_arrays
 
 CARD = """
 format: 1

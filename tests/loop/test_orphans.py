@@ -35,7 +35,7 @@ def descendants(process: subprocess.Popen) -> list[psutil.Process]:
 
 
 def workers(trainer: psutil.Process) -> list[psutil.Process]:
-    return [p for p in trainer.children() if "autoreward.worker" in " ".join(p.cmdline())]
+    return [p for p in trainer.children() if "autoreward.sandbox.inside" in " ".join(p.cmdline())]
 
 
 def a_trainer_with_a_worker(design: subprocess.Popen) -> psutil.Process:

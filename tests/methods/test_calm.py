@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.cards import find
 from autoreward.errors import UserError
+from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import find_method
 from autoreward.methods.calm import given, judging
-from autoreward.models.guides import subgoals, variant_of, write_subgoals
-from autoreward.program import constant, lint
-from autoreward.prompts import Prompts
-from autoreward.records import Feedback, Outcome
-from autoreward.stages.designer import Question, messages
+from autoreward.models.offline.guides import subgoals, variant_of, write_subgoals
+from autoreward.models.templates import Prompts
+from autoreward.rewards.program import constant, lint
+from autoreward.store.records import Feedback, Outcome
+from autoreward.tasks.find import find
 
 METHOD = find_method("calm")
 DOOR = find("doorkey16")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.run import Run
+from autoreward.store.run import Run
 
 OPTIONS = ["--method", "eureka", "--iterations", "2", "--candidates", "2", "--final-seeds", "1", "--jobs", "2"]
 DESIGNER = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.run import Run
+from autoreward.store.run import Run
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests" / "extension"

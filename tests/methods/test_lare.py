@@ -2,15 +2,15 @@
 
 import pytest
 
-from autoreward.cards import find, listing
 from autoreward.errors import UserError
+from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import find_method
 from autoreward.models import Request
-from autoreward.models.guides import write_factors
-from autoreward.models.offline import OfflineSearch
-from autoreward.program import lint
-from autoreward.prompts import Prompts
-from autoreward.stages.designer import Question, messages
+from autoreward.models.offline.guides import write_factors
+from autoreward.models.offline.search import OfflineSearch
+from autoreward.models.templates import Prompts
+from autoreward.rewards.program import lint
+from autoreward.tasks.find import find, listing
 
 METHOD = find_method("lare")
 CARD = find("halfcheetah5m")

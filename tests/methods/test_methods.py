@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.cards import find, listing
 from autoreward.errors import UserError
+from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import AGENTS, SHIPPED, Need, find_method, names
-from autoreward.prompt_examples import variables
-from autoreward.prompts import REQUIRED, Prompts
-from autoreward.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome, TermCurve, Verdict
-from autoreward.stages.designer import Question, messages
+from autoreward.models.examples import variables
+from autoreward.models.templates import REQUIRED, Prompts
+from autoreward.store.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome, TermCurve, Verdict
+from autoreward.tasks.find import find, listing
 
 
 def installed(folder: Path, **points: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.run import Run
+from autoreward.store.run import Run
 
 SMALL = ("--iterations", "1", "--candidates", "1", "--final-seeds", "1", "--jobs", "1", "--name", "r")
 RUNS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoreward.methods import find_method
-from autoreward.run import Run
+from autoreward.store.run import Run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import GOOD

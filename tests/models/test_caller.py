@@ -8,7 +8,7 @@ from autoreward.errors import BudgetExhausted, ModelFailed, UserError
 from autoreward.models import Message, Reply, Request, Transient
 from autoreward.models import caller as caller_module
 from autoreward.models.caller import Caller
-from autoreward.records import Limits
+from autoreward.store.records import Limits
 
 
 class Scripted:

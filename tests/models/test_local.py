@@ -10,7 +10,7 @@ import pytest
 from autoreward.errors import ModelFailed, UserError
 from autoreward.models import Message, ModelOptions, Request, connect
 from autoreward.models.caller import Caller, digest
-from autoreward.records import Limits
+from autoreward.store.records import Limits
 
 
 def request(candidate: str = "a", text: str = "write", place=None) -> Request:

@@ -5,14 +5,14 @@ import re
 import pytest
 import yaml
 
-from autoreward.cards import find, listing
 from autoreward.models import Message, Request
-from autoreward.models.grammar import plan_of
-from autoreward.models.offline import OfflineSearch, around, first_plans
-from autoreward.program import lint
-from autoreward.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome
-from autoreward.replies import program_of
-from autoreward.task import TaskCard
+from autoreward.models.offline.grammar import plan_of
+from autoreward.models.offline.search import OfflineSearch, around, first_plans
+from autoreward.models.replies import program_of
+from autoreward.rewards.program import lint
+from autoreward.store.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.find import find, listing
 
 CARDS = sorted(listing())
 

@@ -10,16 +10,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import FATAL, GOOD, MENDED, PROGRAM, RETRIED, UNDERSTOOD, serve
 
-from autoreward.cards import find
 from autoreward.errors import ModelFailed, UserError
+from autoreward.loop.stages import analyzer, critic, designer
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models import caller as caller_module
 from autoreward.models.caller import Caller
-from autoreward.prompts import Prompts
-from autoreward.records import Evaluation, Limits
-from autoreward.stages import analyzer, critic, designer
-from autoreward.transitions import Episode, Trajectories
+from autoreward.models.templates import Prompts
+from autoreward.store.episodes import Episode, Trajectories
+from autoreward.store.records import Evaluation, Limits
+from autoreward.tasks.find import find
 
 METHOD = find_method("auto-mc-reward")
 CARD = find("corridor").card

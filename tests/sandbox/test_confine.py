@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from autoreward.errors import UserError
-from autoreward.sandbox import ProgramRefused, Worker
-from autoreward.sandbox.profiles import find_profile
+from autoreward.sandbox.inside.confine import ARCHITECTURES
+from autoreward.sandbox.outside.profiles import find_profile
+from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.state import Layout
-from autoreward.task import Action
-from autoreward.worker.confine import ARCHITECTURES
+from autoreward.tasks.card import Action
 
 LAYOUT, ACTION = Layout(("x",), ((),)), Action(type="discrete", n=2, shape=(), meaning="-")
 NUMBERS = ARCHITECTURES.get(platform.machine(), {})
@@ -114,7 +114,8 @@ def test_calls_that_are_left_are_bound_to_their_purpose(call, arguments, passes)
 
 def inside(code: str) -> str:
     """What a fresh process prints that runs `code` with `c` = the confining module."""
-    done = subprocess.run([sys.executable, "-c", "import os\nimport autoreward.worker.confine as c\nos.dup2(0, 3); os.dup2(1, 4)\n" + code], capture_output=True, text=True, input="", timeout=60)
+    code = "import os\nimport autoreward.sandbox.inside.confine as c\nos.dup2(0, 3); os.dup2(1, 4)\n" + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, input="", timeout=60)
     return done.stdout + done.stderr
 
 

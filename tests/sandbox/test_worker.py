@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreward.sandbox import ProgramRefused, Template, Worker
+from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
 from autoreward.state import Layout
-from autoreward.task import Action
+from autoreward.tasks.card import Action
 
 LAYOUT = Layout(("x", "place"), ((), (2,)))
 ACTION = Action(type="discrete", n=2, shape=(), meaning="-")

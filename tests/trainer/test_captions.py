@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from autoreward.captions import Captions
-from autoreward.cards import find, listing, load
-from autoreward.environment import captions_of, trusted_code
+from autoreward.annotation.captions import Captions
 from autoreward.errors import UserError
-from autoreward.task import TaskCard
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.find import find, listing, load
+from autoreward.trainer.environment import captions_of, trusted_code
 
 BASE = {
     "name": "x",

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from test_replay import train
 
-from autoreward.cards import load
-from autoreward.composition import Columns, Composer, Composition
-from autoreward.engine import Engine
-from autoreward.files import read
-from autoreward.jobs import TrainJob
-from autoreward.records import TrainingDone
-from autoreward.sandbox import Worker
+from autoreward.loop.engine import Engine
+from autoreward.rewards.composition import Columns, Composer, Composition
+from autoreward.sandbox.outside.worker import Worker
+from autoreward.store.files import read
+from autoreward.store.jobs import TrainJob
+from autoreward.store.records import TrainingDone
+from autoreward.tasks.find import load
 
 STATEFUL = {
     "transforms": [

@@ -7,16 +7,16 @@ import pytest
 from safetensors.numpy import load_file
 from test_replay import train
 
-from autoreward import policy
-from autoreward.cards import load
-from autoreward.composition import Columns, Composition
-from autoreward.environment import trusted_code
 from autoreward.errors import UserError
-from autoreward.sandbox import Worker
-from autoreward.signals import Facts, Making, Signal, find_signal
-from autoreward.signals.decoded import Decoded
-from autoreward.signals.decoder import Decoder
-from autoreward.signals.raw import raw_factors
+from autoreward.rewards.composition import Columns, Composition
+from autoreward.rewards.signals import Facts, Making, Signal, find_signal
+from autoreward.rewards.signals.decoded import Decoded
+from autoreward.rewards.signals.decoder import Decoder
+from autoreward.rewards.signals.raw import raw_factors
+from autoreward.sandbox.outside.worker import Worker
+from autoreward.tasks.find import load
+from autoreward.trainer import policy
+from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.recomputed import RecomputedReplay
 from autoreward.trainer.rewards import RewardVec
 from autoreward.trainer.train import environments

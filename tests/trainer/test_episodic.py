@@ -8,15 +8,15 @@ import pytest
 import yaml
 from test_replay import train
 
-from autoreward.cards import find, load
-from autoreward.environment import CardEnvironment, trusted_code
 from autoreward.errors import UserError
-from autoreward.export import task_values
-from autoreward.files import read
-from autoreward.launch import Options, chosen, header
-from autoreward.records import RunHeader
-from autoreward.wrappers import Task as WrapperTask
-from autoreward.wrappers import TaskWrapper
+from autoreward.loop.setup import Options, chosen, header
+from autoreward.results.export import task_values
+from autoreward.store.files import read
+from autoreward.store.records import RunHeader
+from autoreward.tasks.find import find, load
+from autoreward.tasks.standalone import Task as WrapperTask
+from autoreward.tasks.standalone import TaskWrapper
+from autoreward.trainer.environment import CardEnvironment, trusted_code
 
 
 def played(env, episodes=20, seed=3):

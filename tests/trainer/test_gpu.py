@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from autoreward.cards import load
-from autoreward.engine import Engine
-from autoreward.files import read
-from autoreward.jobs import EvaluateJob, TrainJob
-from autoreward.policy import BIG_NET, choose_device
-from autoreward.records import Score, TrainingDone
+from autoreward.loop.engine import Engine
+from autoreward.store.files import read
+from autoreward.store.jobs import EvaluateJob, TrainJob
+from autoreward.store.records import Score, TrainingDone
+from autoreward.tasks.find import load
+from autoreward.trainer.policy import BIG_NET, choose_device
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 ON = {"n_steps": 32, "batch_size": 64, "n_epochs": 2}

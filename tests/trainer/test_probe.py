@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from autoreward.cards import find
-from autoreward.engine import Engine
-from autoreward.files import read_arrays
-from autoreward.jobs import ProbeJob
+from autoreward.loop.engine import Engine
+from autoreward.store.files import read_arrays
+from autoreward.store.jobs import ProbeJob
+from autoreward.tasks.find import find
 
 
 def test_two_environments_follow_scripts(tmp_path):

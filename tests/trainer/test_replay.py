@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreward.cards import load
-from autoreward.composition import Columns, Composer, Composition
-from autoreward.engine import Engine
 from autoreward.errors import UserError
-from autoreward.files import read
-from autoreward.jobs import EvaluateJob, TrainJob
-from autoreward.records import Score, TrainingDone, stream_seed
-from autoreward.sandbox import Worker
-from autoreward.transitions import Trajectories
+from autoreward.loop.engine import Engine
+from autoreward.rewards.composition import Columns, Composer, Composition
+from autoreward.sandbox.outside.worker import Worker
+from autoreward.store.episodes import Trajectories
+from autoreward.store.files import read
+from autoreward.store.jobs import EvaluateJob, TrainJob
+from autoreward.store.records import Score, TrainingDone, stream_seed
+from autoreward.tasks.find import load
 
 OFF = {"learning_starts": 100, "buffer_size": 1000, "batch_size": 32}
 ALGORITHMS = [

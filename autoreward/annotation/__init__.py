@@ -1,0 +1,1 @@
+"""A language model judges transitions while agents train: captions out, labels back, as data."""

@@ -1,0 +1,1 @@
+"""One design, from the first draft to a confirmed winner."""

@@ -1,0 +1,1 @@
+"""What leaves a run: its summary, its report, its winner as one file."""

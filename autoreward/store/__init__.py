@@ -1,0 +1,1 @@
+"""What lies on disk: records, run directories, recorded episodes, and safe ways to read and write them."""

@@ -1,0 +1,133 @@
+"""Jobs: what a trainer is asked to do, as one JSON file, and what it says of it. Plain pydantic; see records.py for what lies on disk."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from autoreward.store.records import Purpose, Record
+
+
+class Annotated(Record):
+    """What a training asks about its transitions: a label with a truth value for each name, of at most `most` different captions.
+
+    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for each name (task.py), which labels are measured
+    against; `tells`: what they say is sent beside a caption, for simulated judges alone.
+    """
+
+    labels: tuple[str, ...]
+    wait: bool = False
+    most: int = 20_000
+    truth: tuple[tuple[dict[str, Any], ...], ...] = ()
+    tells: bool = False
+
+
+class TrainJob(Record):
+    """Asks a trainer for one agent. `program` None = the sparse task reward alone. Leaves `out`/{curve.npz,policy.safetensors,done.json}, and what a signal learned."""
+
+    kind: Literal["train"] = "train"
+    card: str
+    program: str | None
+    seed: int
+    out: str
+    steps: int | None = None
+    composition: dict[str, Any] = {}  # composition/sequence.py, {} = the plain sum
+    episodic_return: bool = False  # as if the card said so
+    signal: str = "program"  # signals/: what turns the program's answers into terms
+    settings: dict[str, str] = {}  # the method's own
+    device: str = "auto"
+    threads: int = 1
+    sandbox: str = "default"
+    tensorboard: bool = False
+    record_rewards: int = 0
+    annotated: Annotated | None = None
+
+
+class EvaluateJob(Record):
+    """Asks for scores of trained policies: no program anywhere near. One `Score` per policy at its `out` path (JSON)."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    card: str
+    policies: tuple[str, ...]
+    outs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    purpose: Purpose = "evaluation"
+    episodes: int | None = None
+    record: int = 0
+    device: str = "cpu"
+    threads: int = 1
+
+
+class ProbeJob(Record):
+    """Asks for recorded transitions (random and repeated actions) and what the environment really is, for `check` and `envs check`."""
+
+    kind: Literal["probe"] = "probe"
+    card: str
+    seed: int
+    out: str
+    transitions: int = 1000
+
+
+class PlayJob(Record):
+    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or .png) where there is one. Leaves a `Played` at `out`."""
+
+    kind: Literal["play"] = "play"
+    card: str
+    policy: str
+    out: str
+    picture: str | None = None
+    episodes: int = 3
+    seed: int = 0
+    device: str = "cpu"
+
+
+class PlayedEpisode(Record):
+    """One episode that was shown. `rows`: some of its states: step, the card's fields by name, and the action taken there."""
+
+    ending: Literal["success", "failure", "limit"]
+    length: int
+    task_return: float
+    metrics: dict[str, float] = {}
+    rows: tuple[dict[str, str], ...] = ()
+
+
+class Played(Record):
+    """What `play` showed. `picture` is the file's path, None with the reason in `why` where nothing could be drawn."""
+
+    episodes: tuple[PlayedEpisode, ...]
+    picture: str | None = None
+    why: str = ""
+
+
+class NetworkJob(Record):
+    """Asks for a trained policy as ONNX at `out`."""
+
+    kind: Literal["network"] = "network"
+    card: str
+    policy: str
+    out: str
+    device: str = "cpu"
+
+
+class CaptionJob(Record):
+    """Asks how transitions read as captions: of recorded `episodes` (npz), or of play as `probe` does it. Leaves a `Captioned` (JSON) at `out`."""
+
+    kind: Literal["caption"] = "caption"
+    card: str
+    episodes: str | None = None
+    seed: int = 0
+    out: str
+    transitions: int = 1000
+    rows: int = 10
+
+
+class Captioned(Record):
+    """What became of them: who wrote the captions, how many differ, and some of these with their counts, the most frequent first.
+
+    `texts`: of recorded episodes, a caption for every transition; "" where there were too many.
+    """
+
+    by: str
+    transitions: int
+    distinct: int
+    examples: tuple[tuple[str, int], ...]
+    texts: tuple[tuple[str, ...], ...] = ()

@@ -1,0 +1,159 @@
+"""What an environment was found to be: the report of a `survey` job, from which `autoreward envs new` drafts a card. Plain pydantic.
+
+Numbers come from seeded random play. A *leaf* is one part of the observation that is no Dict or Tuple: the whole observation where it is
+a Box; its columns are those of the leaf, flattened, in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from autoreward.store.records import Record
+
+Kind = Literal["box", "discrete", "multidiscrete", "multibinary"]
+
+
+class SurveyJob(Record):
+    """Asks what an environment is, from its id or factory alone. Leaves a `Survey` (JSON) at `out`."""
+
+    kind: Literal["survey"] = "survey"
+    id: str | None = None
+    factory: str | None = None
+    kwargs: dict[str, Any] = {}
+    seed: int = 0
+    steps: int = 3000
+    out: str
+
+
+class Match(Record):
+    """What a column is, found by comparing numbers. `of` names it (`qvel of joint rootz`), `how` is the transform, `also` (and their names) are others that fit as well."""
+
+    name: str
+    index: str = ""
+    how: Literal["identity", "clip", "sin", "cos", "difference", "scaled", "previous"] = "identity"
+    quantity: str = ""
+    of: str
+    unit: str = "-"
+    also: tuple[str, ...] = ()
+    also_named: tuple[str, ...] = ()
+    row: int = -1
+
+    @property
+    def words(self) -> str:
+        return self.of + (f" (or, equally well: {', '.join(self.also)})" if self.also else "")
+
+
+class Column(Record):
+    """One number of the observation. `low`, `high` None = unbounded; `actions` are the parts of the action that move it within one step."""
+
+    low: float | None = None
+    high: float | None = None
+    seen_low: float = 0.0
+    seen_high: float = 0.0
+    constant: bool = False
+    integer: bool = False
+    actions: tuple[int, ...] = ()
+    relation: str = ""
+    match: Match | None = None
+
+
+class Leaf(Record):
+    """`path`: `""` for the whole observation, `a.b` and `0` below Dict and Tuple; `start`: first column in the flattened observation, None where it cannot be flattened."""
+
+    path: str
+    space: str
+    kind: Kind | None = None
+    shape: tuple[int, ...] = ()
+    start: int | None = None
+    columns: tuple[Column, ...] = ()
+    left_out: str = ""
+
+
+class ActionSpace(Record):
+    """The action as it is trained: Dict and Tuple are flattened. `parts` names components where the environment does; `seen` counts."""
+
+    type: Kind
+    n: int | None = None
+    nvec: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = ()
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+    parts: tuple[str, ...] = ()
+    space: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many values or components can be told apart."""
+        return self.n or len(self.nvec or ()) or len(self.parts) or _product(self.shape)
+
+
+class InfoKey(Record):
+    """One key of `info`. `flips`: it was seen true, and only where an episode ended by itself; `always`: there at every reset and step."""
+
+    name: str
+    kind: Literal["flag", "number", "array", "other"]
+    size: int = 1
+    low: float = 0.0
+    high: float = 0.0
+    always: bool = False
+    flips: bool = False
+    ever: bool = False
+    same_as: str = ""
+
+
+class Reward(Record):
+    """The environment's own reward in random play."""
+
+    low: float = 0.0
+    high: float = 0.0
+    distinct: int = 0
+    nonzero: float = 0.0
+    returns: tuple[float, ...] = ()
+    threshold: float | None = None
+
+    @property
+    def manner(self) -> str:
+        """`none`: never anything but 0; `constant`; `sparse`: at most three values, or nearly always 0; else `dense`."""
+        if self.distinct <= 1:
+            return "none" if self.high == self.low == 0 else "constant"
+        return "sparse" if self.distinct <= 3 or self.nonzero < 0.05 else "dense"
+
+
+class Survey(Record):
+    """The whole report. `goal`: columns, counted over all leaves that are kept, with the value they had wherever an episode ended rewarded, and nowhere else."""
+
+    title: str
+    id: str | None = None
+    factory: str | None = None
+    kwargs: dict[str, Any] = {}
+    observation: str
+    leaves: tuple[Leaf, ...]
+    action: ActionSpace
+    reward: Reward = Reward()
+    info: tuple[InfoKey, ...] = ()
+    limit: int | None = None
+    terminated: tuple[int, ...] = ()
+    truncated: tuple[int, ...] = ()
+    cut: int = 0
+    steps: int = 0
+    steps_per_second: float = 0.0
+    reproducible: bool = True
+    rewarded_ends: int = 0
+    failed_ends: int = 0
+    goal: dict[int, float] = {}
+    doc: str = ""
+    source: str = ""
+    packages: tuple[str, ...] = ()
+    mujoco: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(c for leaf in self.leaves for c in leaf.columns)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    out = 1
+    for n in shape:
+        out *= n
+    return out
