@@ -1,4 +1,6 @@
-"""autoreward: a language model writes reward programs; we check, jail, train, score and explain them, and ask again."""
+"""autoreward: a language model writes reward programs; we check, jail, train, score and explain
+them, and ask again.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,28 @@ if TYPE_CHECKING:
     from autoreward.sandbox.outside.worker import ProgramRefused
     from autoreward.store.episodes import Episode
 
-__all__ = ["Episode", "Evidence", "LoadedRun", "ProgramRefused", "Study", "UserError", "__version__", "check", "design", "load_run", "resume", "train"]
-PLACES = {"UserError": "errors", "Evidence": "api.evidence", "ProgramRefused": "sandbox.outside.worker", "Study": "api.study", "Episode": "store.episodes"}  # the others: api.run
+__all__ = [
+    "Episode",
+    "Evidence",
+    "LoadedRun",
+    "ProgramRefused",
+    "Study",
+    "UserError",
+    "__version__",
+    "check",
+    "design",
+    "load_run",
+    "resume",
+    "train",
+]
+# the others: api.run
+PLACES = {
+    "UserError": "errors",
+    "Evidence": "api.evidence",
+    "ProgramRefused": "sandbox.outside.worker",
+    "Study": "api.study",
+    "Episode": "store.episodes",
+}
 
 
 def __getattr__(name: str) -> Any:

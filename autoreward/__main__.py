@@ -4,7 +4,8 @@ import os
 import sys
 
 if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109  (pathlib itself could be shadowed)
-    sys.path.append(sys.path.pop(0))  # programs lie in folders: a glob.py there is no library of ours
+    # programs lie in folders: a glob.py there is no library of ours
+    sys.path.append(sys.path.pop(0))
 
 from autoreward.cli import main
 

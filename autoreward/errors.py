@@ -1,8 +1,9 @@
 """Errors that a person reads: one clear sentence, the way out, and an exit code.
 
-Exit codes (documented in docs/cli.md): 0 done; 1 a program, card or template was refused, or the goal was not reached;
-2 wrong usage; 3 something the machine or an account lacks (an extra, a key, a sandbox, disk); 4 a model or server failed;
-5 a budget ran out; 6 another process holds the run; 130 stopped by Ctrl-C.
+Exit codes (documented in docs/cli.md): 0 done; 1 a program, card or template was refused, or the
+goal was not reached; 2 wrong usage; 3 something the machine or an account lacks (an extra, a key, a
+sandbox, disk); 4 a model or server failed; 5 a budget ran out; 6 another process holds the run; 130
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ REFUSED, USAGE, MISSING, MODEL, BUDGET, LOCKED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 
 
 
 class UserError(Exception):
-    """Something the user can mend. `message` names the field or file, `hint` is the next thing to type."""
+    """Something the user can mend.
+
+    `message` names the field or file, `hint` is the next thing to type.
+    """
 
     def __init__(self, message: str, hint: str = "", code: int = USAGE) -> None:
         super().__init__(message)

@@ -1,4 +1,6 @@
-"""Where the shipped folders are, in a checkout, an editable install and a wheel alike; and the version."""
+"""Where the shipped folders are, in a checkout, an editable install and a wheel alike; and the
+version.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ DISTRIBUTION = "autoreward-rl"
 
 try:
     VERSION = version(DISTRIBUTION)
-except PackageNotFoundError:  # run from a bare checkout
+except PackageNotFoundError:
+    # run from a bare checkout
     VERSION = "0.0.0+checkout"
 
 
@@ -24,9 +27,14 @@ def shipped(kind: Literal["prompts", "envs", "sandboxes", "runs"]) -> Path:
 
 
 def installed(group: str, folder: str) -> list[Path]:
-    """That folder in every installed package that has an entry point of the group, in order of their names; no package is imported."""
+    """That folder in every installed package that has an entry point of the group, in order of
+    their names; no package is imported.
+    """
     found = []
     for point in sorted(entry_points(group=group), key=lambda p: p.name):
         spec = find_spec(point.value.partition(":")[0].partition(".")[0])
-        found += [Path(place) / folder for place in (spec.submodule_search_locations if spec else None) or ()]
+        found += [
+            Path(place) / folder
+            for place in (spec.submodule_search_locations if spec else None) or ()
+        ]
     return [place for place in dict.fromkeys(found) if place.is_dir()]

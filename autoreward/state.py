@@ -1,7 +1,9 @@
-"""Named fields over flat arrays: the one form in which observations cross the jail's wall (imported on both sides).
+"""Named fields over flat arrays: the one form in which observations cross the jail's wall
+(imported on both sides).
 
-A batch of n states is one float64 array (..., n, D); a `Layout` says which columns belong to which field, and `State` gives
-them back by name, shaped (n, *shape). Numpy only, nothing else of ours: this module is loaded inside the jail.
+A batch of n states is one float64 array (..., n, D); a `Layout` says which columns belong to which
+field, and `State` gives them back by name, shaped (n, *shape). Numpy only, nothing else of ours:
+this module is loaded inside the jail.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ class Layout:
 
 
 class State:
-    """n states: every field an attribute of shape (n, *shape), float64. An unknown name is an error that lists the fields."""
+    """n states: every field an attribute of shape (n, *shape), float64.
+
+    An unknown name is an error that lists the fields.
+    """
 
     __slots__ = ("_flat", "_layout")
 
@@ -60,7 +65,9 @@ class State:
         try:
             start, end, shape = self._layout.slices[name]
         except KeyError:
-            raise AttributeError(f"no field {name!r}; the fields are {', '.join(self._layout.names)}") from None
+            raise AttributeError(
+                f"no field {name!r}; the fields are {', '.join(self._layout.names)}"
+            ) from None
         return self._flat[:, start:end].reshape(len(self._flat), *shape)
 
     def __len__(self) -> int:
@@ -68,10 +75,14 @@ class State:
 
 
 def resolve(state: State, reference: str) -> Array:
-    """The array that `"door_pos"` or `"door_pos[1]"` names; the index is taken after the batch axis."""
+    """The array that `"door_pos"` or `"door_pos[1]"` names; the index is taken after the batch
+    axis.
+    """
     match = REFERENCE.match(reference)
     if match is None:
-        raise AttributeError(f"{reference!r} is no field name, and no field name with indices in brackets")
+        raise AttributeError(
+            f"{reference!r} is no field name, and no field name with indices in brackets"
+        )
     value = getattr(state, match[1])
     for index in re.findall(r"\d+", match[2]):
         value = value[:, int(index)]

@@ -1,10 +1,13 @@
-"""What the annotator channel costs a training that does not wait: steps a second with it against without it, in turns.
+"""What the annotator channel costs a training that does not wait: steps a second with it against
+without it, in turns.
 
     .venv/bin/python benchmarks/annotator.py [--rounds 4] [--steps 250000] [--captions 10000] [--seconds 1]
 
-Everything is real: trainer processes, the engine, an annotator with four questions under way, litellm, and a server on loopback that thinks for
-a second before each answer. It says that no transition ends a subgoal, so both trainings earn the same and are the same, step by step; the last
-line of each pair says so. DoorKey without its caption: every field is told, and there is no end of different captions.
+Everything is real: trainer processes, the engine, an annotator with four questions under way,
+litellm, and a server on loopback that thinks for a second before each answer. It says that no
+transition ends a subgoal, so both trainings earn the same and are the same, step by step; the last
+line of each pair says so. DoorKey without its caption: every field is told, and there is no end of
+different captions.
 """
 
 import argparse
@@ -84,7 +87,9 @@ class Judge(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        prompt = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
+        prompt = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1][
+            "content"
+        ]
         time.sleep(float(sys.argv[2]))
         numbers = re.findall(r"^(\d+)\. ", prompt.split("# The transitions")[1], re.M)
         said = {"role": "assistant", "content": json.dumps({n: [] for n in numbers})}
@@ -109,8 +114,12 @@ def installed(folder: Path) -> None:
     """The signal, as a package brings one."""
     (folder / "clocking-1.0.dist-info").mkdir(parents=True)
     (folder / "clocking_signal.py").write_text(SIGNAL)
-    (folder / "clocking-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: clocking\nVersion: 1.0\n")
-    (folder / "clocking-1.0.dist-info" / "entry_points.txt").write_text("[autoreward.signals]\ntimed = clocking_signal:Timed\n")
+    (folder / "clocking-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: clocking\nVersion: 1.0\n"
+    )
+    (folder / "clocking-1.0.dist-info" / "entry_points.txt").write_text(
+        "[autoreward.signals]\ntimed = clocking_signal:Timed\n"
+    )
     os.environ["PYTHONPATH"] = f"{folder}:{ROOT}"
 
 
@@ -120,7 +129,9 @@ def bare(folder: Path) -> Path:
     assert card.code is not None
     (folder / card.code.name).write_text(card.code.read_text())
     (folder / "doorkey16.human.py").write_text("")
-    (folder / "bare.yaml").write_text(card.path.read_text().replace("caption: {function: door_key_caption}\n", ""))
+    (folder / "bare.yaml").write_text(
+        card.path.read_text().replace("caption: {function: door_key_caption}\n", "")
+    )
     return folder / "bare.yaml"
 
 
@@ -129,34 +140,73 @@ def main(given: argparse.Namespace, url: str, folder: Path) -> None:
     (folder / "program.py").write_text(PROGRAM)
     os.environ["OPENAI_API_KEY"] = "none"
     model = connect("thinker", ModelOptions(base_url=url))
-    subgoals = [{"name": "take_key", "means": "has_key becomes 1"}, {"name": "open_door", "means": "door_open becomes 1"}]
+    subgoals = [
+        {"name": "take_key", "means": "has_key becomes 1"},
+        {"name": "open_door", "means": "door_open becomes 1"},
+    ]
     ratios, shares = [], []
     for k in range(given.rounds + 1):
         rates, agents = {}, {}
         for asking in (False, True)[:: 1 if k % 2 else -1]:
             place = folder / f"{k}-{asking}"
-            job = TrainJob(card=str(card.path), program=str(folder / "program.py"), seed=k, out=str(place), steps=given.steps, signal="timed")
+            job = TrainJob(
+                card=str(card.path),
+                program=str(folder / "program.py"),
+                seed=k,
+                out=str(place),
+                steps=given.steps,
+                signal="timed",
+            )
             if asking:
-                job = job.model_copy(update={"annotated": Annotated(labels=NAMES, most=given.captions)})
+                job = job.model_copy(
+                    update={"annotated": Annotated(labels=NAMES, most=given.captions)}
+                )
             caller = Caller(model, place / "calls", Limits())
-            with Annotator(caller, Prompts(), "calm/annotator/judge", {"task": task(card.card), "subgoals": subgoals}, NAMES, place / "labels", place / "annotation.json") as annotator:
+            with Annotator(
+                caller,
+                Prompts(),
+                "calm/annotator/judge",
+                {"task": task(card.card), "subgoals": subgoals},
+                NAMES,
+                place / "labels",
+                place / "annotation.json",
+            ) as annotator:
                 Engine(1).run([("training", job)], None, {"training": annotator})
             told = json.loads((place / "clock.json").read_text())
-            rates[asking], agents[asking] = json.loads((place / "done.json").read_text())["steps"] / told["seconds"], (place / "policy.safetensors").read_bytes()
+            rates[asking], agents[asking] = (
+                json.loads((place / "done.json").read_text())["steps"] / told["seconds"],
+                (place / "policy.safetensors").read_bytes(),
+            )
             if asking:
                 record = read(place / "annotation.json", Annotation)
                 assert record is not None
-                inside = [part / (whole - part) for part, whole in zip(told["inside"], (told["seconds"], told["cpu"]), strict=True)]
+                inside = [
+                    part / (whole - part)
+                    for part, whole in zip(
+                        told["inside"], (told["seconds"], told["cpu"]), strict=True
+                    )
+                ]
                 shares += [inside] if k else []
-                print(f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late")
+                print(
+                    f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late"
+                )
         same = "the same agent" if agents[True] == agents[False] else "DIFFERENT AGENTS"
         pace = f"{rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}"
-        print(f"{f'pair {k}' if k else 'warm-up'}: {pace}; in the channel {inside[0]:.1%} on top of the rest, {inside[1]:.1%} by processor time; {same}", flush=True)
+        print(
+            f"{f'pair {k}' if k else 'warm-up'}: {pace}; in the channel {inside[0]:.1%} on top of the rest, {inside[1]:.1%} by processor time; {same}",
+            flush=True,
+        )
         ratios += [rates[True] / rates[False]] if k else []
-    print(f"with / without: {statistics.median(ratios):.3f} (median of {given.rounds} pairs, {min(ratios):.3f} to {max(ratios):.3f}), {given.captions} captions, {given.seconds:g} s an answer")
+    print(
+        f"with / without: {statistics.median(ratios):.3f} (median of {given.rounds} pairs, {min(ratios):.3f} to {max(ratios):.3f}), {given.captions} captions, {given.seconds:g} s an answer"
+    )
     clock, cpu = zip(*shares, strict=True)
-    print(f"time in the channel, waits for its pipe among it: {statistics.median(clock):.1%} on top of the rest (at most {max(clock):.1%})")
-    print(f"the same by the trainer's processor time: {statistics.median(cpu):.1%} (at most {max(cpu):.1%})")
+    print(
+        f"time in the channel, waits for its pipe among it: {statistics.median(clock):.1%} on top of the rest (at most {max(clock):.1%})"
+    )
+    print(
+        f"the same by the trainer's processor time: {statistics.median(cpu):.1%} (at most {max(cpu):.1%})"
+    )
 
 
 if __name__ == "__main__":
@@ -169,7 +219,9 @@ if __name__ == "__main__":
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
-    serving = subprocess.Popen([sys.executable, __file__, "serve", str(options.seconds)], stdout=subprocess.PIPE, text=True)
+    serving = subprocess.Popen(
+        [sys.executable, __file__, "serve", str(options.seconds)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert serving.stdout is not None
         port = int(serving.stdout.readline())

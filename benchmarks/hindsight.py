@@ -1,4 +1,5 @@
-"""What relabelling costs: one batch of the hindsight buffer against one of stable-baselines3's own, and against one gradient step of SAC.
+"""What relabelling costs: one batch of the hindsight buffer against one of stable-baselines3's
+own, and against one gradient step of SAC.
 
 .venv/bin/python benchmarks/hindsight.py [TASK]
 """
@@ -28,19 +29,31 @@ def main(task: str) -> None:
     code, training = trusted_code(card), card.card.training
     assert card.human is not None and training.her
     times: dict[str, list[float]] = {}
-    with Worker(card.human.read_text(), card.card.reward_layout, card.card.action, same_cpu=True) as worker:
+    with Worker(
+        card.human.read_text(), card.card.reward_layout, card.card.action, same_cpu=True
+    ) as worker:
         made = {}
         for name, asked in (("sparse", None), ("program", worker)):
-            rewards = RewardVec(hindsight.kept(environments(card, code, training.n_envs), card.card), Making(card.card, ()), asked, Composition(), find_signal(PLAIN))
+            rewards = RewardVec(
+                hindsight.kept(environments(card, code, training.n_envs), card.card),
+                Making(card.card, ()),
+                asked,
+                Composition(),
+                find_signal(PLAIN),
+            )
             view = policy.PolicyView(rewards, card, code, training=True)
-            agent = policy.build(card.card, view, 0, "cpu", replay=hindsight.buffer(card, code, rewards, view))
+            agent = policy.build(
+                card.card, view, 0, "cpu", replay=hindsight.buffer(card, code, rewards, view)
+            )
             agent.learning_starts = 10**9
             agent.learn(STEPS * training.n_envs)
             made[name] = agent
         size = made["program"].batch_size
         buffers = {name: agent.replay_buffer for name, agent in made.items()}
         calls = {
-            "stable-baselines3's ReplayBuffer": lambda: super(hindsight.HindsightBuffer, buffers["sparse"])._get_samples(np.random.randint(0, STEPS, size)),
+            "stable-baselines3's ReplayBuffer": lambda: super(
+                hindsight.HindsightBuffer, buffers["sparse"]
+            )._get_samples(np.random.randint(0, STEPS, size)),
             "hindsight, sparse": lambda: buffers["sparse"].sample(size),
             "hindsight, the card's human program": lambda: buffers["program"].sample(size),
             "one gradient step, sampling included": lambda: made["program"].train(1, size),
@@ -53,7 +66,9 @@ def main(task: str) -> None:
     whole = statistics.median(times["one gradient step, sampling included"])
     for name, seconds in times.items():
         middle = statistics.median(seconds)
-        print(f"{name:<40} {1e6 * middle:7.0f} us a batch of {size}, {middle / whole:.0%} of a gradient step")
+        print(
+            f"{name:<40} {1e6 * middle:7.0f} us a batch of {size}, {middle / whole:.0%} of a gradient step"
+        )
 
 
 if __name__ == "__main__":

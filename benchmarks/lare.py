@@ -1,4 +1,5 @@
-"""Return decomposition with and without factors, on tasks that tell their return at the end alone: python benchmarks/lare.py [--tasks ...] [--arms ...] [--seeds 3]
+"""Return decomposition with and without factors, on tasks that tell their return at the end alone:
+python benchmarks/lare.py [--tasks ...] [--arms ...] [--seeds 3]
 
 Arms, all PPO with the card's hyperparameters and equal steps:
     dense            the environment's own reward at every step: what is hidden from all others
@@ -6,8 +7,9 @@ Arms, all PPO with the card's hyperparameters and equal steps:
     rd, rrd, rrdu    that sum decomposed over raw numbers (fields before, action, change of fields), by RD, RRD and unbiased RRD
     +f               the same over the factors of benchmarks/factors/TASK.py, written by hand, or of --factors FOLDER/TASK.py (a design's best/program.py)
 
-What is done is not done again: OUT/TASK/ARM/seed-S. The table gives each arm's mean return on fresh episodes with a 95% t-interval over training
-seeds, the difference to its own loss without factors with Welch's 95% interval, and the correlation of decoded and hidden dense reward.
+What is done is not done again: OUT/TASK/ARM/seed-S. The table gives each arm's mean return on fresh
+episodes with a 95% t-interval over training seeds, the difference to its own loss without factors
+with Welch's 95% interval, and the correlation of decoded and hidden dense reward.
 """
 
 from __future__ import annotations
@@ -42,11 +44,28 @@ def located(task: str, training: Path | None, out: Path) -> LocatedCard:
     if training is None:
         return card
     copy = out / f"{task}.yaml"
-    write(copy, yaml.safe_dump({**yaml.safe_load(card.path.read_text()), "training": yaml.safe_load(training.read_text())}, sort_keys=False))
+    write(
+        copy,
+        yaml.safe_dump(
+            {
+                **yaml.safe_load(card.path.read_text()),
+                "training": yaml.safe_load(training.read_text()),
+            },
+            sort_keys=False,
+        ),
+    )
     return load(copy)
 
 
-def job(card: LocatedCard, arm: str, seed: int, out: Path, steps: int | None, factors: Path, settings: dict[str, str]) -> TrainJob:
+def job(
+    card: LocatedCard,
+    arm: str,
+    seed: int,
+    out: Path,
+    steps: int | None,
+    factors: Path,
+    settings: dict[str, str],
+) -> TrainJob:
     """One training of that arm; programs are written beside its seeds."""
     place = out / card.card.name / arm / f"seed-{seed}"
     common = {"card": str(card.path), "seed": seed, "out": str(place), "steps": steps}
@@ -54,14 +73,29 @@ def job(card: LocatedCard, arm: str, seed: int, out: Path, steps: int | None, fa
         return TrainJob(program=None, episodic_return=arm == "return", **common)
     loss, _, with_factors = arm.partition("+")
     program = place.parent / "program.py"
-    write(program, (factors / f"{card.card.name}.py").read_text() if with_factors else raw_factors(card.card))
-    return TrainJob(program=str(program), episodic_return=True, signal="decoded", settings={"loss": LOSSES[loss], **settings}, **common)
+    write(
+        program,
+        (factors / f"{card.card.name}.py").read_text() if with_factors else raw_factors(card.card),
+    )
+    return TrainJob(
+        program=str(program),
+        episodic_return=True,
+        signal="decoded",
+        settings={"loss": LOSSES[loss], **settings},
+        **common,
+    )
 
 
 def scored(card: LocatedCard, train: TrainJob, episodes: int) -> EvaluateJob:
     """Its policy on fresh episodes, the environment's own return as the metric."""
     place = Path(train.out)
-    return EvaluateJob(card=str(card.path), policies=(str(place / "policy.safetensors"),), outs=(str(place / "score.json"),), seeds=(train.seed,), episodes=episodes)
+    return EvaluateJob(
+        card=str(card.path),
+        policies=(str(place / "policy.safetensors"),),
+        outs=(str(place / "score.json"),),
+        seeds=(train.seed,),
+        episodes=episodes,
+    )
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -90,7 +124,9 @@ def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 
 
 def results(place: Path, seeds: Sequence[int]) -> tuple[list[float], list[float], list[int]]:
-    """Mean return of each seed that is done, correlations where they are known, and steps that were trained."""
+    """Mean return of each seed that is done, correlations where they are known, and steps that
+    were trained.
+    """
     means, correlations, steps = [], [], []
     for seed in seeds:
         folder = place / f"seed-{seed}"
@@ -98,13 +134,18 @@ def results(place: Path, seeds: Sequence[int]) -> tuple[list[float], list[float]
         if score and done:
             means.append(sum(score.values) / len(score.values))
             steps.append(done.steps)
-        if (folder / "signal.json").exists() and (known := json.loads((folder / "signal.json").read_text())["evidence"].get("correlation")) is not None:
+        if (folder / "signal.json").exists() and (
+            known := json.loads((folder / "signal.json").read_text())["evidence"].get("correlation")
+        ) is not None:
             correlations.append(known)
     return means, correlations, steps
 
 
 def table(out: Path, tasks: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    lines = ["| task | arm | seeds | steps | return | 95% t-interval | against its loss without factors | correlation with the hidden reward |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| task | arm | seeds | steps | return | 95% t-interval | against its loss without factors | correlation with the hidden reward |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for task in tasks:
         for arm in arms:
             means, correlations, steps = results(out / task / arm, seeds)
@@ -115,23 +156,41 @@ def table(out: Path, tasks: Sequence[str], arms: Sequence[str], seeds: Sequence[
             versus, raw = "", results(out / task / arm.removesuffix("+f"), seeds)[0]
             if arm.endswith("+f") and raw:
                 gap, sure = difference(means, raw)
-                versus = f"{gap:+.1f}" + (f" ({gap - sure:+.1f} .. {gap + sure:+.1f})" if len(means) > 1 and len(raw) > 1 else "")
+                versus = f"{gap:+.1f}" + (
+                    f" ({gap - sure:+.1f} .. {gap + sure:+.1f})"
+                    if len(means) > 1 and len(raw) > 1
+                    else ""
+                )
             told = f"{sum(correlations) / len(correlations):.2f}" if correlations else ""
-            lines.append(f"| {task} | {arm} | {len(means)} | {max(steps) // 1000}k | {mean:.1f} | {around} | {versus} | {told} |")
+            lines.append(
+                f"| {task} | {arm} | {len(means)} | {max(steps) // 1000}k | {mean:.1f} | {around} | {versus} | {told} |"
+            )
     return lines
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--tasks", nargs="+", default=list(TASKS))
     options.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--first", type=int, default=0, help="the first seed")
     options.add_argument("--steps", type=int, help="environment steps [the card's]")
-    options.add_argument("--episodes", type=int, default=100, help="fresh episodes that a policy is scored on")
-    options.add_argument("--factors", type=Path, default=HERE / "factors", help="folder of TASK.py with factors()")
-    options.add_argument("--training", type=Path, help="a YAML file that takes the place of the cards' `training`, such as benchmarks/sac.yaml")
-    options.add_argument("--decoder-steps", type=int, help="gradient steps of the decoder between two rollouts")
+    options.add_argument(
+        "--episodes", type=int, default=100, help="fresh episodes that a policy is scored on"
+    )
+    options.add_argument(
+        "--factors", type=Path, default=HERE / "factors", help="folder of TASK.py with factors()"
+    )
+    options.add_argument(
+        "--training",
+        type=Path,
+        help="a YAML file that takes the place of the cards' `training`, such as benchmarks/sac.yaml",
+    )
+    options.add_argument(
+        "--decoder-steps", type=int, help="gradient steps of the decoder between two rollouts"
+    )
     options.add_argument("--jobs", type=int, default=cores())
     options.add_argument("--out", type=Path, default=Path("bench") / "lare")
     options.add_argument("--table", action="store_true", help="only print what is there")
@@ -139,19 +198,34 @@ def main() -> None:
     engine, seeds = Engine(given.jobs), range(given.first, given.first + given.seeds)
     settings = {"decoder_steps": str(given.decoder_steps)} if given.decoder_steps else {}
     trainings: list[tuple[LocatedCard, TrainJob, str]] = []
-    for seed in seeds if not given.table else ():  # a seed of everything first: a table that is cut short compares like with like
+    # a seed of everything first: a table that is cut short compares like with like
+    for seed in seeds if not given.table else ():
         for task in given.tasks:
             for arm in given.arms:
                 card = located(task, given.training, given.out.resolve())
-                made = job(card, arm, seed, given.out.resolve(), given.steps, given.factors, settings)
+                made = job(
+                    card, arm, seed, given.out.resolve(), given.steps, given.factors, settings
+                )
                 trainings.append((card, made, f"{task} {arm} seed {seed}"))
     for k in range(0, len(trainings), engine.jobs):
         part = trainings[k : k + engine.jobs]
-        waiting: list[tuple[str, Job]] = [(label, made) for _, made, label in part if not (Path(made.out) / "done.json").exists()]
+        waiting: list[tuple[str, Job]] = [
+            (label, made) for _, made, label in part if not (Path(made.out) / "done.json").exists()
+        ]
         engine.run(waiting)
-        engine.run([(label, scored(card, made, given.episodes)) for card, made, label in part if not (Path(made.out) / "score.json").exists()])
+        engine.run(
+            [
+                (label, scored(card, made, given.episodes))
+                for card, made, label in part
+                if not (Path(made.out) / "score.json").exists()
+            ]
+        )
         if waiting:
-            print(f"{k + len(part)} of {len(trainings)}: {', '.join(label for label, _ in waiting)}", file=sys.stderr, flush=True)
+            print(
+                f"{k + len(part)} of {len(trainings)}: {', '.join(label for label, _ in waiting)}",
+                file=sys.stderr,
+                flush=True,
+            )
     print("\n".join(table(given.out, given.tasks, given.arms, seeds)))
 
 

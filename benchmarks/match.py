@@ -1,8 +1,10 @@
-"""How many varying columns of MuJoCo environments the matcher names, in how long, and how many it names wrongly: [SEED=0] python benchmarks/match.py [ID ...]
+"""How many varying columns of MuJoCo environments the matcher names, in how long, and how many it
+names wrongly: [SEED=0] python benchmarks/match.py [ID ...]
 
-The truth is written down here per environment from its documentation and source: which array each column was taken from. A column counts as wrong
-where the explanation is another quantity and the right one is not told as an alternative; as ambiguous where the right one is told beside
-others that fit as well. Joints are compared by the model's own names.
+The truth is written down here per environment from its documentation and source: which array each
+column was taken from. A column counts as wrong where the explanation is another quantity and the
+right one is not told as an alternative; as ambiguous where the right one is told beside others that
+fit as well. Joints are compared by the model's own names.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from autoreward.trainer.survey.survey import _leaves
 
 @dataclass(frozen=True)
 class Truth:
-    """Where a column comes from: words that the explanation (or one of its alternatives) must hold, all of them."""
+    """Where a column comes from: words that the explanation (or one of its alternatives) must
+    hold, all of them.
+    """
 
     words: tuple[str, ...]
 
@@ -42,28 +46,48 @@ class Reader:
         self.model = found[0]
 
     def name(self, kind: str, k: int) -> str:
-        return mujoco.mj_id2name(self.model, getattr(mujoco.mjtObj, f"mjOBJ_{kind}"), k) or f"{kind.lower()}{k}"
+        return (
+            mujoco.mj_id2name(self.model, getattr(mujoco.mjtObj, f"mjOBJ_{kind}"), k)
+            or f"{kind.lower()}{k}"
+        )
 
     def _joint(self, address: Any, k: int) -> str:
         return self.name("JOINT", max(j for j in range(self.model.njnt) if address[j] <= k))
 
     def qpos(self, low: int = 0, end: int | None = None, how: str = "") -> list[Truth]:
-        return [Truth((f"qpos of joint {self._joint(self.model.jnt_qposadr, k)}", *([how] if how else []))) for k in range(low, end if end is not None else self.model.nq)]
+        return [
+            Truth(
+                (f"qpos of joint {self._joint(self.model.jnt_qposadr, k)}", *([how] if how else []))
+            )
+            for k in range(low, end if end is not None else self.model.nq)
+        ]
 
     def qvel(self, low: int = 0, end: int | None = None) -> list[Truth]:
-        return [Truth((f"qvel of joint {self._joint(self.model.jnt_dofadr, k)}",)) for k in range(low, end if end is not None else self.model.nv)]
+        return [
+            Truth((f"qvel of joint {self._joint(self.model.jnt_dofadr, k)}",))
+            for k in range(low, end if end is not None else self.model.nv)
+        ]
 
     def force(self, what: str, low: int = 0, end: int | None = None) -> list[Truth]:
-        return [Truth((f"{what} of joint {self._joint(self.model.jnt_dofadr, k)}",)) for k in range(low, end if end is not None else self.model.nv)]
+        return [
+            Truth((f"{what} of joint {self._joint(self.model.jnt_dofadr, k)}",))
+            for k in range(low, end if end is not None else self.model.nv)
+        ]
 
     def bodies(self, what: str, each: int, low: int = 1) -> list[Truth]:
-        return [Truth((f"({what}) of body {self.name('BODY', k)}:",)) for k in range(low, self.model.nbody) for _ in range(each)]
+        return [
+            Truth((f"({what}) of body {self.name('BODY', k)}:",))
+            for k in range(low, self.model.nbody)
+            for _ in range(each)
+        ]
 
     def place(self, *names: str, n: int = 3) -> list[Truth]:
         return [Truth((f"{a} position", *names)) for a in "xyz"[:n]]
 
     def locomotion(self) -> list[Truth]:
-        """gymnasium's own walkers: qpos without what is skipped, qvel, and for some of them what MuJoCo keeps for each body."""
+        """gymnasium's own walkers: qpos without what is skipped, qvel, and for some of them what
+        MuJoCo keeps for each body.
+        """
         parts = self.env.observation_structure
         out = self.qpos(parts["skipped_qpos"]) + self.qvel()
         for key, each in (("cinert", 10), ("cvel", 6), ("qfrc_actuator", 1), ("cfrc_ext", 6)):
@@ -104,13 +128,33 @@ def fetch(r: Reader, block: bool) -> list[Truth]:
 def door(r: Reader) -> list[Truth]:
     n = r.model.nq
     ends = [Truth(("qpos of joint latch",)), Truth(("qpos of joint door_hinge",))]
-    return [*r.qpos(1, n - 2), *ends, *r.place("S_grasp"), *r.place("S_handle"), *r.place("S_grasp", "minus", "S_handle"), Truth(("nothing",))]
+    return [
+        *r.qpos(1, n - 2),
+        *ends,
+        *r.place("S_grasp"),
+        *r.place("S_handle"),
+        *r.place("S_grasp", "minus", "S_handle"),
+        Truth(("nothing",)),
+    ]
 
 
 def sawyer(r: Reader) -> list[Truth]:
-    """Meta-World: hand, gripper, object (position, quaternion), padding; the same one step before; the goal."""
-    handle = [Truth(("x position of body drawer",)), Truth(("goal_slidey", "plus 0.73")), Truth(("nothing",))]  # body drawer_link, shifted; its slide is the joint goal_slidey
-    now = [*r.place("hand"), Truth(("nothing",)), *handle, *any_of(4, "nothing"), *any_of(7, "nothing")]
+    """Meta-World: hand, gripper, object (position, quaternion), padding; the same one step before;
+    the goal.
+    """
+    # body drawer_link, shifted; its slide is the joint goal_slidey
+    handle = [
+        Truth(("x position of body drawer",)),
+        Truth(("goal_slidey", "plus 0.73")),
+        Truth(("nothing",)),
+    ]
+    now = [
+        *r.place("hand"),
+        Truth(("nothing",)),
+        *handle,
+        *any_of(4, "nothing"),
+        *any_of(7, "nothing"),
+    ]
     before = [Truth(("one step ago", *[w for w in t.words if w != "nothing"])) for t in now]
     return [*now, *before, *any_of(3, "_target_pos")]
 
@@ -124,13 +168,33 @@ TRUTHS: dict[str, Any] = {
     "Swimmer-v5": Reader.locomotion,
     "Walker2d-v5": Reader.locomotion,
     "InvertedPendulum-v5": lambda r: r.qpos() + r.qvel(),
-    "InvertedDoublePendulum-v5": lambda r: r.qpos(0, 1) + r.qpos(1, 3, "sin of") + r.qpos(1, 3, "cos of") + r.qvel() + r.force("qfrc_constraint", 0, 1),
-    "Pusher-v5": lambda r: r.qpos(0, 7) + r.qvel(0, 7) + r.place("tips_arm") + r.place("object") + r.place("goal"),
-    "Reacher-v5": lambda r: r.qpos(0, 2, "cos of") + r.qpos(0, 2, "sin of") + r.qpos(2, 4) + r.qvel(0, 2) + r.place("fingertip", "minus", "target", n=2),
+    "InvertedDoublePendulum-v5": lambda r: (
+        r.qpos(0, 1)
+        + r.qpos(1, 3, "sin of")
+        + r.qpos(1, 3, "cos of")
+        + r.qvel()
+        + r.force("qfrc_constraint", 0, 1)
+    ),
+    "Pusher-v5": lambda r: (
+        r.qpos(0, 7) + r.qvel(0, 7) + r.place("tips_arm") + r.place("object") + r.place("goal")
+    ),
+    "Reacher-v5": lambda r: (
+        r.qpos(0, 2, "cos of")
+        + r.qpos(0, 2, "sin of")
+        + r.qpos(2, 4)
+        + r.qvel(0, 2)
+        + r.place("fingertip", "minus", "target", n=2)
+    ),
     "gymnasium_robotics:FetchReach-v4": lambda r: fetch(r, False),
     "gymnasium_robotics:FetchPush-v4": lambda r: fetch(r, True),
     "gymnasium_robotics:AdroitHandDoor-v1": door,
-    "gymnasium_robotics:AntMaze_UMaze-v5": lambda r: [*r.qpos(0, 2), *r.place("target", n=2), *r.qpos(2, 15), *r.qvel(0, 14), *any_of(78, "(cfrc_ext)")],
+    "gymnasium_robotics:AntMaze_UMaze-v5": lambda r: [
+        *r.qpos(0, 2),
+        *r.place("target", n=2),
+        *r.qpos(2, 15),
+        *r.qvel(0, 14),
+        *any_of(78, "(cfrc_ext)"),
+    ],
     "metaworld drawer-open-v3": sawyer,
 }
 
@@ -147,7 +211,9 @@ def make(name: str) -> Any:
 
 def main(names: list[str]) -> int:
     warnings.filterwarnings("ignore")
-    print("| environment | columns | varying | named | share | ambiguous | wrong | seconds |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| environment | columns | varying | named | share | ambiguous | wrong | seconds |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+    )
     total, wrong_names = np.zeros(3, int), 0
     for name in names:
         env = make(name)
@@ -173,12 +239,17 @@ def main(names: list[str]) -> int:
         named = [c for c in varying if c in found]
         total += [len(varying), len(named), unclear]
         wrong_names += len(wrong)
-        print(f"| {name} | {len(truth)} | {len(varying)} | {len(named)} | {len(named) / len(varying):.1%} | {unclear} | {len(wrong)} | {seconds:.1f} |", flush=True)
+        print(
+            f"| {name} | {len(truth)} | {len(varying)} | {len(named)} | {len(named) / len(varying):.1%} | {unclear} | {len(wrong)} | {seconds:.1f} |",
+            flush=True,
+        )
         for c, said, right in wrong:
             print(f"  wrong: column {c} is {' '.join(right)}, said to be {said}", file=sys.stderr)
         for c in sorted(set(varying) - set(found)):
             print(f"  not named: column {c} ({' '.join(truth[c].words)})", file=sys.stderr)
-    print(f"| all | | {total[0]} | {total[1]} | {total[1] / total[0]:.1%} | {total[2]} | {wrong_names} | |")
+    print(
+        f"| all | | {total[0]} | {total[1]} | {total[1] / total[0]:.1%} | {total[2]} | {wrong_names} | |"
+    )
     return 1 if wrong_names else 0
 
 

@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/sandbox.py [TASK ...] [--rounds N]
 
-Throughput: the same training with the program in its jail and with the program in the trainer's own process (only here: nothing
-but this file can do that), in turns. Check: milliseconds for 1,000 probe transitions, with a warm template. Start-up: a worker from
-a template, cold, and in bubblewrap, against a bare `python -c "import numpy"`.
+Throughput: the same training with the program in its jail and with the program in the trainer's own
+process (only here: nothing but this file can do that), in turns. Check: milliseconds for 1,000
+probe transitions, with a warm template. Start-up: a worker from a template, cold, and in
+bubblewrap, against a bare `python -c "import numpy"`.
 """
 
 import argparse
@@ -43,8 +44,14 @@ class InProcess:
         self.sparse = frozenset(self.program.sparse)
 
     def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> Answer:
-        answers = [self.program.step(p.copy(), a, c.copy(), f) for p, a, c, f in zip(prev, action, curr, first, strict=True)]
-        self.terms, self.potentials = tuple(self.program.terms or ()), tuple(self.program.potentials or ())
+        answers = [
+            self.program.step(p.copy(), a, c.copy(), f)
+            for p, a, c, f in zip(prev, action, curr, first, strict=True)
+        ]
+        self.terms, self.potentials = (
+            tuple(self.program.terms or ()),
+            tuple(self.program.potentials or ()),
+        )
         return Answer(*(np.stack(part) for part in zip(*answers, strict=True)))
 
     def send(self, *arrays: Array) -> None:
@@ -58,7 +65,9 @@ class InProcess:
 
 
 def throughput(card: LocatedCard, rounds: int) -> None:
-    """Steps a second from the first question on: start-up is a line of its own, and does not grow with a training."""
+    """Steps a second from the first question on: start-up is a line of its own, and does not grow
+    with a training.
+    """
     assert card.human is not None
     rates: dict[str, list[float]] = {"in process": [], "in the jail": []}
     kinds: dict[str, type] = {"in process": InProcess, "in the jail": Worker}
@@ -66,15 +75,28 @@ def throughput(card: LocatedCard, rounds: int) -> None:
         for name in list(kinds)[:: 1 if k % 2 else -1]:
             training.Worker = timed_from_first(kinds[name])  # type: ignore[misc]
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-                training.train(TrainJob(card=str(card.path), program=str(card.human), seed=0, out=folder, steps=STEPS))
-                if k:  # the first round warms up
+                training.train(
+                    TrainJob(
+                        card=str(card.path),
+                        program=str(card.human),
+                        seed=0,
+                        out=folder,
+                        steps=STEPS,
+                    )
+                )
+                # the first round warms up
+                if k:
                     rates[name].append(STEPS / (time.perf_counter() - training.Worker.began))
     n = card.card.training.n_envs
     for name, found in rates.items():
-        print(f"training {card.card.name}, {name:<12} {statistics.median(found):8.0f} steps a second, {n} environments")
+        print(
+            f"training {card.card.name}, {name:<12} {statistics.median(found):8.0f} steps a second, {n} environments"
+        )
     pairs = [b / a for a, b in zip(*rates.values(), strict=True)]
     best = max(rates["in the jail"]) / max(rates["in process"])
-    print(f"throughput in the jail / in process: {statistics.median(pairs):.3f} (median of {rounds} pairs, {min(pairs):.3f} to {max(pairs):.3f}; best against best {best:.3f})")
+    print(
+        f"throughput in the jail / in process: {statistics.median(pairs):.3f} (median of {rounds} pairs, {min(pairs):.3f} to {max(pairs):.3f}; best against best {best:.3f})"
+    )
 
 
 def timed_from_first(kind: type) -> type:
@@ -96,13 +118,19 @@ def latency(card: LocatedCard, rounds: int) -> None:
         Engine(1).run([("probes", ProbeJob(card=str(card.path), seed=0, out=str(probes)))])
         assert check(text, card.card, probes, "default", template).ok
         times = timed(lambda: check(text, card.card, probes, "default", template), 10 * rounds)
-        print(f"check of 1,000 transitions: {1000 * statistics.median(times):.1f} ms at the median, {1000 * min(times):.1f} at best")
+        print(
+            f"check of 1,000 transitions: {1000 * statistics.median(times):.1f} ms at the median, {1000 * min(times):.1f} at best"
+        )
 
 
 def start_up(card: LocatedCard, rounds: int) -> None:
     assert card.human is not None
     text, layout, action = card.human.read_text(), card.card.reward_layout, card.card.action
-    bare = statistics.median(timed(lambda: subprocess.run([sys.executable, "-I", "-c", "import numpy"], check=True), rounds))
+    bare = statistics.median(
+        timed(
+            lambda: subprocess.run([sys.executable, "-I", "-c", "import numpy"], check=True), rounds
+        )
+    )
     print(f"python that imports numpy: {1000 * bare:.0f} ms")
     with Template() as template:
         ways: dict[str, dict] = {"from a template": {"template": template}, "cold": {}}
@@ -110,7 +138,12 @@ def start_up(card: LocatedCard, rounds: int) -> None:
             ways["in bubblewrap"] = {"profile": "bwrap"}
         for name, options in ways.items():
             Worker(text, layout, action, **options).close()
-            spent = statistics.median(timed(lambda options=options: Worker(text, layout, action, **options).close(), 3 * rounds))
+            spent = statistics.median(
+                timed(
+                    lambda options=options: Worker(text, layout, action, **options).close(),
+                    3 * rounds,
+                )
+            )
             print(f"a worker, {name:<16} {1000 * spent:6.1f} ms, {spent / bare:.2f} of that")
 
 

@@ -1,4 +1,6 @@
-"""Where a training's time goes: environments, reward worker, policy, gradient steps. What a faster device could save is the last two.
+"""Where a training's time goes: environments, reward worker, policy, gradient steps.
+
+What a faster device could save is the last two.
 
 .venv/bin/python benchmarks/where.py [TASK ...]
 """
@@ -20,7 +22,12 @@ from autoreward.trainer.environment import CardEnvironment
 from autoreward.trainer.train import train
 
 STEPS = 30_000
-PARTS = {"environments": (CardEnvironment, "step"), "reward worker": (Worker, "ask"), "policy": (ActorCriticPolicy, "forward"), "gradient steps": (PPO, "train")}
+PARTS = {
+    "environments": (CardEnvironment, "step"),
+    "reward worker": (Worker, "ask"),
+    "policy": (ActorCriticPolicy, "forward"),
+    "gradient steps": (PPO, "train"),
+}
 
 
 def main(tasks: list[str]) -> None:
@@ -41,10 +48,16 @@ def main(tasks: list[str]) -> None:
         spent.update(dict.fromkeys(PARTS, 0.0))
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             began = time.perf_counter()
-            train(TrainJob(card=str(card.path), program=str(card.human), seed=0, out=folder, steps=STEPS))
+            train(
+                TrainJob(
+                    card=str(card.path), program=str(card.human), seed=0, out=folder, steps=STEPS
+                )
+            )
             whole = time.perf_counter() - began
         told = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in spent.items())
-        print(f"{task:<14} {told}, the rest {1 - sum(spent.values()) / whole:.0%} ({torch.get_num_threads()} thread)")
+        print(
+            f"{task:<14} {told}, the rest {1 - sum(spent.values()) / whole:.0%} ({torch.get_num_threads()} thread)"
+        )
 
 
 if __name__ == "__main__":

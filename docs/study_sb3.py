@@ -1,4 +1,7 @@
-"""Your own stable-baselines3 training in a study: `python docs/study_sb3.py`. Half a minute, no key."""
+"""Your own stable-baselines3 training in a study: `python docs/study_sb3.py`.
+
+Half a minute, no key.
+"""
 
 import sys
 
@@ -20,20 +23,42 @@ class Handle(gym.ObservationWrapper):
 
 
 def main(folder: str = "runs/own-sb3") -> None:
-    torch.set_num_threads(1)  # a small network is fastest on one
-    study = autoreward.Study("corridor", model="offline/search", iterations=2, candidates=1, run=folder, tell=print)
+    # a small network is fastest on one
+    torch.set_num_threads(1)
+    study = autoreward.Study(
+        "corridor", model="offline/search", iterations=2, candidates=1, run=folder, tell=print
+    )
     for candidate in study:
         venv = candidate.vector(study.make, 8, view=Handle)
-        agent = PPO("MlpPolicy", venv, n_steps=64, batch_size=256, n_epochs=5, learning_rate=0.003, ent_coef=0.01, seed=0)
+        agent = PPO(
+            "MlpPolicy",
+            venv,
+            n_steps=64,
+            batch_size=256,
+            n_epochs=5,
+            learning_rate=0.003,
+            ent_coef=0.01,
+            seed=0,
+        )
         try:
             agent.learn(10_000)
-        except autoreward.ProgramRefused as refused:  # it failed on a state that no check had met
+        except autoreward.ProgramRefused as refused:
+            # it failed on a state that no check had met
             study.tell(candidate, autoreward.Evidence(failure=str(refused)))
             continue
-        evidence = study.evaluate(lambda seen, agent=agent: agent.predict(seen)[0], view=Handle, episodes=40, steps=agent.num_timesteps)
+        evidence = study.evaluate(
+            lambda seen, agent=agent: agent.predict(seen)[0],
+            view=Handle,
+            episodes=40,
+            steps=agent.num_timesteps,
+        )
         study.tell(candidate, evidence)
-        print(f"{candidate.id}: {evidence.won} of {evidence.count} episodes succeed after {evidence.steps} steps")
-    print(f"the best is {study.final.winner}, success {study.final.arms['winner'].success:.0%}:\n\n{study.final.program}")
+        print(
+            f"{candidate.id}: {evidence.won} of {evidence.count} episodes succeed after {evidence.steps} steps"
+        )
+    print(
+        f"the best is {study.final.winner}, success {study.final.arms['winner'].success:.0%}:\n\n{study.final.program}"
+    )
 
 
 if __name__ == "__main__":

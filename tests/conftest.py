@@ -18,8 +18,22 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(tmp_path: Path, shared_cache: Path):
     """command("design", ...) -> the finished process."""
 
-    def run(*words: str, cwd: Path = tmp_path, env: dict[str, str] | None = None, timeout: float = 280) -> subprocess.CompletedProcess[str]:
-        surrounding = {**os.environ, "AUTOREWARD_CACHE": str(shared_cache), "AUTOREWARD_MODEL": "", **(env or {})}
-        return subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=cwd, env=surrounding, capture_output=True, text=True, timeout=timeout)
+    def run(
+        *words: str, cwd: Path = tmp_path, env: dict[str, str] | None = None, timeout: float = 280
+    ) -> subprocess.CompletedProcess[str]:
+        surrounding = {
+            **os.environ,
+            "AUTOREWARD_CACHE": str(shared_cache),
+            "AUTOREWARD_MODEL": "",
+            **(env or {}),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "autoreward", *words],
+            cwd=cwd,
+            env=surrounding,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
 
     return run

@@ -1,4 +1,6 @@
-"""An OpenAI-compatible HTTP server on loopback that answers as the three agents would, and misbehaves when told to."""
+"""An OpenAI-compatible HTTP server on loopback that answers as the three agents would, and
+misbehaves when told to.
+"""
 
 from __future__ import annotations
 
@@ -29,32 +31,50 @@ GOOD = {
     "drafter": '{"title": "An arm", "description": "An arm reaches for a ball.", "fields": [{"name": "x0", "rename": "elbow", "meaning": "the elbow", "unit": "rad", "range": [-9, 9]}]}',
     "analyzer": '{"causes": ["it hovers"], "suggestions": ["pay more"], "citations": [{"episode": 0, "step": 1, "field": "cell", "claim": "moves"}], "summary": "fine"}',
 }
-BAD_DRAFT = {"drafter": "it is an arm", "designer": "```python\nimport os\n```", "critic": "looks good to me", "analyzer": "it fails"}
+BAD_DRAFT = {
+    "drafter": "it is an arm",
+    "designer": "```python\nimport os\n```",
+    "critic": "looks good to me",
+    "analyzer": "it fails",
+}
 
 
 def agent_of(prompt: str) -> str:
-    for agent, words in (("critic", "You review reward programs"), ("analyzer", "You explain why"), ("designer", "You design reward functions"), ("drafter", "You write the words of a task card")):
+    for agent, words in (
+        ("critic", "You review reward programs"),
+        ("analyzer", "You explain why"),
+        ("designer", "You design reward functions"),
+        ("drafter", "You write the words of a task card"),
+    ):
         if words in prompt:
             return agent
     raise AssertionError(f"whose prompt is this? {prompt[:200]}")
 
 
 class Server(ThreadingHTTPServer):
-    """`fault(agent, number)` names what goes wrong with an agent's n-th request, from 0; None = nothing."""
+    """`fault(agent, number)` names what goes wrong with an agent's n-th request, from 0; None =
+    nothing.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, fault: Callable[[str, int], str | None]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.fault, self.counts, self.requests, self.lock = fault, dict.fromkeys(GOOD, 0), list[dict[str, Any]](), threading.Lock()
+        self.fault, self.counts, self.requests, self.lock = (
+            fault,
+            dict.fromkeys(GOOD, 0),
+            list[dict[str, Any]](),
+            threading.Lock(),
+        )
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # clients that go away are part of the play
+        # clients that go away are part of the play
+        pass
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -69,7 +89,13 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             number = self.server.counts[agent]
             self.server.counts[agent] += 1
-            self.server.requests.append({"agent": agent, "body": body, "headers": {k.lower(): v for k, v in self.headers.items()}})
+            self.server.requests.append(
+                {
+                    "agent": agent,
+                    "body": body,
+                    "headers": {k.lower(): v for k, v in self.headers.items()},
+                }
+            )
         fault = self.server.fault(agent, number)
         getattr(self, f"fault_{fault}" if fault else "answer")(agent)
 
@@ -80,11 +106,28 @@ class Handler(BaseHTTPRequestHandler):
     @staticmethod
     def envelope(message: dict[str, Any], finish: str = "stop") -> dict[str, Any]:
         usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
-        return {"id": "x", "object": "chat.completion", "created": 0, "model": "test", "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}
+        return {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "test",
+            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+            "usage": usage,
+        }
 
-    def raw(self, status: int, body: bytes, headers: dict[str, str] | None = None, kind: str = "application/json") -> None:
+    def raw(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        kind: str = "application/json",
+    ) -> None:
         self.send_response(status)
-        for key, value in {"content-type": kind, "content-length": str(len(body)), **(headers or {})}.items():
+        for key, value in {
+            "content-type": kind,
+            "content-length": str(len(body)),
+            **(headers or {}),
+        }.items():
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(body)
@@ -99,9 +142,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def fault_several_blocks(self, agent: str) -> None:
         if agent == "designer":
-            self.answer(agent, f"A naive draft:\n```python\n{PROGRAM.replace('0.1', '9.9')}```\nThe final program:\n{GOOD[agent]}")
+            self.answer(
+                agent,
+                f"A naive draft:\n```python\n{PROGRAM.replace('0.1', '9.9')}```\nThe final program:\n{GOOD[agent]}",
+            )
         else:
-            self.answer(agent, f'```json\n{{"example": 1}}\n```\nand the answer:\n```json\n{GOOD[agent]}\n```')
+            self.answer(
+                agent,
+                f'```json\n{{"example": 1}}\n```\nand the answer:\n```json\n{GOOD[agent]}\n```',
+            )
 
     # Faults that one more try, or one more turn, mends.
 
@@ -118,7 +167,9 @@ class Handler(BaseHTTPRequestHandler):
         self.raw(200, json.dumps({**self.envelope({}), "choices": []}).encode())
 
     def fault_429(self, agent: str) -> None:
-        self.raw(429, b'{"error": {"message": "slow down", "type": "rate_limit"}}', {"retry-after": "0"})
+        self.raw(
+            429, b'{"error": {"message": "slow down", "type": "rate_limit"}}', {"retry-after": "0"}
+        )
 
     def fault_500(self, agent: str) -> None:
         self.raw(500, b'{"error": {"message": "oops"}}')

@@ -1,4 +1,6 @@
-"""What the pages say is run: Python blocks of a page one after another, shell blocks as lines; in a folder that has the example."""
+"""What the pages say is run: Python blocks of a page one after another, shell blocks as lines; in
+a folder that has the example.
+"""
 
 import re
 import shutil
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = {"my_reward.py": "def reward(obs, action, next_obs):\n    return 0.05 * (next_obs[0] - obs[0])\n"}
+FILES = {
+    "my_reward.py": "def reward(obs, action, next_obs):\n    return 0.05 * (next_obs[0] - obs[0])\n"
+}
 
 
 def blocks(page: str, kind: str) -> list[str]:
@@ -33,10 +37,16 @@ def test_the_python_page_runs(capsys):
     known: dict = {}
     for block in found:
         exec(compile(block, "docs/python.md", "exec"), known)
-    assert Path("corridor_reward.py").is_file() and "defines neither reward" in capsys.readouterr().out and known["info"]["success"] in (True, False)
+    assert (
+        Path("corridor_reward.py").is_file()
+        and "defines neither reward" in capsys.readouterr().out
+        and known["info"]["success"] in (True, False)
+    )
 
 
-@pytest.mark.parametrize("page", ["export.md", "metric.md", pytest.param("own-reward.md", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "page", ["export.md", "metric.md", pytest.param("own-reward.md", marks=pytest.mark.long)]
+)
 def test_the_shell_lines_of_a_page_run(page):
     if page == "export.md":
         pytest.importorskip("onnx", reason="pip install 'autoreward-rl[onnx]'")
@@ -45,5 +55,10 @@ def test_the_shell_lines_of_a_page_run(page):
     for line in lines:
         words = line.split()
         assert words[0] == "autoreward"
-        said = subprocess.run([sys.executable, "-m", "autoreward", *words[1:]], capture_output=True, text=True, timeout=280)
+        said = subprocess.run(
+            [sys.executable, "-m", "autoreward", *words[1:]],
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
         assert said.returncode == 0, f"{line}\n{said.stderr[-2000:]}"

@@ -38,10 +38,14 @@ def test_interquartile_mean():
 
 
 def test_a_bounded_mean_is_covered_without_normality():
-    """Skewed values (9 of 10 are 0): a normal interval of 30 episodes covers the mean in about 8 of 10 cases."""
+    """Skewed values (9 of 10 are 0): a normal interval of 30 episodes covers the mean in about 8
+    of 10 cases.
+    """
     random, missed = np.random.default_rng(3), 0
     for _ in range(400):
-        low, high = bounded_mean([list(np.where(random.random(30) < 0.1, random.random(30), 0.0))], 0.0, 1.0)
+        low, high = bounded_mean(
+            [list(np.where(random.random(30) < 0.1, random.random(30), 0.0))], 0.0, 1.0
+        )
         missed += not low <= 0.05 <= high
     assert missed <= 0.05 * 400 + 3 * (400 * 0.05 * 0.95) ** 0.5
 
@@ -57,12 +61,16 @@ def test_a_bounded_mean_narrows_with_episodes_and_with_small_spread():
 def test_a_bounded_mean_widens_where_seeds_disagree():
     random = np.random.default_rng(0)
     alike = bounded_mean([list(random.uniform(0.4, 0.6, 100)) for _ in range(3)], 0, 1)
-    apart = bounded_mean([list(random.uniform(m - 0.1, m + 0.1, 100)) for m in (0.2, 0.5, 0.8)], 0, 1)
+    apart = bounded_mean(
+        [list(random.uniform(m - 0.1, m + 0.1, 100)) for m in (0.2, 0.5, 0.8)], 0, 1
+    )
     assert apart[1] - apart[0] > 3 * (alike[1] - alike[0]) and apart[0] <= 0.2
 
 
 def test_a_bounded_mean_scales_with_its_range():
     values = list(np.random.default_rng(0).uniform(0, 1, 60))
     low, high = bounded_mean([values], 0, 1)
-    assert bounded_mean([[100 * v - 50 for v in values]], -50, 50) == pytest.approx((100 * low - 50, 100 * high - 50))
+    assert bounded_mean([[100 * v - 50 for v in values]], -50, 50) == pytest.approx(
+        (100 * low - 50, 100 * high - 50)
+    )
     assert bounded_mean([], 0, 1) == (0, 1) and bounded_mean([[0.3]], 0, 1)[1] == 1.0

@@ -1,9 +1,12 @@
-"""The orchestrator's side of the annotator channel: captions of all trainers, each asked once and for good, in batches, within the limits.
+"""The orchestrator's side of the annotator channel: captions of all trainers, each asked once and
+for good, in batches, within the limits.
 
-A label is kept in `RUN/labels/MODEL-DIGEST.jsonl` (so that a carried run is whole) and in the same file of a folder that runs share; the digest
-is that of the prompt without its captions, so a changed template, task or subgoal asks anew. A batch that comes back as nonsense is asked once
-more with the error; then its captions stay unanswered. Where a limit is reached or the model fails, nothing more is asked. Trainings go on
-without what is missing: it is counted in annotation.json, with the reason, and told. The engine's thread never waits for a model.
+A label is kept in `RUN/labels/MODEL-DIGEST.jsonl` (so that a carried run is whole) and in the same
+file of a folder that runs share; the digest is that of the prompt without its captions, so a
+changed template, task or subgoal asks anew. A batch that comes back as nonsense is asked once more
+with the error; then its captions stay unanswered. Where a limit is reached or the model fails,
+nothing more is asked. Trainings go on without what is missing: it is counted in annotation.json,
+with the reason, and told. The engine's thread never waits for a model.
 """
 
 from __future__ import annotations
@@ -27,12 +30,16 @@ from autoreward.models.replies import Unreadable, record_of
 from autoreward.models.templates import Prompts
 from autoreward.store.files import read, write
 
-BATCH = 50  # captions in one prompt
-WORKERS = 4  # prompts under way at a time
+# captions in one prompt
+BATCH = 50
+# prompts under way at a time
+WORKERS = 4
 TURNS = 2
-MOST_REPLY = 1 << 20  # characters of a reply that are read
+# characters of a reply that are read
+MOST_REPLY = 1 << 20
 COUNTS = ("captions", "kept", "answered", "unanswered", "calls", "unreadable")
-LONGEST_WAIT = 60.0  # seconds for calls under way, once nobody waits for them any more
+# seconds for calls under way, once nobody waits for them any more
+LONGEST_WAIT = 60.0
 Reply = Callable[[Mapping[int, Label]], None]
 
 
@@ -41,11 +48,15 @@ class Said(RootModel[dict[str, list[str]]]):
 
 
 class Annotator:
-    """One question, asked about any number of captions of any number of trainings. `annotators={label: annotator}` gives it to the engine.
+    """One question, asked about any number of captions of any number of trainings.
 
-    `template`: of prompts/, with `variables` and the captions; `labels`: the names a label has, in order. `folder`: where labels are kept, in the
-    run; `shared`: between runs (not for a simulated judge, whose answers depend on which transition came first). `record`: annotation.json.
-    `most_calls`: of this annotator alone, below the run's limits. Leave it (`with`) when the trainings are done.
+    `annotators={label: annotator}` gives it to the engine.
+
+    `template`: of prompts/, with `variables` and the captions; `labels`: the names a label has, in
+    order. `folder`: where labels are kept, in the run; `shared`: between runs (not for a simulated
+    judge, whose answers depend on which transition came first). `record`: annotation.json.
+    `most_calls`: of this annotator alone, below the run's limits. Leave it (`with`) when the
+    trainings are done.
     """
 
     def __init__(
@@ -66,18 +77,42 @@ class Annotator:
         workers: int = WORKERS,
         most_calls: int | None = None,
     ) -> None:
-        self.caller, self.prompts, self.template, self.variables = caller, prompts, template, dict(variables)
-        self.labels, self.record, self.iteration, self.candidate = tuple(labels), record, iteration, candidate
+        self.caller, self.prompts, self.template, self.variables = (
+            caller,
+            prompts,
+            template,
+            dict(variables),
+        )
+        self.labels, self.record, self.iteration, self.candidate = (
+            tuple(labels),
+            record,
+            iteration,
+            candidate,
+        )
         self.say, self.batch, self.most_workers, self.most_calls = say, batch, workers, most_calls
         model, simulated = caller.model.name, bool(getattr(caller.model, "simulated", False))
-        self.max_tokens, self.temperature = _number(caller.settings, "max_tokens", 8192), _number(caller.settings, "temperature", None)
+        self.max_tokens, self.temperature = (
+            _number(caller.settings, "max_tokens", 8192),
+            _number(caller.settings, "temperature", None),
+        )
         bare = self._prompt((), "")
         self.digest = hashlib.sha256(f"{bare}\n{list(self.labels)}".encode()).hexdigest()[:12]
         name = f"{re.sub(r'[^A-Za-z0-9.=,_-]+', '-', model)[:60]}-{hashlib.sha256(model.encode()).hexdigest()[:6]}-{self.digest}.jsonl"
-        head = {"model": model, "template": template, "digest": self.digest, "labels": list(self.labels)}
+        head = {
+            "model": model,
+            "template": template,
+            "digest": self.digest,
+            "labels": list(self.labels),
+        }
         self._file = LabelFile(folder / name, head)
         self._shared = LabelFile(shared / name, head) if shared and not simulated else None
-        self._known = {text: label for file in (self._shared, self._file) if file for _, text, label in file.rows if label is not None}
+        self._known = {
+            text: label
+            for file in (self._shared, self._file)
+            if file
+            for _, text, label in file.rows
+            if label is not None
+        }
         self._own = {text for _, text, _ in self._file.rows}
         self.before = _earlier(record, model, template, self.labels, simulated)
         self.counts = {k: getattr(self.before, k) for k in COUNTS}
@@ -91,7 +126,7 @@ class Annotator:
         self._flying, self._closed = 0, False
         self._threads: list[threading.Thread] = []
 
-    # -- the engine's side ---------------------------------------------------------------------------------------------------
+    # -- the engine's side -------------------------------------------------------------------------
 
     def ask(self, owner: str, captions: Sequence[Asked], reply: Reply) -> None:
         """Answer what is known at once, and queue the rest; `reply` is called as answers come."""
@@ -143,7 +178,11 @@ class Annotator:
         self.close(wait=kind is None)
 
     def close(self, wait: bool = True) -> None:
-        """No more questions. Calls under way are paid for, so with `wait` their answers are still kept. Writes annotation.json."""
+        """No more questions.
+
+        Calls under way are paid for, so with `wait` their answers are still kept. Writes
+        annotation.json.
+        """
         with self._lock:
             self._closed = True
             left = self._give_up(list(self._queue))
@@ -158,23 +197,43 @@ class Annotator:
             if found.captions or found.stopped:
                 write(self.record, found)
         if self.say and self._seen:
-            numbers = {k: getattr(found, k) for k in ("captions", "kept", "answered", "unanswered", "calls")}
-            self.say("training", "annotated", self.iteration, self.candidate, model=found.model, **numbers, **({"stopped": found.stopped} if found.stopped else {}))
+            numbers = {
+                k: getattr(found, k)
+                for k in ("captions", "kept", "answered", "unanswered", "calls")
+            }
+            self.say(
+                "training",
+                "annotated",
+                self.iteration,
+                self.candidate,
+                model=found.model,
+                **numbers,
+                **({"stopped": found.stopped} if found.stopped else {}),
+            )
 
-    # -- asking the model ----------------------------------------------------------------------------------------------------
+    # -- asking the model --------------------------------------------------------------------------
 
     def _employ(self) -> None:
         """As many threads as there are whole batches, and one for what is less."""
         wanted = min(self.most_workers, self._flying + -(-len(self._queue) // self.batch))
         while len(self._threads) < wanted:
-            self._threads.append(threading.Thread(target=self._work, daemon=True, name=f"annotator-{len(self._threads)}"))
+            self._threads.append(
+                threading.Thread(
+                    target=self._work, daemon=True, name=f"annotator-{len(self._threads)}"
+                )
+            )
             self._threads[-1].start()
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                # Less than a batch waits for those under way, so that a trickle of captions is no trickle of calls.
-                while not (self._closed or len(self._queue) >= self.batch or (self._queue and not self._flying)):
+                # Less than a batch waits for those under way, so that a trickle of captions is no
+                # trickle of calls.
+                while not (
+                    self._closed
+                    or len(self._queue) >= self.batch
+                    or (self._queue and not self._flying)
+                ):
                     self._lock.wait()
                 if self._closed:
                     return
@@ -186,7 +245,8 @@ class Annotator:
                 labels = self._judge(texts)
             except UserError as error:
                 why = error.message
-            except Exception as error:  # a fault of ours, or of a model's client: no reason to lose the training
+            except Exception as error:
+                # a fault of ours, or of a model's client: no reason to lose the training
                 why = f"{type(error).__name__}: {error}"
             finally:
                 self._done(texts, labels, why)
@@ -206,7 +266,11 @@ class Annotator:
             self._known.update((text, label) for _, text, label in answered)
             self._own.update(text for _, text, _ in answered)
             self._count(answered=len(answered))
-            told: list[tuple[Reply, int, Label]] = [(reply, number, label) for _, text, label in answered for _, number, reply in self._waiters.pop(text, ())]
+            told: list[tuple[Reply, int, Label]] = [
+                (reply, number, label)
+                for _, text, label in answered
+                for _, number, reply in self._waiters.pop(text, ())
+            ]
             told += self._give_up([text for text in texts if labels.get(text) is None])
             new = bool(why) and not self.stopped
             if why:
@@ -217,12 +281,25 @@ class Annotator:
             self._lock.notify_all()
         _deliver(told)
         if new and self.say:
-            self.say("training", "annotator stopped, training goes on without it", self.iteration, self.candidate, why=why)
+            self.say(
+                "training",
+                "annotator stopped, training goes on without it",
+                self.iteration,
+                self.candidate,
+                why=why,
+            )
 
     def _judge(self, texts: list[str]) -> dict[str, Label]:
-        """The labels of a batch; what could not be read twice is missing. UserError where nothing more can be asked."""
+        """The labels of a batch; what could not be read twice is missing.
+
+        UserError where nothing more can be asked.
+        """
         key = hashlib.sha256("\n".join([self.digest, *texts]).encode()).hexdigest()[:12]
-        material = {"labels": self.labels, "captions": texts, "truth": [self._truth.get(text) for text in texts]}
+        material = {
+            "labels": self.labels,
+            "captions": texts,
+            "truth": [self._truth.get(text) for text in texts],
+        }
         found: dict[int, Label] = {}
         problem = ""
         for turn in range(TURNS):
@@ -230,10 +307,23 @@ class Annotator:
                 if self.most_calls is not None and self.counts["calls"] >= self.most_calls:
                     if turn:
                         break
-                    raise UserError(f"the annotator's own limit of {self.most_calls} calls is reached")
+                    raise UserError(
+                        f"the annotator's own limit of {self.most_calls} calls is reached"
+                    )
                 self._count(calls=1)
             asked = (Message("user", self._prompt(tuple(texts), problem)),)
-            request = Request("annotator", self.iteration, self.candidate, 0, asked, turn=turn, material=material, max_tokens=int(self.max_tokens or 8192), temperature=self.temperature, key=key)
+            request = Request(
+                "annotator",
+                self.iteration,
+                self.candidate,
+                0,
+                asked,
+                turn=turn,
+                material=material,
+                max_tokens=int(self.max_tokens or 8192),
+                temperature=self.temperature,
+                key=key,
+            )
             reply = self.caller.ask(request)
             read, problem = self._read(reply.text[:MOST_REPLY], len(texts))
             found |= read
@@ -258,23 +348,37 @@ class Annotator:
             if not (key.isascii() and key.isdecimal() and len(key) < 9 and 1 <= int(key) <= n):
                 problem = problem or f"there is no transition {key[:20]!r}; they are 1 to {n}"
             elif unknown:
-                problem = problem or f"transition {key}: there is no subgoal {unknown[0][:40]!r}; there are {', '.join(self.labels)}"
+                problem = (
+                    problem
+                    or f"transition {key}: there is no subgoal {unknown[0][:40]!r}; there are {', '.join(self.labels)}"
+                )
             else:
                 found[int(key)] = tuple(name in names for name in self.labels)
         missing = [k for k in range(1, n + 1) if str(k) not in said]
-        return found, problem or (f"transition {missing[0]} is missing" + (f", and {len(missing) - 1} more" if len(missing) > 1 else "") if missing else "")
+        return found, problem or (
+            f"transition {missing[0]} is missing"
+            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+            if missing
+            else ""
+        )
 
     def _prompt(self, captions: tuple[str, ...], problem: str) -> str:
-        return self.prompts.render(self.template, {**self.variables, "captions": captions, "problem": problem})
+        return self.prompts.render(
+            self.template, {**self.variables, "captions": captions, "problem": problem}
+        )
 
-    # -- under the lock ------------------------------------------------------------------------------------------------------
+    # -- under the lock ----------------------------------------------------------------------------
 
     def _give_up(self, texts: list[str]) -> list[tuple[Reply, int, Label]]:
         """These stay without a label; whom to tell."""
         new = [text for text in dict.fromkeys(texts) if text not in self._unanswered]
         self._unanswered.update(new)
         self._count(unanswered=len(new))
-        return [(reply, number, None) for text in texts for _, number, reply in self._waiters.pop(text, ())]
+        return [
+            (reply, number, None)
+            for text in texts
+            for _, number, reply in self._waiters.pop(text, ())
+        ]
 
     def _count(self, **more: int) -> None:
         for name, n in more.items():
@@ -293,15 +397,23 @@ def _deliver(told: list[tuple[Reply, int, Label]]) -> None:
         reply(labels)
 
 
-def _earlier(record: Path, model: str, template: str, labels: tuple[str, ...], simulated: bool) -> Annotation:
+def _earlier(
+    record: Path, model: str, template: str, labels: tuple[str, ...], simulated: bool
+) -> Annotation:
     """The counts so far: of this annotator before the run was stopped, else none."""
     fresh = Annotation(model=model, template=template, labels=labels, simulated=simulated)
     found = read(record, Annotation)
-    return found if found and (found.model, found.template, found.labels) == (model, template, labels) else fresh
+    return (
+        found
+        if found and (found.model, found.template, found.labels) == (model, template, labels)
+        else fresh
+    )
 
 
 def _number(settings: Mapping[str, str], name: str, default: float | None) -> float | None:
     try:
         return float(settings[name]) if name in settings else default
     except ValueError:
-        raise UserError(f"--set {name}={settings[name]}: not a number", f"--set {name}={default or 0.7}", USAGE) from None
+        raise UserError(
+            f"--set {name}={settings[name]}: not a number", f"--set {name}={default or 0.7}", USAGE
+        ) from None

@@ -1,8 +1,11 @@
-"""What a model is told about a transition: from rows of numbers to numbered captions. Numpy only; used in trainers.
+"""What a model is told about a transition: from rows of numbers to numbered captions.
 
-A row is brought to the grid that its caption is written in (whole numbers as they are, measured ones in `bins` steps over the field's range),
-so rows that read the same have the same key, and words are written only for a key that was not seen before. The order of first sight numbers
-the captions: the same trajectory gives the same numbers.
+Numpy only; used in trainers.
+
+A row is brought to the grid that its caption is written in (whole numbers as they are, measured
+ones in `bins` steps over the field's range), so rows that read the same have the same key, and
+words are written only for a key that was not seen before. The order of first sight numbers the
+captions: the same trajectory gives the same numbers.
 """
 
 from __future__ import annotations
@@ -21,30 +24,45 @@ from autoreward.tasks.caption import BINS, Slot, pieces
 from autoreward.tasks.card import Field as CardField
 from autoreward.tasks.card import TaskCard, numbers
 
-MOST = 100_000  # captions that are told apart
-MOST_KEYS = 400_000  # rows that are remembered
-WHOLE = {"flag", "code", "cells", "cell", "index", "steps", "step", "count"}  # units of fields that are told as they are
-FINE = 0.01  # what these are rounded to, should they not be whole
-SMALL = 1e-3  # a field without a range is told in two digits; below this it is 0
+# captions that are told apart
+MOST = 100_000
+# rows that are remembered
+MOST_KEYS = 400_000
+# units of fields that are told as they are
+WHOLE = {"flag", "code", "cells", "cell", "index", "steps", "step", "count"}
+# what these are rounded to, should they not be whole
+FINE = 0.01
+# a field without a range is told in two digits; below this it is 0
+SMALL = 1e-3
 SILENT = WHOLE | {"-", ""}
 NAMED = re.compile(r"(\d+)(?:\s*(?:,|and)\s*(\d+))?\s*=\s*([^,;()]+)")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the columns of one field may stand: `low` + a whole number of `step`s; step 0: two digits. Arrays (k,)."""
+    """Where the columns of one field may stand: `low` + a whole number of `step`s; step 0: two
+    digits. Arrays (k,).
+    """
 
     low: Array
     step: Array
 
     @classmethod
     def of(cls, field: CardField, bins: int) -> Grid:
-        """From the card: whole numbers by their unit, else the range in `bins` steps (x, y, z apart where it gives each), else two digits."""
+        """From the card: whole numbers by their unit, else the range in `bins` steps (x, y, z
+        apart where it gives each), else two digits.
+        """
         k = math.prod(field.shape)
         if field.unit in WHOLE:
             return cls(np.zeros(k), np.full(k, FINE))
         ends = numbers(re.sub(r"\bpi\b", f"{math.pi:.6f}", field.range))
-        pairs = np.array(ends).reshape(-1, 2) if len(ends) == 2 * k and k > 1 else np.array([[min(ends), max(ends)]] * k) if ends else np.zeros((k, 2))
+        pairs = (
+            np.array(ends).reshape(-1, 2)
+            if len(ends) == 2 * k and k > 1
+            else np.array([[min(ends), max(ends)]] * k)
+            if ends
+            else np.zeros((k, 2))
+        )
         span = pairs[:, 1] - pairs[:, 0]
         if (span <= 0).any():
             return cls(np.zeros(k), np.zeros(k))
@@ -54,23 +72,45 @@ class Grid:
 class Captions:
     """Numbers captions. `texts[id]` is a caption; `by` says what wrote it.
 
-    `function`: the card's trusted one, where `caption.function` names it. More than `most` different captions are not told apart: they get -1.
+    `function`: the card's trusted one, where `caption.function` names it. More than `most`
+    different captions are not told apart: they get -1.
     """
 
-    def __init__(self, card: TaskCard, function: Callable[[State, Array, State], Sequence[str]] | None = None, most: int = MOST) -> None:
+    def __init__(
+        self,
+        card: TaskCard,
+        function: Callable[[State, Array, State], Sequence[str]] | None = None,
+        most: int = MOST,
+    ) -> None:
         self.layout, self.action, self.most = card.reward_layout, card.action, most
         self.fields = {f.name: f for f in card.fields if f.reward}
         made = card.caption
         if made and made.function and function is None:
             raise ValueError("the card's caption is a function, and none was given")
         self.function = function if made and made.function else None
-        self.by = f"function {made.function}()" if made and made.function else "template" if made else "default"
+        self.by = (
+            f"function {made.function}()"
+            if made and made.function
+            else "template"
+            if made
+            else "default"
+        )
         self.pieces = pieces(made.template) if made and made.template else ()
         grids = {name: Grid.of(f, made.bins if made else BINS) for name, f in self.fields.items()}
-        narrow = np.zeros(1) if self.action.type != "box" else np.full(math.prod(self.action.shape), self.action.low)
+        narrow = (
+            np.zeros(1)
+            if self.action.type != "box"
+            else np.full(math.prod(self.action.shape), self.action.low)
+        )
         width = math.prod(self.action.row)
-        wide = np.full(width, (self.action.high - self.action.low) / (made.bins if made else BINS)) if self.action.type == "box" else np.full(width, FINE)
-        low, step = (np.concatenate([getattr(g, part) for g in grids.values()]) for part in ("low", "step"))
+        wide = (
+            np.full(width, (self.action.high - self.action.low) / (made.bins if made else BINS))
+            if self.action.type == "box"
+            else np.full(width, FINE)
+        )
+        low, step = (
+            np.concatenate([getattr(g, part) for g in grids.values()]) for part in ("low", "step")
+        )
         self.low = np.concatenate([low, np.broadcast_to(narrow, width), low])
         self.step = np.concatenate([step, wide, step])
         self.meanings = _meanings(self.action.meaning) if self.action.type == "discrete" else {}
@@ -80,24 +120,35 @@ class Captions:
         self.scale = np.where(self.step == 0, 1.0, self.step)[self.shown]
         self.parts = tuple(p if isinstance(p, str) else self._part(p) for p in self.pieces)
         self.acted = self._part(Slot("action")) if not self.pieces else None
-        self.changes = [(name, self._part(Slot("prev", name)), self._part(Slot("curr", name))) for name in self.layout.names] if not self.pieces else []
+        self.changes = (
+            [
+                (name, self._part(Slot("prev", name)), self._part(Slot("curr", name)))
+                for name in self.layout.names
+            ]
+            if not self.pieces
+            else []
+        )
         self.texts: list[str] = []
         self._ids: dict[str, int] = {}
         self._keys: dict[bytes, int] = {}
 
     def keys(self, prev: Array, action: Array, curr: Array) -> Array:
-        """The captions' numbers, (n,) int64, of n transitions: prev, curr (n, D) as offered to reward programs, action (n, ...)."""
+        """The captions' numbers, (n,) int64, of n transitions: prev, curr (n, D) as offered to
+        reward programs, action (n, ...).
+        """
         n = len(prev)
         rows = np.concatenate([prev, np.asarray(action, np.float64).reshape(n, -1), curr], axis=1)
         if self.function is None:
             rows = self._on_grid(rows if self.all else rows[:, self.shown])
-        rows += 0.0  # -0.0 and 0.0 are one number
+        # -0.0 and 0.0 are one number
+        rows += 0.0
         data, size = rows.tobytes(), rows.shape[1] * 8
         names = [data[k * size : (k + 1) * size] for k in range(n)]
         found = [self._keys.get(name) for name in names]
         if None not in found:
             return np.array(found, np.int64)
-        if len(self.texts) >= self.most and self.function is None:  # nothing new can come of it, so nothing is written
+        # nothing new can come of it, so nothing is written
+        if len(self.texts) >= self.most and self.function is None:
             return np.array([-1 if number is None else number for number in found], np.int64)
         return self._new(names, found, rows, prev, action, curr)
 
@@ -105,10 +156,22 @@ class Captions:
         """The number of a caption that was seen, else None."""
         return self._ids.get(text)
 
-    def _new(self, names: list[bytes], found: list[int | None], rows: Array, prev: Array, action: Array, curr: Array) -> Array:
+    def _new(
+        self,
+        names: list[bytes],
+        found: list[int | None],
+        rows: Array,
+        prev: Array,
+        action: Array,
+        curr: Array,
+    ) -> Array:
         unseen = {name: k for k, name in reversed(list(enumerate(names))) if found[k] is None}
         places = sorted(unseen.values())
-        texts = self._asked(prev[places], action[places], curr[places]) if self.function else [self._written(rows[k].tolist()) for k in places]
+        texts = (
+            self._asked(prev[places], action[places], curr[places])
+            if self.function
+            else [self._written(rows[k].tolist()) for k in places]
+        )
         now: dict[bytes, int] = {}
         for k, text in zip(places, texts, strict=True):
             text = " ".join(text.split())[:LONGEST]
@@ -120,7 +183,13 @@ class Captions:
                 now[names[k]] = number
         if len(self._keys) < MOST_KEYS:
             self._keys.update(now)
-        return np.array([now.get(name, -1) if number is None else number for name, number in zip(names, found, strict=True)], np.int64)
+        return np.array(
+            [
+                now.get(name, -1) if number is None else number
+                for name, number in zip(names, found, strict=True)
+            ],
+            np.int64,
+        )
 
     def _asked(self, prev: Array, action: Array, curr: Array) -> list[str]:
         assert self.function is not None
@@ -128,14 +197,18 @@ class Captions:
         try:
             texts = list(self.function(State(prev, self.layout), action, State(curr, self.layout)))
         except Exception as error:
-            raise UserError(f"caption.function: {type(error).__name__}: {error}", mend, REFUSED) from error
+            raise UserError(
+                f"caption.function: {type(error).__name__}: {error}", mend, REFUSED
+            ) from error
         if len(texts) != len(prev) or not all(isinstance(t, str) for t in texts):
             raise UserError(
-                f"caption.function: it must return {len(prev)} strings for {len(prev)} transitions, and returned {len(texts)} of {type(texts[0]).__name__ if texts else 'nothing'}", mend, REFUSED
+                f"caption.function: it must return {len(prev)} strings for {len(prev)} transitions, and returned {len(texts)} of {type(texts[0]).__name__ if texts else 'nothing'}",
+                mend,
+                REFUSED,
             )
         return texts
 
-    # -- the grid ------------------------------------------------------------------------------------------------------------
+    # -- the grid ----------------------------------------------------------------------------------
 
     def _shown(self) -> Array:
         """Columns of [prev | action | curr] that the words depend on."""
@@ -154,18 +227,22 @@ class Captions:
         return [int(c) for c in np.atleast_1d(chosen).ravel()]
 
     def _on_grid(self, rows: Array) -> Array:
-        """Whole numbers of steps, written over `rows`; where there is no step, the number in two digits."""
+        """Whole numbers of steps, written over `rows`; where there is no step, the number in two
+        digits.
+        """
         x = rows[:, self.rough] if len(self.rough) else None
         rows -= self.start
         rows /= self.scale
         np.rint(rows, out=rows)
         if x is not None:
             size = np.abs(x)
-            unit = 10.0 ** (np.floor(np.log10(np.where(np.isfinite(size) & (size >= SMALL), size, 1.0))) - 1)
+            unit = 10.0 ** (
+                np.floor(np.log10(np.where(np.isfinite(size) & (size >= SMALL), size, 1.0))) - 1
+            )
             rows[:, self.rough] = np.where(size < SMALL, 0.0, np.rint(x / unit) * unit)
         return rows
 
-    # -- words ---------------------------------------------------------------------------------------------------------------
+    # -- words -------------------------------------------------------------------------------------
 
     def _written(self, row: list[float]) -> str:
         """The caption of one row of `_on_grid`."""
@@ -180,7 +257,9 @@ class Captions:
 
     def _part(self, slot: Slot) -> _Part:
         width, actions = self.layout.width, math.prod(self.action.row)
-        columns = list(range(width, width + actions)) if slot.side == "action" else self._columns(slot)
+        columns = (
+            list(range(width, width + actions)) if slot.side == "action" else self._columns(slot)
+        )
         position = {int(c): k for k, c in enumerate(self.shown)}
         places = [position[c] for c in columns]
         low, step = self.low[columns].tolist(), self.step[columns].tolist()
@@ -188,13 +267,20 @@ class Captions:
             shape, before, after = self.action.row, "action ", ""
         else:
             field = self.fields[slot.field]
-            shape, before, after = field.shape[len(slot.index) :], "", "" if field.unit in SILENT else f" {field.unit}"
+            shape, before, after = (
+                field.shape[len(slot.index) :],
+                "",
+                "" if field.unit in SILENT else f" {field.unit}",
+            )
         meanings = self.meanings if slot.side == "action" else {}
 
         def write(values: tuple[float, ...]) -> str:
             if meanings and (known := meanings.get(int(low[0] + values[0] * step[0]))):
                 return known
-            texts = [_digits(v, 0) if d == 0 else _digits(a + v * d, d) for v, a, d in zip(values, low, step, strict=True)]
+            texts = [
+                _digits(v, 0) if d == 0 else _digits(a + v * d, d)
+                for v, a, d in zip(values, low, step, strict=True)
+            ]
             return before + _nested(shape, texts) + after
 
         return _Part(places, write)
@@ -235,9 +321,18 @@ def _nested(shape: tuple[int, ...], texts: list[str]) -> str:
     if not shape:
         return texts[0]
     size = len(texts) // max(1, shape[0])
-    return "(" + ", ".join(_nested(shape[1:], texts[k * size : (k + 1) * size]) for k in range(shape[0])) + ")"
+    return (
+        "("
+        + ", ".join(_nested(shape[1:], texts[k * size : (k + 1) * size]) for k in range(shape[0]))
+        + ")"
+    )
 
 
 def _meanings(text: str) -> dict[int, str]:
     """What each discrete action does, where the card says it as `0 = turn left, 1 and 2 = wait`."""
-    return {int(number): words.strip() for first, second, words in NAMED.findall(text) for number in (first, second) if number}
+    return {
+        int(number): words.strip()
+        for first, second, words in NAMED.findall(text)
+        for number in (first, second)
+        if number
+    }

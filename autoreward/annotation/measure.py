@@ -1,7 +1,9 @@
-"""How right a run's judgements of transitions are, against labels in a file: accuracy, precision, recall, F1.
+"""How right a run's judgements of transitions are, against labels in a file: accuracy, precision,
+recall, F1.
 
-A label says of a caption which subgoals end with a transition that reads so: JSON lines, first `{"labels": ["take_key", ...]}`, then
-`{"caption": "...", "label": [1, 0]}` each; `null` is a label that nobody has given yet. `RUN/labels/*.jsonl` of a judging model are such files, too.
+A label says of a caption which subgoals end with a transition that reads so: JSON lines, first
+`{"labels": ["take_key", ...]}`, then `{"caption": "...", "label": [1, 0]}` each; `null` is a label
+that nobody has given yet. `RUN/labels/*.jsonl` of a judging model are such files, too.
 """
 
 from __future__ import annotations
@@ -28,14 +30,19 @@ from autoreward.tasks.find import LocatedCard
 
 @dataclass(frozen=True)
 class Labels:
-    """A file of labels: the subgoals' names, and for each caption which of them end there; None where nobody said."""
+    """A file of labels: the subgoals' names, and for each caption which of them end there; None
+    where nobody said.
+    """
 
     names: tuple[str, ...]
     by_caption: Mapping[str, Label]
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """UserError with file and line where it is no such file. A label counts, however often its caption comes again without one."""
+        """UserError with file and line where it is no such file.
+
+        A label counts, however often its caption comes again without one.
+        """
         mend = 'first a line {"labels": ["take_key"]}, then {"caption": "...", "label": [1]} each; autoreward runs labels RUN --write FILE begins one'
         try:
             lines = plain(path, MOST_FILE).decode("utf-8-sig").split("\n")
@@ -53,7 +60,11 @@ class Labels:
                 if not isinstance(text, str):
                     raise ValueError
             except (ValueError, KeyError, TypeError, RecursionError):
-                raise UserError(f"{path}:{number}: no caption with a label of {len(names)} zeros or ones, or null", f'{{"caption": "...", "label": {[0] * len(names)}}}', REFUSED) from None
+                raise UserError(
+                    f"{path}:{number}: no caption with a label of {len(names)} zeros or ones, or null",
+                    f'{{"caption": "...", "label": {[0] * len(names)}}}',
+                    REFUSED,
+                ) from None
             found[text] = label if label is not None else found.get(text)
         if not any(label is not None for label in found.values()):
             raise UserError(f"{path}: no caption in it has a label", mend, REFUSED)
@@ -66,38 +77,88 @@ def _head(path: Path, line: str, mend: str) -> tuple[str, ...]:
         names = json.loads(line)["labels"]
     except (ValueError, KeyError, TypeError, RecursionError):
         names = None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
-        raise UserError(f"{path}: its first line does not name the labels, each once", mend, REFUSED)
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(n, str) for n in names)
+        or len(set(names)) < len(names)
+    ):
+        raise UserError(
+            f"{path}: its first line does not name the labels, each once", mend, REFUSED
+        )
     return tuple(names)
 
 
-def ends(candidate: CandidateFolder, card: LocatedCard, kind: type[Signal], sandbox: str) -> tuple[tuple[str, ...], list[Array]]:
-    """The program's subgoals, and which of them end with each recorded transition (T, K), an array an episode: hold after it and not after the one before.
+def ends(
+    candidate: CandidateFolder, card: LocatedCard, kind: type[Signal], sandbox: str
+) -> tuple[tuple[str, ...], list[Array]]:
+    """The program's subgoals, and which of them end with each recorded transition (T, K), an array
+    an episode: hold after it and not after the one before.
 
-    One that holds after the first transition ends there, since there it would be paid. UserError where the program fails.
+    One that holds after the first transition ends there, since there it would be paid. UserError
+    where the program fails.
     """
     recorded = Trajectories.load(candidate.path / "6-episodes.npz")
     picked, found = columns(card.card.layout, card.card.reward_layout), []
     try:
-        with Worker(candidate.program, card.card.reward_layout, card.card.action, entry=kind.entry, profile=sandbox) as worker:
+        with Worker(
+            candidate.program,
+            card.card.reward_layout,
+            card.card.action,
+            entry=kind.entry,
+            profile=sandbox,
+        ) as worker:
             for episode in recorded.episodes:
                 states, first = episode.fields[:, picked], np.zeros((episode.length, 1), bool)
                 first[0] = True
-                held = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first).terms[:, 0] > 0.5
-                found.append(held & ~np.concatenate([np.zeros((1, held.shape[1]), bool), held[:-1]]))
+                held = (
+                    worker.ask(
+                        states[:-1, None], episode.actions[:, None], states[1:, None], first
+                    ).terms[:, 0]
+                    > 0.5
+                )
+                found.append(
+                    held & ~np.concatenate([np.zeros((1, held.shape[1]), bool), held[:-1]])
+                )
             return worker.terms, found
     except ProgramRefused as error:
-        raise UserError(f"the program of candidate {candidate.id}: {error.verdict.message}", "another one: --candidate ID", REFUSED) from None
+        raise UserError(
+            f"the program of candidate {candidate.id}: {error.verdict.message}",
+            "another one: --candidate ID",
+            REFUSED,
+        ) from None
 
 
-def against(labels: Labels, names: tuple[str, ...], judged: Sequence[tuple[str, Array]]) -> tuple[tuple[Measure, ...], int]:
-    """Judgements (caption, (K,) of bool) of subgoals `names` against labels of the same names, and how many have one. UserError where there is nothing to compare."""
-    known = [(labels.by_caption[text], said) for text, said in judged if labels.by_caption.get(text) is not None]
+def against(
+    labels: Labels, names: tuple[str, ...], judged: Sequence[tuple[str, Array]]
+) -> tuple[tuple[Measure, ...], int]:
+    """Judgements (caption, (K,) of bool) of subgoals `names` against labels of the same names, and
+    how many have one. UserError where there is nothing to compare.
+    """
+    known = [
+        (labels.by_caption[text], said)
+        for text, said in judged
+        if labels.by_caption.get(text) is not None
+    ]
     if not known:
-        raise UserError("none of the judged transitions has a label in that file", "autoreward runs labels RUN --write FILE tells how they read", REFUSED)
+        raise UserError(
+            "none of the judged transitions has a label in that file",
+            "autoreward runs labels RUN --write FILE tells how they read",
+            REFUSED,
+        )
     shared = [n for n in labels.names if n in names]
     if not shared:
-        raise UserError(f"the file labels {', '.join(labels.names)}; judged were {', '.join(names)}", "the same names, for the same subgoals", REFUSED)
-    truth, said = np.array([label for label, _ in known], bool), np.array([s for _, s in known], bool)
-    both = (truth[:, [labels.names.index(n) for n in shared]], said[:, [names.index(n) for n in shared]])
+        raise UserError(
+            f"the file labels {', '.join(labels.names)}; judged were {', '.join(names)}",
+            "the same names, for the same subgoals",
+            REFUSED,
+        )
+    truth, said = (
+        np.array([label for label, _ in known], bool),
+        np.array([s for _, s in known], bool),
+    )
+    both = (
+        truth[:, [labels.names.index(n) for n in shared]],
+        said[:, [names.index(n) for n in shared]],
+    )
     return compare(tuple(shared), tuple(shared), [both]), len(known)

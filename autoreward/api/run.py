@@ -1,7 +1,10 @@
-"""The Python side of what is typed: `design`, `load_run`, `check`, `train`. `import autoreward` offers them, and loads this when one is used.
+"""The Python side of what is typed: `design`, `load_run`, `check`, `train`.
 
-Options are those of the command line (`setup.Options`), errors are `UserError`, nothing is printed but by `tell`. Call from the main
-thread: reward workers die with the thread that started them. No event loop and no signal handler is touched, so a notebook is fine.
+`import autoreward` offers them, and loads this when one is used.
+
+Options are those of the command line (`setup.Options`), errors are `UserError`, nothing is printed
+but by `tell`. Call from the main thread: reward workers die with the thread that started them. No
+event loop and no signal handler is touched, so a notebook is fine.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ Tell = Callable[[str], None]
 
 
 class LoadedRun:
-    """A run directory. Opening it and reading from it executes nothing of it; `policy` and `environment` import the card's Python.
+    """A run directory.
+
+    Opening it and reading from it executes nothing of it; `policy` and `environment` import the
+    card's Python.
 
     `trust`: a run that was begun elsewhere may use the card it names.
     """
@@ -50,7 +56,9 @@ class LoadedRun:
         return summary(self.path)
 
     def program(self, candidate: str | None = None) -> str:
-        """A candidate's reward program, as text; without a name the winner's, or the best one's so far."""
+        """A candidate's reward program, as text; without a name the winner's, or the best one's so
+        far.
+        """
         return self._run.chosen(candidate).program
 
     def export(self, out: str | Path, candidate: str | None = None) -> Path:
@@ -73,16 +81,27 @@ class LoadedRun:
         return card
 
     def environment(self, render_mode: str | None = None) -> gymnasium.Env:
-        """One environment of the task: observations as `policy()` takes them, the task's own reward, `info["success"]` at an episode's end."""
+        """One environment of the task: observations as `policy()` takes them, the task's own
+        reward, `info["success"]` at an episode's end.
+        """
         from autoreward.trainer.takeaway import environment
 
         return environment(self._card(), render_mode)
 
-    def policy(self, candidate: str | None = None, seed: int | None = None, *, sparse: bool = False, device: str = "cpu") -> BaseAlgorithm:
-        """A trained agent as a stable-baselines3 model: of the confirmed winner, or of a candidate; `seed`: of its training, None: the first.
+    def policy(
+        self,
+        candidate: str | None = None,
+        seed: int | None = None,
+        *,
+        sparse: bool = False,
+        device: str = "cpu",
+    ) -> BaseAlgorithm:
+        """A trained agent as a stable-baselines3 model: of the confirmed winner, or of a
+        candidate; `seed`: of its training, None: the first.
 
-        `model.predict(observation)` takes what `environment()` returns: normalization is inside. As in the task's evaluation, most
-        policies draw their actions: `header.card` says under `evaluation` whether success was measured with `deterministic=True`.
+        `model.predict(observation)` takes what `environment()` returns: normalization is inside. As
+        in the task's evaluation, most policies draw their actions: `header.card` says under
+        `evaluation` whether success was measured with `deterministic=True`.
         """
         from autoreward.trainer.takeaway import model
 
@@ -95,17 +114,24 @@ def load_run(path: str | Path = "last", *, trust: bool = False) -> LoadedRun:
 
 
 def options(task: str, given: dict[str, Any]) -> Any:
-    """setup.Options from keyword arguments named as on the command line; UserError where there is no such option."""
+    """setup.Options from keyword arguments named as on the command line; UserError where there is
+    no such option.
+    """
     from dataclasses import fields
 
     from autoreward.loop.setup import Options
 
-    limits = {k: given.pop(k) for k in ("max_cost", "max_tokens", "max_calls", "max_time") if k in given}
+    limits = {
+        k: given.pop(k) for k in ("max_cost", "max_tokens", "max_calls", "max_time") if k in given
+    }
     if limits.get("max_time") is not None:
         limits["max_time"] *= 60
     known = [f.name for f in fields(Options)]
     if unknown := sorted(set(given) - set(known)):
-        raise UserError(f"no option {unknown[0]!r}", f"options: {', '.join(n for n in known if n != 'limits')}, max_cost, max_tokens, max_calls, max_time")
+        raise UserError(
+            f"no option {unknown[0]!r}",
+            f"options: {', '.join(n for n in known if n != 'limits')}, max_cost, max_tokens, max_calls, max_time",
+        )
     if "folder" in given:
         given["folder"] = Path(given["folder"])
     if "settings" in given:
@@ -116,18 +142,36 @@ def options(task: str, given: dict[str, Any]) -> Any:
 def teller(run: Run, tell: Tell | None) -> Callable[..., None]:
     """`say` for the loop: into events.jsonl, and one line to `tell`."""
 
-    def say(stage: str, what: str, iteration: int | None = None, candidate: str | None = None, **data: Any) -> None:
+    def say(
+        stage: str,
+        what: str,
+        iteration: int | None = None,
+        candidate: str | None = None,
+        **data: Any,
+    ) -> None:
         run.event(stage, what, iteration, candidate, **data)
         if tell:
-            tell(" ".join([f"{iteration or ''}{candidate or ''}".ljust(3), f"{stage}: {what}", *(f"{k}={v}" for k, v in data.items() if v is not None)]))
+            tell(
+                " ".join(
+                    [
+                        f"{iteration or ''}{candidate or ''}".ljust(3),
+                        f"{stage}: {what}",
+                        *(f"{k}={v}" for k, v in data.items() if v is not None),
+                    ]
+                )
+            )
 
     return say
 
 
-def design(task: str, *, tell: Tell | None = None, headers: dict[str, str] | None = None, **given: Any) -> LoadedRun:
-    """Design a reward for a task: `autoreward design`, with its options as keywords (`model=`, `iterations=`, `max_cost=`, ...).
+def design(
+    task: str, *, tell: Tell | None = None, headers: dict[str, str] | None = None, **given: Any
+) -> LoadedRun:
+    """Design a reward for a task: `autoreward design`, with its options as keywords (`model=`,
+    `iterations=`, `max_cost=`, ...).
 
-    `tell`: takes a line of progress at a time, e.g. `print`. UserError where something is wrong; the run is then kept, see `resume`.
+    `tell`: takes a line of progress at a time, e.g. `print`. UserError where something is wrong;
+    the run is then kept, see `resume`.
     """
     from autoreward.loop import setup
 
@@ -136,7 +180,13 @@ def design(task: str, *, tell: Tell | None = None, headers: dict[str, str] | Non
     return _go(setup.start(made, how), how, tell)
 
 
-def resume(path: str | Path = "last", *, tell: Tell | None = None, headers: dict[str, str] | None = None, trust: bool = False) -> LoadedRun:
+def resume(
+    path: str | Path = "last",
+    *,
+    tell: Tell | None = None,
+    headers: dict[str, str] | None = None,
+    trust: bool = False,
+) -> LoadedRun:
     """Go on with a run that was stopped."""
     from autoreward.loop import setup
 
@@ -157,7 +207,10 @@ def _go(run: Run, how: Any, tell: Tell | None) -> LoadedRun:
 
 
 def check(program: str | Path, task: str, *, sandbox: str = "default") -> Check:
-    """Lint a program and try it in the jail on recorded transitions. `program`: its text, or the path of a .py file."""
+    """Lint a program and try it in the jail on recorded transitions.
+
+    `program`: its text, or the path of a .py file.
+    """
     from autoreward.loop import single_program
     from autoreward.loop.engine import Engine
 
@@ -166,8 +219,18 @@ def check(program: str | Path, task: str, *, sandbox: str = "default") -> Check:
     return single_program.check_program(program_text(program), card, sandbox, Engine(1))
 
 
-def train(program: str | Path | None, task: str, *, seeds: int = 3, out: str | Path | None = None, tell: Tell | None = None, **given: Any) -> Evaluation:
-    """Train `seeds` agents on a program (None: the sparse task reward) and score them: `autoreward train`. Files stay in `out`."""
+def train(
+    program: str | Path | None,
+    task: str,
+    *,
+    seeds: int = 3,
+    out: str | Path | None = None,
+    tell: Tell | None = None,
+    **given: Any,
+) -> Evaluation:
+    """Train `seeds` agents on a program (None: the sparse task reward) and score them: `autoreward
+    train`. Files stay in `out`.
+    """
     import secrets
 
     from autoreward.loop import setup, single_program
@@ -176,7 +239,9 @@ def train(program: str | Path | None, task: str, *, seeds: int = 3, out: str | P
     card = find(task)
     require_simulator(card.card)
     made = options(task, given)
-    place = Path(out) if out else Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
+    place = (
+        Path(out) if out else Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
+    )
     path: Path | None = None
     if program is not None:
         path = place / "program.py"
@@ -186,7 +251,15 @@ def train(program: str | Path | None, task: str, *, seeds: int = 3, out: str | P
         if tell:
             tell(f"{label}: " + " ".join(f"{k}={v:g}" for k, v in numbers.items() if v is not None))
 
-    return single_program.train_program(path, made, card, seeds, place, Engine(made.jobs or setup.cores(), made.trainer_python), progress)
+    return single_program.train_program(
+        path,
+        made,
+        card,
+        seeds,
+        place,
+        Engine(made.jobs or setup.cores(), made.trainer_python),
+        progress,
+    )
 
 
 def program_text(program: str | Path) -> str:
@@ -195,7 +268,10 @@ def program_text(program: str | Path) -> str:
         try:
             return Path(program).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{program} is not readable: {error}", "give the program's text, or the path of its file") from None
+            raise UserError(
+                f"{program} is not readable: {error}",
+                "give the program's text, or the path of its file",
+            ) from None
     return program
 
 

@@ -1,4 +1,6 @@
-"""A study: the loop of design with your own training in place of ours. `ask()` gives a candidate, `tell()` takes what became of it.
+"""A study: the loop of design with your own training in place of ours.
+
+`ask()` gives a candidate, `tell()` takes what became of it.
 
     study = autoreward.Study("corridor", model="offline/search", iterations=3, candidates=2, run="runs/mine")
     for candidate in study:
@@ -6,8 +8,9 @@
         agent = my_training(env)
         study.tell(candidate, study.evaluate(agent.act, env=my_environment()))
 
-The run directory, the designer, critic, check and analyzer are those of `loop.py`; only training and evaluation are told. Reopened on
-the same directory, a study goes on: what was told is kept, a candidate that was out is given again. One process at a time works on it.
+The run directory, the designer, critic, check and analyzer are those of `loop.py`; only training
+and evaluation are told. Reopened on the same directory, a study goes on: what was told is kept, a
+candidate that was out is given again. One process at a time works on it.
 """
 
 from __future__ import annotations
@@ -41,19 +44,39 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """`run`: the study's directory; one that is there is opened and goes on, else it is begun. Options as in `autoreward.design`.
+    """`run`: the study's directory; one that is there is opened and goes on, else it is begun.
 
-    `tell`: takes a line of progress at a time, e.g. `print`. UserError where something is wrong; nothing told is lost.
+    Options as in `autoreward.design`.
+
+    `tell`: takes a line of progress at a time, e.g. `print`. UserError where something is wrong;
+    nothing told is lost.
     """
 
-    def __init__(self, task: str | None = None, *, run: str | Path | None = None, tell: Tell | None = None, headers: dict[str, str] | None = None, trust: bool = False, **given: Any) -> None:
+    def __init__(
+        self,
+        task: str | None = None,
+        *,
+        run: str | Path | None = None,
+        tell: Tell | None = None,
+        headers: dict[str, str] | None = None,
+        trust: bool = False,
+        **given: Any,
+    ) -> None:
         place = Path(run) if run is not None else None
         if place is not None and (place / "run.yaml").is_file():
             self._run = Run(place)
             if not self._run.header.told:
-                raise UserError(f"{place} is a run that trains its own agents, not a study", "another `run=`", USAGE)
+                raise UserError(
+                    f"{place} is a run that trains its own agents, not a study",
+                    "another `run=`",
+                    USAGE,
+                )
             if task is not None and task != self._run.header.task:
-                raise UserError(f"{place} is a study of {self._run.header.task}, not of {task}", "another `run=`, or no task", USAGE)
+                raise UserError(
+                    f"{place} is a study of {self._run.header.task}, not of {task}",
+                    "another `run=`, or no task",
+                    USAGE,
+                )
             setup.trust(self._run, trust, f"autoreward.Study(run={str(place)!r}, trust=True)")
         elif task is None:
             raise UserError("a new study needs a task", 'autoreward.Study("corridor")', USAGE)
@@ -62,7 +85,9 @@ class Study:
             made = options(task, {**given, **where, "told": True})
             self._run = setup.start(made, setup.model_options(made.settings, headers))
         how = setup.model_options(self._run.header.settings, headers)
-        self._tools = setup.tools(self._run, how, teller(self._run, tell), lambda label, numbers: None)
+        self._tools = setup.tools(
+            self._run, how, teller(self._run, tell), lambda label, numbers: None
+        )
         self.path, self.card = self._run.path, self._tools.card
         self._out: dict[str, Candidate] = {}
         self._known: Task | None = None
@@ -72,12 +97,17 @@ class Study:
 
     @property
     def task(self) -> Task:
-        """The task as the wrappers take it; imports the card's Python where fields or success need it."""
+        """The task as the wrappers take it; imports the card's Python where fields or success need
+        it.
+        """
         if self._known is None:
             from autoreward.tasks.standalone import Task
             from autoreward.trainer.takeaway import functions as trusted
 
-            self._known = Task(**task_values(self.card.card, everything=True), functions=trusted(self.card, functions(self.card.card, everything=True)))
+            self._known = Task(
+                **task_values(self.card.card, everything=True),
+                functions=trusted(self.card, functions(self.card.card, everything=True)),
+            )
         return self._known
 
     def make(self) -> gymnasium.Env:
@@ -87,10 +117,12 @@ class Study:
         return bare(self.card)
 
     def ask(self) -> Candidate | None:
-        """The next candidate: drafted, reviewed and checked. None when every iteration is done; then `final` is there.
+        """The next candidate: drafted, reviewed and checked.
 
-        Several may be out at once. UserError where the next one needs the outcome of one that is out, and where a model fails or a
-        limit is reached.
+        None when every iteration is done; then `final` is there.
+
+        Several may be out at once. UserError where the next one needs the outcome of one that is
+        out, and where a model fails or a limit is reached.
         """
         tools, header = self._tools, self._run.header
         with self._run.locked(), tools.template:
@@ -100,13 +132,21 @@ class Study:
             for iteration in range(1, header.iterations + 1):
                 if self._run.feedback(iteration) is not None:
                     continue
-                waiting = [c for c in draft(tools, iteration) if c.accepted and c.evaluation is None]
+                waiting = [
+                    c for c in draft(tools, iteration) if c.accepted and c.evaluation is None
+                ]
                 for folder in waiting:
                     if folder.id not in self._out:
-                        self._out[folder.id] = Candidate(folder, self.card, self.task, header.sandbox)
+                        self._out[folder.id] = Candidate(
+                            folder, self.card, self.task, header.sandbox
+                        )
                         return self._out[folder.id]
                 if waiting:
-                    raise UserError(f"the next program is written from what became of {', '.join(c.id for c in waiting)}", "study.tell(candidate, evidence) first", USAGE)
+                    raise UserError(
+                        f"the next program is written from what became of {', '.join(c.id for c in waiting)}",
+                        "study.tell(candidate, evidence) first",
+                        USAGE,
+                    )
                 conclude(tools, iteration)
             self._finish()
         return None
@@ -116,41 +156,71 @@ class Study:
         while (candidate := self.ask()) is not None:
             yield candidate
 
-    def tell(self, candidate: Candidate | str, evidence: Evidence | Mapping[str, Any] | Sequence[Evidence | Mapping[str, Any]]) -> Evaluation:
-        """What your training of that candidate came to; a list where you trained several agents, each with its own `seed`."""
+    def tell(
+        self,
+        candidate: Candidate | str,
+        evidence: Evidence | Mapping[str, Any] | Sequence[Evidence | Mapping[str, Any]],
+    ) -> Evaluation:
+        """What your training of that candidate came to; a list where you trained several agents,
+        each with its own `seed`.
+        """
         name = candidate if isinstance(candidate, str) else candidate.id
         given = [evidence] if isinstance(evidence, (Evidence, Mapping)) else list(evidence)
         parts = [_read(e) for e in given]
         with self._run.locked():
             folder = next((c for c in self._run.candidates() if c.id == name), None)
             if folder is None or not folder.accepted:
-                raise UserError(f"there is no candidate {name!r} to tell of", "study.ask() gives one", MISSING)
+                raise UserError(
+                    f"there is no candidate {name!r} to tell of", "study.ask() gives one", MISSING
+                )
             if folder.evaluation is not None:
-                raise UserError(f"candidate {name} was told already", "study.ask() gives the next one", USAGE)
+                raise UserError(
+                    f"candidate {name} was told already", "study.ask() gives the next one", USAGE
+                )
             seeds = [e.seed for e in parts]
             if not parts or len(set(seeds)) < len(seeds):
                 raise UserError(
-                    f"evidence of {name}: " + ("empty" if not parts else f"two trainings have the same seed {max(seeds, key=seeds.count)}"), "one item per training, each with its own seed", USAGE
+                    f"evidence of {name}: "
+                    + (
+                        "empty"
+                        if not parts
+                        else f"two trainings have the same seed {max(seeds, key=seeds.count)}"
+                    ),
+                    "one item per training, each with its own seed",
+                    USAGE,
                 )
             for item in parts:
                 _fits(item, self.card, name)
             result = self._write(folder, parts)
-        for started in [self._out.pop(name, None), candidate if isinstance(candidate, Candidate) else None]:
+        for started in [
+            self._out.pop(name, None),
+            candidate if isinstance(candidate, Candidate) else None,
+        ]:
             if started:
                 started.close()
         return result
 
     def _write(self, folder: CandidateFolder, parts: Sequence[Evidence]) -> Evaluation:
         """The files that the loop's own training and evaluation would leave, the evaluation last."""
-        shutil.rmtree(folder.path / "5-training", ignore_errors=True)  # of a `tell` that was killed
+        # of a `tell` that was killed
+        shutil.rmtree(folder.path / "5-training", ignore_errors=True)
         scores, done, episodes = [], [], []
         for item in parts:
             place = folder.path / "5-training" / f"seed-{item.seed}"
             scores.append(place / "score.json")
             if item.curve:
-                columns = np.array([[np.nan if v is None else v for v in row] for row in item.curve], np.float64)
+                columns = np.array(
+                    [[np.nan if v is None else v for v in row] for row in item.curve], np.float64
+                )
                 nothing = np.full(len(columns), np.nan)
-                arrays = {"steps": columns[:, 0], "success": columns[:, 1], "length": columns[:, 2], "reward": nothing, "terms": np.zeros((len(columns), 0)), "names": np.zeros(0, "<U1")}
+                arrays = {
+                    "steps": columns[:, 0],
+                    "success": columns[:, 1],
+                    "length": columns[:, 2],
+                    "reward": nothing,
+                    "terms": np.zeros((len(columns), 0)),
+                    "names": np.zeros(0, "<U1"),
+                }
                 write_arrays(place / "curve.npz", arrays)
             sizes = sum(abs(v) for v in item.terms.values()) or 1.0
             done.append(
@@ -161,28 +231,64 @@ class Study:
                     budget=item.steps,
                     success=item.rate,
                     steps_to_80=item.steps_to_80,
-                    refusal=Verdict(kind="told", stage="training", message=item.failure) if item.failure else None,
-                    terms=tuple(TermCurve(name=k, episode_sum=v, share=abs(v) / sizes) for k, v in item.terms.items()),
+                    refusal=Verdict(kind="told", stage="training", message=item.failure)
+                    if item.failure
+                    else None,
+                    terms=tuple(
+                        TermCurve(name=k, episode_sum=v, share=abs(v) / sizes)
+                        for k, v in item.terms.items()
+                    ),
                     device="told",
                 )
             )
             if not item.failure:
-                write(scores[-1], Score(seed=item.seed, episodes=item.count, successes=item.won, metrics=item.metrics, mean_length=item.mean_length))
+                write(
+                    scores[-1],
+                    Score(
+                        seed=item.seed,
+                        episodes=item.count,
+                        successes=item.won,
+                        metrics=item.metrics,
+                        mean_length=item.mean_length,
+                    ),
+                )
             write(place / "done.json", done[-1])
             episodes += list(item.trajectories)
         if episodes:
-            Trajectories(self.card.card.layout, tuple(episodes)).save(folder.path / "6-episodes.npz")
+            Trajectories(self.card.card.layout, tuple(episodes)).save(
+                folder.path / "6-episodes.npz"
+            )
         result = evaluation.pool(self.card.card, scores, done)
         write(folder.path / "4-screening.json", screening.screen())
         write(folder.path / "6-evaluation.json", result)
-        self._tools.say("evaluation", "told", folder.iteration, folder.name, success=result.success, low=result.low, high=result.high, why=result.why)
+        self._tools.say(
+            "evaluation",
+            "told",
+            folder.iteration,
+            folder.name,
+            success=result.success,
+            low=result.low,
+            high=result.high,
+            why=result.why,
+        )
         return result
 
-    def evaluate(self, act: Callable[[Any], Any], *, env: gymnasium.Env | None = None, view: View | None = None, episodes: int = 50, seed: int = 0, record: int = 20, **told: Any) -> Evidence:
-        """Play whole episodes on the true task, no program near: `act(observation)` gives an action. The first `record` are kept for the analyzer.
+    def evaluate(
+        self,
+        act: Callable[[Any], Any],
+        *,
+        env: gymnasium.Env | None = None,
+        view: View | None = None,
+        episodes: int = 50,
+        seed: int = 0,
+        record: int = 20,
+        **told: Any,
+    ) -> Evidence:
+        """Play whole episodes on the true task, no program near: `act(observation)` gives an
+        action. The first `record` are kept for the analyzer.
 
-        `env`: your environment of the task, else a fresh one; `view`: a wrapper around it, for what your policy sees; `told`: more for
-        the Evidence, as `steps=`, `curve=`, `metrics=`.
+        `env`: your environment of the task, else a fresh one; `view`: a wrapper around it, for what
+        your policy sees; `told`: more for the Evidence, as `steps=`, `curve=`, `metrics=`.
         """
         from autoreward.tasks.standalone import KEY, TaskWrapper, rows
 
@@ -201,9 +307,22 @@ class Study:
             outcomes.append(bool(info[KEY]["success"]))
             lengths.append(len(actions))
             if k < record:
-                kept.append(Episode(np.stack(fields), np.stack(actions), terminated, truncated, outcomes[-1]))
+                kept.append(
+                    Episode(
+                        np.stack(fields), np.stack(actions), terminated, truncated, outcomes[-1]
+                    )
+                )
         won = {"outcomes": tuple(outcomes)} if self.card.card.success else {}
-        return _read({**won, "episodes": episodes, "mean_length": float(np.mean(lengths)), "trajectories": tuple(kept), "seed": seed, **told})
+        return _read(
+            {
+                **won,
+                "episodes": episodes,
+                "mean_length": float(np.mean(lengths)),
+                "trajectories": tuple(kept),
+                "seed": seed,
+                **told,
+            }
+        )
 
     @property
     def final(self) -> Final | None:
@@ -213,7 +332,10 @@ class Study:
     @property
     def best(self) -> str | None:
         """The best program so far, as text; of finished iterations."""
-        feedback = next((f for k in range(self._run.header.iterations, 0, -1) if (f := self._run.feedback(k))), None)
+        feedback = next(
+            (f for k in range(self._run.header.iterations, 0, -1) if (f := self._run.feedback(k))),
+            None,
+        )
         return feedback.best.program if feedback and feedback.best else None
 
     def _finish(self) -> None:
@@ -227,9 +349,20 @@ class Study:
             final = Final(winner=None, hints_used=hints, why="no candidate came through training")
         else:
             why = "as told by your own training; not confirmed on other seeds"
-            final = Final(winner=f"{best.iteration}{best.candidate}", program=best.program, arms={"winner": best.evaluation}, hints_used=hints, why=why)
+            final = Final(
+                winner=f"{best.iteration}{best.candidate}",
+                program=best.program,
+                arms={"winner": best.evaluation},
+                hints_used=hints,
+                why=why,
+            )
         write(self._run.path / "final.json", final)
-        self._tools.say("evaluation", "final", winner=final.winner, success=best.evaluation.success if best and best.evaluation else None)
+        self._tools.say(
+            "evaluation",
+            "final",
+            winner=final.winner,
+            success=best.evaluation.success if best and best.evaluation else None,
+        )
         write_report(self._run.path)
 
 
@@ -240,7 +373,11 @@ def _read(given: Evidence | Mapping[str, Any]) -> Evidence:
         return Evidence.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"evidence: {'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].removeprefix('Value error, ')}", "docs/python.md lists what may be told", USAGE) from None
+        raise UserError(
+            f"evidence: {'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].removeprefix('Value error, ')}",
+            "docs/python.md lists what may be told",
+            USAGE,
+        ) from None
 
 
 def _fits(item: Evidence, card: LocatedCard, name: str) -> None:
@@ -248,10 +385,18 @@ def _fits(item: Evidence, card: LocatedCard, name: str) -> None:
     if item.failure:
         return
     if card.card.success is not None and item.won is None:
-        raise UserError(f"evidence of {name}: the task {card.card.name} has a success; tell `outcomes`, or `successes` and `episodes`", "Evidence(successes=37, episodes=50)", USAGE)
+        raise UserError(
+            f"evidence of {name}: the task {card.card.name} has a success; tell `outcomes`, or `successes` and `episodes`",
+            "Evidence(successes=37, episodes=50)",
+            USAGE,
+        )
     wanted = [m.name for m in [card.card.metric, *(c.metric for c in card.card.constraints)] if m]
     if absent := [m for m in wanted if m not in item.metrics]:
-        raise UserError(f"evidence of {name}: the task needs its metric {absent[0]!r}", f"Evidence(metrics={{'{absent[0]}': ...}})", USAGE)
+        raise UserError(
+            f"evidence of {name}: the task needs its metric {absent[0]!r}",
+            f"Evidence(metrics={{'{absent[0]}': ...}})",
+            USAGE,
+        )
     for episode in item.trajectories:
         if episode.fields.shape != (episode.length + 1, card.card.layout.width):
             raise UserError(

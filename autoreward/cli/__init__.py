@@ -1,4 +1,6 @@
-"""The command line: verbs by name, loaded when used, so that `--help` is instant; errors become one sentence and an exit code."""
+"""The command line: verbs by name, loaded when used, so that `--help` is instant; errors become
+one sentence and an exit code.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,30 @@ from typer.core import TyperGroup
 
 from autoreward.errors import INTERRUPTED, MISSING, UserError
 
-try:  # newer typer brings its own copy of click
+# newer typer brings its own copy of click
+try:
     from typer._click import exceptions as click_errors
 except ImportError:
     from click import exceptions as click_errors  # type: ignore[no-redef]
 
 # word -> (module, function, one line of help). Functions are commands; `app` is a group of its own.
 VERBS = {
-    "design": ("design", "design", "Design a reward for a task, train agents on it, and keep the evidence."),
+    "design": (
+        "design",
+        "design",
+        "Design a reward for a task, train agents on it, and keep the evidence.",
+    ),
     "resume": ("design", "resume", "Go on with a run that was stopped, at any point."),
     "check": ("design", "check", "Lint a program and try it in the sandbox."),
     "merge": ("merge", "merge", "Make one program of several: their ensemble."),
     "train": ("design", "train", "Train and evaluate agents on a program (or: sparse, human)."),
     "runs": ("runs", "app", "Look into run directories: list, show, compare, path, labels."),
     "report": ("runs", "report", "Write a run's report.html again."),
-    "export": ("export", "export", "Write the winning reward as one Python file (or the agent as ONNX)."),
+    "export": (
+        "export",
+        "export",
+        "Write the winning reward as one Python file (or the agent as ONNX).",
+    ),
     "play": ("export", "play", "Show the trained agent: episodes in numbers and pictures."),
     "envs": ("catalog", "envs", "Task cards: new, list, show, check."),
     "prompts": ("catalog", "prompts", "Prompt templates: list, show, eject, render, check."),
@@ -62,7 +73,10 @@ class LazyGroup(TyperGroup):
             import difflib
 
             close = difflib.get_close_matches(args[0], VERBS, 1)
-            raise UserError(f"no command {args[0]!r}", (f"did you mean {close[0]!r}? " if close else "") + "autoreward --help lists them")
+            raise UserError(
+                f"no command {args[0]!r}",
+                (f"did you mean {close[0]!r}? " if close else "") + "autoreward --help lists them",
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -70,7 +84,13 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(name, line) for name, (_, _, line) in VERBS.items()])
 
 
-app = typer.Typer(cls=LazyGroup, add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 
 def _version(value: bool) -> None:
@@ -83,10 +103,13 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="print the version"),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="print the version"
+    ),
     debug: bool = typer.Option(False, "--debug", help="show tracebacks"),
 ) -> None:
-    """A model writes reward programs for sparse tasks; autoreward checks, jails, trains, scores and explains them, and asks again.
+    """A model writes reward programs for sparse tasks; autoreward checks, jails, trains, scores
+    and explains them, and asks again.
 
     \b
     First:  autoreward design corridor      (a minute, no key needed)
@@ -106,9 +129,15 @@ def _stop(message: str, hint: str, code: int) -> NoReturn:
 def main() -> None:
     """The console script. Exit codes: errors.py and docs/cli.md."""
     debug = "--debug" in sys.argv or bool(os.environ.get("AUTOREWARD_DEBUG"))
-    sys.argv[1:] = (["--debug"] if debug and "--debug" in sys.argv else []) + [a for a in sys.argv[1:] if a != "--debug"]
+    sys.argv[1:] = (["--debug"] if debug and "--debug" in sys.argv else []) + [
+        a for a in sys.argv[1:] if a != "--debug"
+    ]
     if sys.platform == "win32" and not {"--help", "--version"} & set(sys.argv):
-        _stop("native Windows is not supported: reward programs cannot be jailed there", "wsl --install, then install autoreward inside WSL2 (docs/cli.md)", MISSING)
+        _stop(
+            "native Windows is not supported: reward programs cannot be jailed there",
+            "wsl --install, then install autoreward inside WSL2 (docs/cli.md)",
+            MISSING,
+        )
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -133,8 +162,18 @@ def main() -> None:
         if debug:
             raise
         full = error.errno in (28, 122)
-        _stop(f"{error.filename or 'the file system'}: {error.strerror or error}", "free some space, then: autoreward resume" if full else "is the path right, and may you write there?", MISSING)
+        _stop(
+            f"{error.filename or 'the file system'}: {error.strerror or error}",
+            "free some space, then: autoreward resume"
+            if full
+            else "is the path right, and may you write there?",
+            MISSING,
+        )
     except Exception as error:
         if debug:
             raise
-        _stop(f"this is a fault of autoreward: {type(error).__name__}: {error}", "again with --debug shows where; please report it. A run is not lost: autoreward resume", 70)
+        _stop(
+            f"this is a fault of autoreward: {type(error).__name__}: {error}",
+            "again with --debug shows where; please report it. A run is not lost: autoreward resume",
+            70,
+        )

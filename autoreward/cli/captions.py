@@ -36,10 +36,27 @@ def caption_env(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "captions.json"
         try:
-            Engine(1, trainer_python).run([("", CaptionJob(card=str(located.path), seed=seed, out=str(out), transitions=transitions, rows=rows))])
+            Engine(1, trainer_python).run(
+                [
+                    (
+                        "",
+                        CaptionJob(
+                            card=str(located.path),
+                            seed=seed,
+                            out=str(out),
+                            transitions=transitions,
+                            rows=rows,
+                        ),
+                    )
+                ]
+            )
         except UserError as error:
             what = error.message.removeprefix(": ").partition(" (mend the card")[0]
-            raise UserError(f"the card {located.card.name}: {what}{at(located.path, what)}", f"mend it, then: autoreward envs caption {task}", error.code) from None
+            raise UserError(
+                f"the card {located.card.name}: {what}{at(located.path, what)}",
+                f"mend it, then: autoreward envs caption {task}",
+                error.code,
+            ) from None
         told = read(out, Captioned)
     assert told is not None
     if as_json:
@@ -47,7 +64,13 @@ def caption_env(
         return
     width = len(str(max((count for _, count in told.examples), default=1)))
     by = MADE_BY.get(told.by, f"the card's trusted {told.by}")
-    text = [f"{located.card.name}: {told.distinct:,} different captions of {told.transitions:,} recorded transitions, by {by}", ""]
+    text = [
+        f"{located.card.name}: {told.distinct:,} different captions of {told.transitions:,} recorded transitions, by {by}",
+        "",
+    ]
     text += [f"{count:>{width}}x  {caption}" for caption, count in told.examples]
-    text += ["", "from the most frequent to the rarest; each different caption is one question to a model (docs/annotator.md)"]
+    text += [
+        "",
+        "from the most frequent to the rarest; each different caption is one question to a model (docs/annotator.md)",
+    ]
     print(clean("\n".join(text)))

@@ -1,4 +1,6 @@
-"""`autoreward models test`: the first two questions of a design, really asked: is it reached, what does it cost, can its answers be used."""
+"""`autoreward models test`: the first two questions of a design, really asked: is it reached, what
+does it cost, can its answers be used.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from typer import Argument, Option
 from autoreward.cli.options import BaseUrl, Header, KeyCommand, Prices, Set, headers_of, settings_of
 from autoreward.errors import REFUSED, ModelFailed
 
-ITERATIONS, CANDIDATES = 2, 3  # what a design takes where nothing else is said
+# what a design takes where nothing else is said
+ITERATIONS, CANDIDATES = 2, 3
 
 
 def test_model(
     model: Annotated[str, Argument(help="as for --model")],
-    task: Annotated[str, Option(help="the task that it is asked about; a longer card is a harder question")] = "corridor",
+    task: Annotated[
+        str, Option(help="the task that it is asked about; a longer card is a harder question")
+    ] = "corridor",
     base_url: BaseUrl = None,
     header: Header = None,
     key_command: KeyCommand = None,
@@ -27,8 +32,17 @@ def test_model(
     setting: Set = None,
     as_json: Annotated[bool, Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:
-    """Ask a model for one program and one review, and say what came back: two small requests, nothing is trained."""
-    settings = {**settings_of(setting), **{k: str(v) for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices)) if v}}
+    """Ask a model for one program and one review, and say what came back: two small requests,
+    nothing is trained.
+    """
+    settings = {
+        **settings_of(setting),
+        **{
+            k: str(v)
+            for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices))
+            if v
+        },
+    }
     found = examine(model, task, settings, headers_of(header))
     if as_json:
         print(json.dumps(found, indent=1))
@@ -36,15 +50,31 @@ def test_model(
         for key, value in found.items():
             if not isinstance(value, bool):
                 print(f"{key.replace('_', ' '):<12} {value}")
-        given = "".join(f" --{k.replace('_', '-')} {v}" for k, v in settings.items() if k in ("base_url", "key_command", "prices"))
+        given = "".join(
+            f" --{k.replace('_', '-')} {v}"
+            for k, v in settings.items()
+            if k in ("base_url", "key_command", "prices")
+        )
         go_on = f"next: autoreward design {task} --model {model}{given}"
-        print("\n" + (go_on if found["usable"] else "its answers cannot be used as they are: another model, or a longer reply (--set max_tokens=...); docs/models.md"))
+        print(
+            "\n"
+            + (
+                go_on
+                if found["usable"]
+                else "its answers cannot be used as they are: another model, or a longer reply (--set max_tokens=...); docs/models.md"
+            )
+        )
     if not found["usable"]:
         raise typer.Exit(REFUSED)
 
 
-def examine(name: str, task: str, settings: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
-    """Words for people, by topic; `usable` says whether program and review could both be read. UserError where the model cannot be asked."""
+def examine(
+    name: str, task: str, settings: dict[str, str], headers: dict[str, str]
+) -> dict[str, Any]:
+    """Words for people, by topic; `usable` says whether program and review could both be read.
+
+    UserError where the model cannot be asked.
+    """
     from autoreward.loop.setup import model_options
     from autoreward.loop.stages import critic, designer
     from autoreward.methods import DEFAULT, find_method
@@ -60,27 +90,67 @@ def examine(name: str, task: str, settings: dict[str, str], headers: dict[str, s
         caller = Caller(connected, Path(folder) / "calls", Limits(), settings, retries=1)
         program, told = "", ""
         try:
-            program = designer.design(caller, prompts, card, method, designer.Question(hints=not connected.language)).program
+            program = designer.design(
+                caller, prompts, card, method, designer.Question(hints=not connected.language)
+            ).program
         except designer.Unparseable as error:
             told = f"cannot be read: {error.verdict.message}"
         except ModelFailed as error:
-            raise ModelFailed(error.message, "is it running, and are address and name right? docs/models.md has recipes") from None
-        review = critic.review(caller, prompts, card, method, program or "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'a': curr.cell}\n", 1, "a", 0)
-        replies = [json.loads(p.read_text(encoding="utf-8"))["reply"] for p in sorted(Path(folder).glob("calls/*/*.json"))]
-    return {"model": name, **_reached(connected, settings, replies), **_answers(connected, program, told, review, card.reward_layout), **_duration(connected, replies)}
+            raise ModelFailed(
+                error.message,
+                "is it running, and are address and name right? docs/models.md has recipes",
+            ) from None
+        review = critic.review(
+            caller,
+            prompts,
+            card,
+            method,
+            program
+            or "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'a': curr.cell}\n",
+            1,
+            "a",
+            0,
+        )
+        replies = [
+            json.loads(p.read_text(encoding="utf-8"))["reply"]
+            for p in sorted(Path(folder).glob("calls/*/*.json"))
+        ]
+    return {
+        "model": name,
+        **_reached(connected, settings, replies),
+        **_answers(connected, program, told, review, card.reward_layout),
+        **_duration(connected, replies),
+    }
 
 
 def _reached(model: Any, settings: dict[str, str], replies: list[dict[str, Any]]) -> dict[str, str]:
     per_million = model.price(1_000_000, 0), model.price(0, 1_000_000)
     window = getattr(model, "window", lambda: None)()
     keys = sorted(k for k in os.environ if k.endswith("_API_KEY") and os.environ[k])
-    key = "from --key-command" if settings.get("key_command") else f"accepted (in the environment: {', '.join(keys)})" if keys else "none was needed"
-    seconds, written = sum(r["latency"] for r in replies), sum(r["completion_tokens"] for r in replies)
+    key = (
+        "from --key-command"
+        if settings.get("key_command")
+        else f"accepted (in the environment: {', '.join(keys)})"
+        if keys
+        else "none was needed"
+    )
+    seconds, written = (
+        sum(r["latency"] for r in replies),
+        sum(r["completion_tokens"] for r in replies),
+    )
     return {
-        "reached": f"yes: {len(replies)} requests, {seconds:.1f} s" if replies else "no language model is asked",
+        "reached": f"yes: {len(replies)} requests, {seconds:.1f} s"
+        if replies
+        else "no language model is asked",
         "key": key if hasattr(model, "key") else "none is needed",
-        "price": "unknown: --prices TABLE, or limit with --max-tokens" if None in per_million else "${:g} and ${:g} per million tokens read and written".format(*per_million),
-        "window": f"{window:,} tokens" if window else "unknown: --set num_ctx=N, or window in the --prices table" if model.language else "-",
+        "price": "unknown: --prices TABLE, or limit with --max-tokens"
+        if None in per_million
+        else "${:g} and ${:g} per million tokens read and written".format(*per_million),
+        "window": f"{window:,} tokens"
+        if window
+        else "unknown: --set num_ctx=N, or window in the --prices table"
+        if model.language
+        else "-",
         "speed": f"{written / seconds:.0f} tokens a second" if seconds > 0.01 and written else "-",
     }
 
@@ -89,18 +159,36 @@ def _answers(model: Any, program: str, told: str, review: Any, layout: Any) -> d
     from autoreward.rewards.program import lint
 
     refused = [v for v in lint(program, layout) if v.severity == "refuse"] if program else []
-    said = told or (f"read, and refused by the linter: {refused[0].message}" if refused else "read, and the linter accepts it")
+    said = told or (
+        f"read, and refused by the linter: {refused[0].message}"
+        if refused
+        else "read, and the linter accepts it"
+    )
     readable = not model.language or review.by != "lint" or bool(refused)
-    verdict = "by code alone: no language model" if not model.language else "not asked: the linter refused the program first" if refused else "read" if readable else review.opinion
+    verdict = (
+        "by code alone: no language model"
+        if not model.language
+        else "not asked: the linter refused the program first"
+        if refused
+        else "read"
+        if readable
+        else review.opinion
+    )
     return {"program": said, "verdict": verdict, "usable": bool(program) and readable}
 
 
 def _duration(model: Any, replies: list[dict[str, Any]]) -> dict[str, str]:
-    """A design asks the designer, the critic and the analyzer once a candidate, each about as long as the longer of these two."""
+    """A design asks the designer, the critic and the analyzer once a candidate, each about as long
+    as the longer of these two.
+    """
     if not replies:
-        return {"a_design": f"{ITERATIONS} x {CANDIDATES} candidates: no waiting for a model, and no price"}
+        return {
+            "a_design": f"{ITERATIONS} x {CANDIDATES} candidates: no waiting for a model, and no price"
+        }
     calls = 3 * ITERATIONS * CANDIDATES
     longest = max(r["latency"] for r in replies)
     costs = [r["cost"] for r in replies]
     price = "" if None in costs else f", about ${max(costs) * calls:.2g}"
-    return {"a_design": f"{ITERATIONS} x {CANDIDATES} candidates: about {calls} requests, {calls * longest / 60:.1f} minutes of waiting{price}; trainings come on top (--dry-run)"}
+    return {
+        "a_design": f"{ITERATIONS} x {CANDIDATES} candidates: about {calls} requests, {calls * longest / 60:.1f} minutes of waiting{price}; trainings come on top (--dry-run)"
+    }

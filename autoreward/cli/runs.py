@@ -9,18 +9,28 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Look into run directories.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Look into run directories.",
+)
 Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
 RunName = Annotated[str, Argument(help="a run's folder, its name in ./runs, or `last`")]
 
 
 @app.command("list")
-def list_runs(folder: Annotated[Path, Option(help="where runs are")] = Path("runs"), as_json: Json = False) -> None:
+def list_runs(
+    folder: Annotated[Path, Option(help="where runs are")] = Path("runs"), as_json: Json = False
+) -> None:
     """All runs, oldest first: task, model, state, success of the confirmed winner."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
 
-    found = [summary(p.parent) for p in sorted(folder.glob("*/run.yaml"), key=lambda p: p.stat().st_mtime)]
+    found = [
+        summary(p.parent)
+        for p in sorted(folder.glob("*/run.yaml"), key=lambda p: p.stat().st_mtime)
+    ]
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -33,7 +43,11 @@ def list_runs(folder: Annotated[Path, Option(help="where runs are")] = Path("run
 def _line(run: dict[str, Any]) -> str:
     winner = (run.get("final") or {}).get("arms", {}).get("winner") or {}
     success = winner.get("success")
-    shown = f"{success:.0%} ({winner['low']:.0%} to {winner['high']:.0%})" if success is not None else "-"
+    shown = (
+        f"{success:.0%} ({winner['low']:.0%} to {winner['high']:.0%})"
+        if success is not None
+        else "-"
+    )
     return f"{run['name']:<28} {run['task']:<16} {run['model']:<22} {run['state']:<14} {shown}"
 
 
@@ -52,7 +66,9 @@ def show_run(run: RunName = "last", as_json: Json = False) -> None:
 
 
 @app.command("compare")
-def compare_runs(runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False) -> None:
+def compare_runs(
+    runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False
+) -> None:
     """Confirmed winners side by side."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
@@ -66,20 +82,48 @@ def compare_runs(runs: Annotated[list[str], Argument(help="two runs or more")], 
         print(clean(_line(data)))
     tasks = {d["task"] for d in found}
     if len(tasks) > 1:
-        print(f"these are different tasks ({', '.join(sorted(tasks))}): their numbers do not compare")
+        print(
+            f"these are different tasks ({', '.join(sorted(tasks))}): their numbers do not compare"
+        )
 
 
 @app.command("labels")
 def labels_of_run(
     run: RunName = "last",
-    candidate: Annotated[str | None, Option(help="a candidate, as 2a [default: the confirmed winner]", show_default=False)] = None,
-    write: Annotated[Path | None, Option(metavar="FILE.jsonl", help="begin a file of labels: how the recorded transitions read, for you to say which subgoals end there")] = None,
-    against: Annotated[Path | None, Option(metavar="FILE.jsonl", help="hold the run's judgements against these labels")] = None,
-    judge: Annotated[Path | None, Option(metavar="FILE.jsonl", help="with --against: the answers of a judging model (RUN/labels/*.jsonl) in place of the program's")] = None,
-    trust: Annotated[bool, Option("--trust", help="a run that was begun elsewhere may use the card and interpreter it names")] = False,
+    candidate: Annotated[
+        str | None,
+        Option(help="a candidate, as 2a [default: the confirmed winner]", show_default=False),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE.jsonl",
+            help="begin a file of labels: how the recorded transitions read, for you to say which subgoals end there",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        Option(metavar="FILE.jsonl", help="hold the run's judgements against these labels"),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE.jsonl",
+            help="with --against: the answers of a judging model (RUN/labels/*.jsonl) in place of the program's",
+        ),
+    ] = None,
+    trust: Annotated[
+        bool,
+        Option(
+            "--trust",
+            help="a run that was begun elsewhere may use the card and interpreter it names",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Judgements of where subgoals end, against labels in a file: accuracy, precision, recall, F1 (docs/annotator.md)."""
+    """Judgements of where subgoals end, against labels in a file: accuracy, precision, recall, F1
+    (docs/annotator.md).
+    """
     from autoreward.cli.labels import labels
 
     labels(run, candidate, write, against, judge, trust, as_json)

@@ -1,4 +1,6 @@
-"""A first task card from a survey of the user's environment: what was found is written down, what was not is asked for at the top."""
+"""A first task card from a survey of the user's environment: what was found is written down, what
+was not is asked for at the top.
+"""
 
 from autoreward.drafting.card import Draft, draft
 

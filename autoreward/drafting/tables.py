@@ -1,4 +1,6 @@
-"""What an environment's docstring says, in gymnasium's manner: sections, `| Num | Observation | Min | Max |` tables, `- 0: push left` lists."""
+"""What an environment's docstring says, in gymnasium's manner: sections, `| Num | Observation |
+Min | Max |` tables, `- 0: push left` lists.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Table:
 
 
 def tables(doc: str) -> list[Table]:
-    """All tables whose rows are numbered and whose second or third column is an observation or an action."""
+    """All tables whose rows are numbered and whose second or third column is an observation or an
+    action.
+    """
     found, lines, k = list[Table](), doc.splitlines(), 0
     while k < len(lines):
         if not ROW.match(lines[k]):
@@ -43,7 +47,13 @@ def tables(doc: str) -> list[Table]:
             block.append([_clean(c) for c in match[1].split("|")])
             k += 1
         header = [c.lower() for c in block[0]]
-        kind = "observation" if any(c.startswith("observation") for c in header) else "action" if any(c.startswith("action") for c in header) else ""
+        kind = (
+            "observation"
+            if any(c.startswith("observation") for c in header)
+            else "action"
+            if any(c.startswith("action") for c in header)
+            else ""
+        )
         if not kind or not header or header[0] not in ("num", "index", "#", "id", "no."):
             continue
         rows = {}
@@ -57,7 +67,9 @@ def tables(doc: str) -> list[Table]:
 
 def _row(cells: dict[str, str], kind: str) -> Row:
     def cell(*words: str) -> str:
-        return next((v for k, v in cells.items() if any(w in k for w in words) and v not in ("", "-")), "")
+        return next(
+            (v for k, v in cells.items() if any(w in k for w in words) and v not in ("", "-")), ""
+        )
 
     unit = cell("unit")
     unit = m[1] if (m := re.search(r"\(([^()]*)\)\s*$", unit)) else unit
@@ -90,13 +102,17 @@ def _key_before(lines: list[str]) -> str:
 
 def observation_rows(doc: str, key: str, width: int) -> dict[int, Row]:
     """The rows that belong to a leaf of `width` columns at `key`; empty where no table fits it."""
-    fitting = [t for t in tables(doc) if t.kind == "observation" and set(t.rows) == set(range(width))]
+    fitting = [
+        t for t in tables(doc) if t.kind == "observation" and set(t.rows) == set(range(width))
+    ]
     named = [t for t in fitting if t.key == key.rpartition(".")[2]] if key else fitting
     return named[0].rows if named else {}
 
 
 def action_words(doc: str, size: int) -> dict[int, str]:
-    """What each value or component of the action means, where a table or a list of the action's section says so for all of them."""
+    """What each value or component of the action means, where a table or a list of the action's
+    section says so for all of them.
+    """
     for table in tables(doc):
         if table.kind == "action" and set(table.rows) == set(range(size)):
             return {k: row.meaning for k, row in table.rows.items()}
@@ -119,11 +135,14 @@ def section(doc: str, word: str) -> str:
 
 
 def prose(doc: str, most: int = 1200) -> str:
-    """What the environment is, in words: its section "Description", else what stands before the first heading."""
+    """What the environment is, in words: its section "Description", else what stands before the
+    first heading.
+    """
     text = section(doc, "description") or re.split(r"^\s*#", doc, maxsplit=1, flags=re.M)[0]
     text = re.sub(r"```.*?```", "", text, flags=re.S)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"\[?</?[a-z][^<>]*>\]?", "", text)  # gymnasium's docstrings hold links as HTML
+    # gymnasium's docstrings hold links as HTML
+    text = re.sub(r"\[?</?[a-z][^<>]*>\]?", "", text)
     kept: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         if any(ROW.match(line) for line in paragraph.splitlines()):

@@ -1,6 +1,9 @@
-"""A language model's words for a card: description, meanings, names for what has none. Every claim that can be checked is, and marked.
+"""A language model's words for a card: description, meanings, names for what has none.
 
-`probed`: random play agrees; `contradicted`: it does not, and the claim is dropped; `unchecked`: nobody knows but the model.
+Every claim that can be checked is, and marked.
+
+`probed`: random play agrees; `contradicted`: it does not, and the claim is dropped; `unchecked`:
+nobody knows but the model.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from autoreward.store.survey import Column, Survey
 from autoreward.tasks.criteria import Success
 
 TEMPLATE = "envs/drafter/card"
-TURNS = 2  # one answer, and one more where it could not be read
+# one answer, and one more where it could not be read
+TURNS = 2
 Mark = Literal["probed", "contradicted", "unchecked"]
 
 
@@ -62,19 +66,41 @@ class Judged:
     why: str = ""
 
 
-def material(survey: Survey, fields: tuple[Drafted, ...], limit: int, *, source: bool) -> dict[str, Any]:
+def material(
+    survey: Survey, fields: tuple[Drafted, ...], limit: int, *, source: bool
+) -> dict[str, Any]:
     """The template's variables."""
     reward = survey.reward
     facts = {
         "title": survey.title,
         "observation": survey.observation,
-        "action": survey.action.space + (f"; components: {', '.join(survey.action.parts)}" if survey.action.parts else ""),
+        "action": survey.action.space
+        + (f"; components: {', '.join(survey.action.parts)}" if survey.action.parts else ""),
         "reward": f"{reward.manner}, {reward.low:.4g} .. {reward.high:.4g} a step, not 0 in {reward.nonzero:.0%} of steps",
         "endings": endings(survey, limit, ""),
-        "info": [f"{k.name} ({k.kind}, {k.low:.3g} .. {k.high:.3g})" if k.kind != "other" else k.name for k in survey.info],
-        "fields": [{"name": f.name, "source": f.source, "shape": list(f.shape), "unit": f.unit, "range": f.range, "meaning": f.meaning.replace("|", "/"), "by": f.by} for f in fields],
+        "info": [
+            f"{k.name} ({k.kind}, {k.low:.3g} .. {k.high:.3g})" if k.kind != "other" else k.name
+            for k in survey.info
+        ],
+        "fields": [
+            {
+                "name": f.name,
+                "source": f.source,
+                "shape": list(f.shape),
+                "unit": f.unit,
+                "range": f.range,
+                "meaning": f.meaning.replace("|", "/"),
+                "by": f.by,
+            }
+            for f in fields
+        ],
     }
-    return {"facts": facts, "documentation": survey.doc, "source": survey.source if source else "", "problem": ""}
+    return {
+        "facts": facts,
+        "documentation": survey.doc,
+        "source": survey.source if source else "",
+        "problem": "",
+    }
 
 
 def prompt(prompts: Prompts, variables: dict[str, Any], problem: str = "") -> Message:
@@ -82,38 +108,81 @@ def prompt(prompts: Prompts, variables: dict[str, Any], problem: str = "") -> Me
 
 
 def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> Answer | str:
-    """The model's answer, or why it could not be read, twice. UserError where the model fails or a limit is reached."""
+    """The model's answer, or why it could not be read, twice.
+
+    UserError where the model fails or a limit is reached.
+    """
     problem = ""
     for turn in range(TURNS):
-        reply = caller.ask(Request("drafter", 0, "a", 0, (prompt(prompts, variables, problem),), turn=turn, max_tokens=8192, schema=Answer))
+        reply = caller.ask(
+            Request(
+                "drafter",
+                0,
+                "a",
+                0,
+                (prompt(prompts, variables, problem),),
+                turn=turn,
+                max_tokens=8192,
+                schema=Answer,
+            )
+        )
         try:
             return record_of(reply.text, Answer)
         except Unreadable as error:
-            problem = "the answer was cut off; answer shorter" if reply.finish == "length" else error.message
+            problem = (
+                "the answer was cut off; answer shorter"
+                if reply.finish == "length"
+                else error.message
+            )
     return problem
 
 
-def words_of(answer: Answer, survey: Survey, fields: tuple[Drafted, ...], by: str) -> tuple[Words, list[Judged]]:
+def words_of(
+    answer: Answer, survey: Survey, fields: tuple[Drafted, ...], by: str
+) -> tuple[Words, list[Judged]]:
     """What of the answer goes into the card, and how each claim stands."""
     judged: list[Judged] = []
     known = {f.name: f for f in fields}
-    words = Words(title=_line(answer.title, 80), description=_line(answer.description, 3000), action=_line(answer.action, 1000), by=by)
+    words = Words(
+        title=_line(answer.title, 80),
+        description=_line(answer.description, 3000),
+        action=_line(answer.action, 1000),
+        by=by,
+    )
     for claim in answer.fields:
         field = known.get(claim.name)
         if field is None:
-            judged.append(Judged(claim.name, "there is such a field", "contradicted", "the card has none of that name"))
+            judged.append(
+                Judged(
+                    claim.name,
+                    "there is such a field",
+                    "contradicted",
+                    "the card has none of that name",
+                )
+            )
             continue
         marks = judge(claim, field, [survey.columns[c] for c in field.columns])
         if claim.meaning:
             words.meanings[field.name] = _line(claim.meaning, 400)
             marks.append(Judged(field.name, "its meaning", "unchecked"))
-        if claim.unit and not any(m.mark == "contradicted" and m.claim.startswith("unit") for m in marks):
+        if claim.unit and not any(
+            m.mark == "contradicted" and m.claim.startswith("unit") for m in marks
+        ):
             words.units[field.name] = _line(claim.unit, 30)
         name = claim.rename
-        if name and field.by in ("nobody", "space") and re.fullmatch(r"[A-Za-z_]\w*", name) and not keyword.iskeyword(name) and name not in known and name not in words.names.values():
+        if (
+            name
+            and field.by in ("nobody", "space")
+            and re.fullmatch(r"[A-Za-z_]\w*", name)
+            and not keyword.iskeyword(name)
+            and name not in known
+            and name not in words.names.values()
+        ):
             words.names[field.name] = name
         judged += marks
-        words.marks[field.name] = ", ".join(f"{m.claim} {m.mark}" for m in marks if m.mark != "contradicted")
+        words.marks[field.name] = ", ".join(
+            f"{m.claim} {m.mark}" for m in marks if m.mark != "contradicted"
+        )
     _success(answer, survey, known, words, judged)
     return words, judged
 
@@ -127,30 +196,48 @@ def judge(claim: Claim, field: Drafted, columns: list[Column]) -> list[Judged]:
     out: list[Judged] = []
 
     def mark(what: str, right: bool, why: str = seen) -> None:
-        out.append(Judged(field.name, what, "probed" if right else "contradicted", "" if right else why))
+        out.append(
+            Judged(field.name, what, "probed" if right else "contradicted", "" if right else why)
+        )
 
     if claim.range:
         slack = 0.01 * max(claim.range[1] - claim.range[0], 1e-9)
-        mark(f"range {claim.range[0]:g} .. {claim.range[1]:g}", claim.range[0] - slack <= low and high <= claim.range[1] + slack)
+        mark(
+            f"range {claim.range[0]:g} .. {claim.range[1]:g}",
+            claim.range[0] - slack <= low and high <= claim.range[1] + slack,
+        )
     if claim.constant is not None:
-        mark("constant" if claim.constant else "not constant", claim.constant == all(c.constant for c in columns))
+        mark(
+            "constant" if claim.constant else "not constant",
+            claim.constant == all(c.constant for c in columns),
+        )
     if claim.kind == "flag":
         mark("flag", all(c.integer for c in columns) and low >= 0 and high <= 1)
     elif claim.kind == "whole":
         mark("whole numbers", all(c.integer for c in columns))
     elif claim.kind == "real":
-        mark("real numbers", not all(c.integer for c in columns) or all(c.constant for c in columns))
+        mark(
+            "real numbers", not all(c.integer for c in columns) or all(c.constant for c in columns)
+        )
     if claim.unit:
         matched = next((c.match.unit for c in columns if c.match and c.match.unit != "-"), None)
         if matched is None:
             out.append(Judged(field.name, f"unit {_line(claim.unit, 30)}", "unchecked"))
         else:
-            mark(f"unit {_line(claim.unit, 30)}", claim.unit.replace(" ", "") == matched, f"the simulator's quantity is in {matched}")
+            mark(
+                f"unit {_line(claim.unit, 30)}",
+                claim.unit.replace(" ", "") == matched,
+                f"the simulator's quantity is in {matched}",
+            )
     return out
 
 
-def _success(answer: Answer, survey: Survey, known: dict[str, Drafted], words: Words, judged: list[Judged]) -> None:
-    """A success is a proposal, in a comment, however sure the model is: only the person knows what counts."""
+def _success(
+    answer: Answer, survey: Survey, known: dict[str, Drafted], words: Words, judged: list[Judged]
+) -> None:
+    """A success is a proposal, in a comment, however sure the model is: only the person knows what
+    counts.
+    """
     if not answer.success:
         return
     try:
@@ -159,9 +246,18 @@ def _success(answer: Answer, survey: Survey, known: dict[str, Drafted], words: W
         judged.append(Judged("success", "its form", "contradicted", error.errors()[0]["msg"]))
         return
     fields = [r.split("[")[0] for c in success.when for r in (c.field, c.other) if r]
-    missing = [f for f in fields if f not in known] + [k for k in (success.info, success.predicate) if k and k not in {i.name for i in survey.info}]
+    missing = [f for f in fields if f not in known] + [
+        k for k in (success.info, success.predicate) if k and k not in {i.name for i in survey.info}
+    ]
     if missing:
-        judged.append(Judged("success", f"uses {', '.join(missing)}", "contradicted", "there is no such thing in this environment"))
+        judged.append(
+            Judged(
+                "success",
+                f"uses {', '.join(missing)}",
+                "contradicted",
+                "there is no such thing in this environment",
+            )
+        )
         return
     told = success.model_dump(mode="json", exclude_defaults=True)
     for when in told.get("when", []):

@@ -1,4 +1,6 @@
-"""Arms: agents to train and score, each a program (or none) with a seed and a folder; side by side, and only what is not there yet."""
+"""Arms: agents to train and score, each a program (or none) with a seed and a folder; side by
+side, and only what is not there yet.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ from autoreward.store.run import CandidateFolder
 
 @dataclass(frozen=True)
 class Arm:
-    """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the training leaves its files.
+    """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the
+    training leaves its files.
 
-    `composition` as data, {}: the plain sum; controls are always composed plainly, of the terms of reward().
+    `composition` as data, {}: the plain sum; controls are always composed plainly, of the terms of
+    reward().
     """
 
     label: str
@@ -36,17 +40,40 @@ class Arm:
     judging: Judging | None = None
 
 
-def candidate_arm(tools: Tools, candidate: CandidateFolder, seed: int, label: str | None = None, out: Path | None = None) -> Arm:
-    """An agent on a candidate's program, by the method's signal, composed as the candidate is; without an `out` in its own folder."""
+def candidate_arm(
+    tools: Tools,
+    candidate: CandidateFolder,
+    seed: int,
+    label: str | None = None,
+    out: Path | None = None,
+) -> Arm:
+    """An agent on a candidate's program, by the method's signal, composed as the candidate is;
+    without an `out` in its own folder.
+    """
     header, method = tools.run.header, tools.method
     place = out or candidate.path / "5-training" / f"seed-{seed}"
     own, check = method.own(header.settings), candidate.check
-    judged = method.judging(tools.card.card, candidate.program, tuple(t.name for t in check.terms), own) if method.judging and check else None
-    return Arm(label or candidate.id, candidate.program_path, place, seed, chosen(header, candidate.composition_path).data(), method.signal, own, judged)
+    judged = (
+        method.judging(tools.card.card, candidate.program, tuple(t.name for t in check.terms), own)
+        if method.judging and check
+        else None
+    )
+    return Arm(
+        label or candidate.id,
+        candidate.program_path,
+        place,
+        seed,
+        chosen(header, candidate.composition_path).data(),
+        method.signal,
+        own,
+        judged,
+    )
 
 
 def training_seed(seed: int, k: int, final: bool = False) -> int:
-    """Training seeds of a run: the same for every candidate (common random numbers), and others for the confirmation."""
+    """Training seeds of a run: the same for every candidate (common random numbers), and others
+    for the confirmation.
+    """
     return seed * 100 + k + (50 if final else 0)
 
 
@@ -57,20 +84,41 @@ def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
         tools.say(stage, "begins to train", agents=list(todo))
         with ExitStack() as stack:
             asked = _annotators(tools, todo, stack)
-            tools.engine.run([(label, _job(tools, arm)) for label, arm in todo.items()], tools.progress, asked)
+            tools.engine.run(
+                [(label, _job(tools, arm)) for label, arm in todo.items()], tools.progress, asked
+            )
 
 
 def _job(tools: Tools, arm: Arm) -> TrainJob:
-    made = training.job(tools.run.header, arm.program, arm.seed, arm.out, composition=arm.composition, signal=arm.signal, settings=arm.settings)
+    made = training.job(
+        tools.run.header,
+        arm.program,
+        arm.seed,
+        arm.out,
+        composition=arm.composition,
+        signal=arm.signal,
+        settings=arm.settings,
+    )
     if arm.judging is None:
         return made
-    truth = tuple(tuple(c.model_dump(mode="json", exclude_none=True) for c in conditions) for conditions in arm.judging.truth)
+    truth = tuple(
+        tuple(c.model_dump(mode="json", exclude_none=True) for c in conditions)
+        for conditions in arm.judging.truth
+    )
     simulated = bool(getattr(tools.annotator.model, "simulated", False))
-    return made.model_copy(update={"annotated": Annotated(labels=arm.judging.labels, wait=arm.judging.wait, truth=truth, tells=simulated)})
+    return made.model_copy(
+        update={
+            "annotated": Annotated(
+                labels=arm.judging.labels, wait=arm.judging.wait, truth=truth, tells=simulated
+            )
+        }
+    )
 
 
 def _annotators(tools: Tools, todo: dict[str, Arm], stack: ExitStack) -> dict[str, Annotator]:
-    """Who answers the captions of which training: one for each candidate, whose trainings share what was asked."""
+    """Who answers the captions of which training: one for each candidate, whose trainings share
+    what was asked.
+    """
     by: dict[Path, Annotator] = {}
     found: dict[str, Annotator] = {}
     for label, arm in todo.items():
@@ -99,11 +147,24 @@ def _annotators(tools: Tools, todo: dict[str, Arm], stack: ExitStack) -> dict[st
 
 def score_arms(tools: Tools, arms: Sequence[Arm], purpose: str, record: int = 0) -> None:
     """Scores of every trained policy that has none, in at most `jobs` processes."""
-    todo = [a for a in arms if not (a.out / "score.json").exists() and (done := training.done(a.out)) and done.refusal is None]
+    todo = [
+        a
+        for a in arms
+        if not (a.out / "score.json").exists()
+        and (done := training.done(a.out))
+        and done.refusal is None
+    ]
     jobs: list[tuple[str, Job]] = []
     for k in range(min(tools.engine.jobs, len(todo))):
         share = todo[k :: tools.engine.jobs]
         kind = "confirmation" if purpose == "confirmation" else "evaluation"
-        job = evaluation.job(tools.run.header, [a.out for a in share], [a.out / "score.json" for a in share], [a.seed for a in share], kind, record)  # type: ignore[arg-type]
+        job = evaluation.job(
+            tools.run.header,
+            [a.out for a in share],
+            [a.out / "score.json" for a in share],
+            [a.seed for a in share],
+            kind,  # type: ignore[arg-type]
+            record,
+        )
         jobs.append((f"evaluation of {', '.join(dict.fromkeys(a.label for a in share))}", job))
     tools.engine.run(jobs, tools.progress)

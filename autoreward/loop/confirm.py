@@ -1,4 +1,6 @@
-"""After the last iteration: the leaders on more training seeds, then the winner beside its controls, on seeds and episodes never used for choosing."""
+"""After the last iteration: the leaders on more training seeds, then the winner beside its
+controls, on seeds and episodes never used for choosing.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from autoreward.store.files import read, write
 from autoreward.store.records import Evaluation, Final, TrainingDone
 from autoreward.store.run import CandidateFolder
 
-LEADERS = 2  # candidates trained again on more seeds before the winner is chosen
-LEADER_SEEDS = 3  # training seeds of a leader in all
+# candidates trained again on more seeds before the winner is chosen
+LEADERS = 2
+# training seeds of a leader in all
+LEADER_SEEDS = 3
 
 
 class Leaders(BaseModel):
@@ -28,7 +32,9 @@ class Leaders(BaseModel):
 
 
 def leaders(tools: Tools) -> dict[str, Evaluation]:
-    """The best candidates of all iterations, on more training seeds; counts pooled with what is known. id -> Evaluation."""
+    """The best candidates of all iterations, on more training seeds; counts pooled with what is
+    known. id -> Evaluation.
+    """
     path, run, header = tools.run.path / "leaders.json", tools.run, tools.run.header
     if (known := read(path, Leaders)) is not None:
         return known.leaders
@@ -48,27 +54,48 @@ def leaders(tools: Tools) -> dict[str, Evaluation]:
         folder = run.candidate(outcome.iteration, outcome.candidate)
         mine = [a for a in arms if a.label == folder.id and training.done(a.out)]
         done = [d for a in mine if (d := training.done(a.out))]
-        found[folder.id] = evaluation.pool(tools.card.card, [a.out / "score.json" for a in mine], done)
+        found[folder.id] = evaluation.pool(
+            tools.card.card, [a.out / "score.json" for a in mine], done
+        )
     write(path, Leaders(leaders=found))
     return found
 
 
 def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
-    """Train winner, sparse and human reward on new seeds, and score them on episodes never used for choosing."""
+    """Train winner, sparse and human reward on new seeds, and score them on episodes never used
+    for choosing.
+    """
     run, header, card = tools.run, tools.run.header, tools.card
     ranked = sorted(found, key=lambda name: evaluation.rank_key(card.card, found[name], name))
     if not ranked or not found[ranked[0]].ok:
-        return Final(winner=None, hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings), why="no candidate came through training")
+        return Final(
+            winner=None,
+            hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings),
+            why="no candidate came through training",
+        )
     winner = next(c for c in run.candidates() if c.id == ranked[0])
     keep_best(tools, winner)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
     seeds = [training_seed(header.seed, k, final=True) for k in range(header.final_seeds)]
-    arms = {"winner": [candidate_arm(tools, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}") for s in seeds]}
-    arms["sparse"] = [Arm("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds]
+    arms = {
+        "winner": [
+            candidate_arm(tools, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}")
+            for s in seeds
+        ]
+    }
+    arms["sparse"] = [
+        Arm("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds
+    ]
     if card.human:
         if not card.human.is_file():
-            raise UserError(f"{card.path}: human: there is no file {card.card.human} beside the card", "mend the card, then: autoreward resume", MISSING)
-        arms["human"] = [Arm("human", card.human, run.path / "final" / "human" / f"seed-{s}", s) for s in seeds]
+            raise UserError(
+                f"{card.path}: human: there is no file {card.card.human} beside the card",
+                "mend the card, then: autoreward resume",
+                MISSING,
+            )
+        arms["human"] = [
+            Arm("human", card.human, run.path / "final" / "human" / f"seed-{s}", s) for s in seeds
+        ]
     controls = [a for name in ("sparse", "human") for a in arms.get(name, [])]
     for arm in controls:
         _from_cache(tools, arm)
@@ -81,14 +108,25 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     for name, group in arms.items():
         done: list[TrainingDone] = [d for a in group if (d := training.done(a.out))]
         pooled[name] = evaluation.pool(card.card, [a.out / "score.json" for a in group], done)
-    return Final(winner=winner.id, program=winner.program, arms=pooled, hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings))
+    return Final(
+        winner=winner.id,
+        program=winner.program,
+        arms=pooled,
+        hints_used=header.hints_used or tools.method.reads_hints(header.model, header.settings),
+    )
 
 
 def keep_best(tools: Tools, candidate: CandidateFolder) -> None:
-    """best/program.py, and composition.yaml beside it where it is not the plain sum: what `autoreward train` takes."""
-    best, composition = tools.run.path / "best", chosen(tools.run.header, candidate.composition_path)
+    """best/program.py, and composition.yaml beside it where it is not the plain sum: what
+    `autoreward train` takes.
+    """
+    best, composition = (
+        tools.run.path / "best",
+        chosen(tools.run.header, candidate.composition_path),
+    )
     write(best / "program.py", candidate.program)
-    (best / "composition.yaml").unlink(missing_ok=True)  # of one that was best before
+    # of one that was best before
+    (best / "composition.yaml").unlink(missing_ok=True)
     if not composition.plain:
         write(best / "composition.yaml", yaml_of(composition))
 
@@ -97,12 +135,21 @@ def _cached(tools: Tools, arm: Arm) -> Path:
     program = arm.program.read_text(encoding="utf-8") if arm.program else ""
     header = tools.run.header
     versions = sorted(header.versions.items())
-    key = f"{header.card_digest}|{versions}|{header.steps}|{header.device}|{header.threads}|{program}"
-    return tools.controls / hashlib.sha256(key.encode()).hexdigest()[:16] / arm.out.parent.name / f"seed-{arm.seed}"
+    key = (
+        f"{header.card_digest}|{versions}|{header.steps}|{header.device}|{header.threads}|{program}"
+    )
+    return (
+        tools.controls
+        / hashlib.sha256(key.encode()).hexdigest()[:16]
+        / arm.out.parent.name
+        / f"seed-{arm.seed}"
+    )
 
 
 def _from_cache(tools: Tools, arm: Arm) -> None:
-    """Copy a control that was trained before with the same card, versions and seed; a broken or missing cache costs only time."""
+    """Copy a control that was trained before with the same card, versions and seed; a broken or
+    missing cache costs only time.
+    """
     cached = _cached(tools, arm)
     if (cached / "done.json").exists() and not arm.out.exists():
         temporary = arm.out.with_name(f".{arm.out.name}.tmp")

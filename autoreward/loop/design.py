@@ -1,14 +1,18 @@
-"""The heart: a small state machine over stages, iterations and budget. It looks at which files exist, does the next, and looks again.
+"""The heart: a small state machine over stages, iterations and budget.
 
-For each iteration and candidate the first missing file is the next stage (`run.py` draws the folder):
+It looks at which files exist, does the next, and looks again.
+
+For each iteration and candidate the first missing file is the next stage (`run.py` draws the
+folder):
 
     designer -> critic -> check     drafts; a refused one goes back to the designer with the exact error (tries/), as often as its method says
     screening -> training -> evaluation -> analyzer
     feedback.json                   all outcomes so far, ranked; what the next iteration's designer reads
 
-then leaders.json and final.json (confirmation.py) and report.html. Killed at any point, the same call goes on where the files end: replies
-on disk are not asked for again, an unfinished training starts again from step 0 with its seed. Choices depend on ids and records,
-never on the order in which things finish, and no limit in seconds decides a candidate.
+then leaders.json and final.json (confirmation.py) and report.html. Killed at any point, the same
+call goes on where the files end: replies on disk are not asked for again, an unfinished training
+starts again from step 0 with its seed. Choices depend on ids and records, never on the order in
+which things finish, and no limit in seconds decides a candidate.
 """
 
 from __future__ import annotations
@@ -22,26 +26,52 @@ from autoreward.errors import USAGE, UserError
 from autoreward.loop import origin
 from autoreward.loop.agents import candidate_arm, score_arms, train_arms, training_seed
 from autoreward.loop.confirm import confirm, keep_best, leaders
-from autoreward.loop.stages import analyzer, check, critic, designer, evaluation, screening, training
+from autoreward.loop.stages import (
+    analyzer,
+    check,
+    critic,
+    designer,
+    evaluation,
+    screening,
+    training,
+)
 from autoreward.loop.stages.designer import Draft
 from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import DESIGNER, Composition, chosen
 from autoreward.rewards.program import lint
 from autoreward.store.files import read, write
 from autoreward.store.jobs import ProbeJob
-from autoreward.store.records import Analysis, Check, Feedback, Final, Outcome, Refused, Review, RunHeader, Verdict
+from autoreward.store.records import (
+    Analysis,
+    Check,
+    Feedback,
+    Final,
+    Outcome,
+    Refused,
+    Review,
+    RunHeader,
+    Verdict,
+)
 from autoreward.store.run import CandidateFolder
 
-RECORDED = 20  # episodes kept of every evaluation, for the analyzer
+# episodes kept of every evaluation, for the analyzer
+RECORDED = 20
 
 
 def design(tools: Tools) -> Final:
-    """Take the run from wherever its files end to final.json, and return it. Raises UserError; the run can then be resumed."""
+    """Take the run from wherever its files end to final.json, and return it.
+
+    Raises UserError; the run can then be resumed.
+    """
     run, header = tools.run, tools.run.header
     if (final := run.final) is not None:
         return final
     if header.told:
-        raise UserError(f"{run.path} is a study: its agents are trained elsewhere", f"in Python: autoreward.Study(run={str(run.path)!r})", USAGE)
+        raise UserError(
+            f"{run.path} is a study: its agents are trained elsewhere",
+            f"in Python: autoreward.Study(run={str(run.path)!r})",
+            USAGE,
+        )
     with tools.template:
         probe(tools)
         for iteration in range(1, header.iterations + 1):
@@ -53,34 +83,62 @@ def design(tools: Tools) -> Final:
         final = confirm(tools, leaders(tools))
     write(run.path / "final.json", final)
     best = final.arms["winner"] if final.winner else None
-    tools.say("evaluation", "final", winner=final.winner, success=best.success if best else None, metric=best.metric if best else None)
+    tools.say(
+        "evaluation",
+        "final",
+        winner=final.winner,
+        success=best.success if best else None,
+        metric=best.metric if best else None,
+    )
     return final
 
 
-# -- designer, critic, check ------------------------------------------------------------------------------------------------
+# -- designer, critic, check -----------------------------------------------------------------------
 
 
 def draft(tools: Tools, iteration: int) -> list[CandidateFolder]:
-    """Rounds of drafts: the models of all open candidates are asked side by side, the reward workers one after another."""
-    candidates = [tools.run.candidate(iteration, chr(ord("a") + k)) for k in range(tools.run.header.candidates)]
+    """Rounds of drafts: the models of all open candidates are asked side by side, the reward
+    workers one after another.
+    """
+    candidates = [
+        tools.run.candidate(iteration, chr(ord("a") + k))
+        for k in range(tools.run.header.candidates)
+    ]
     feedback = tools.run.feedback(iteration - 1)
-    origin.prepared(tools)  # starts workers, so in this thread
+    # starts workers, so in this thread
+    origin.prepared(tools)
     while open_ := [c for c in candidates if not c.drafted]:
         with ThreadPoolExecutor(max_workers=min(8, len(open_))) as pool:
             drafts = list(pool.map(lambda c: _propose(tools, c, feedback), open_))
         for candidate, (attempt, proposed, review) in zip(open_, drafts, strict=True):
-            _judge(tools, candidate, attempt, proposed, review, [d for d in candidates if d.name < candidate.name])
+            _judge(
+                tools,
+                candidate,
+                attempt,
+                proposed,
+                review,
+                [d for d in candidates if d.name < candidate.name],
+            )
     return candidates
 
 
-def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None) -> tuple[int, Draft, Review]:
-    """One draft and its review. Nothing of it is written but the calls themselves, so a kill repeats this at no price."""
+def _propose(
+    tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
+) -> tuple[int, Draft, Review]:
+    """One draft and its review.
+
+    Nothing of it is written but the calls themselves, so a kill repeats this at no price.
+    """
     header, refused = tools.run.header, candidate.refused_drafts()
     pinned = Composition.model_validate(header.composition)
     attempt = len(refused)
     if (given := origin.drafted(tools, candidate, attempt)) is not None:
         found = tuple(lint(given, tools.card.card.reward_layout))
-        return attempt, Draft(given), Review(ok=all(v.severity == "warn" for v in found), verdicts=found, by="lint")
+        return (
+            attempt,
+            Draft(given),
+            Review(ok=all(v.severity == "warn" for v in found), verdicts=found, by="lint"),
+        )
     try:
         draft = designer.design(
             tools.caller,
@@ -104,25 +162,70 @@ def _propose(tools: Tools, candidate: CandidateFolder, feedback: Feedback | None
             ),
         )
     except designer.Unparseable as error:
-        return attempt, Draft(error.program), Review(ok=False, verdicts=(error.verdict,), by="parser")
+        return (
+            attempt,
+            Draft(error.program),
+            Review(ok=False, verdicts=(error.verdict,), by="parser"),
+        )
     review = critic.review(
-        tools.caller, tools.prompts, tools.card.card, tools.method, draft.program, candidate.iteration, candidate.name, attempt, hints=header.hints_used, composition=draft.composition or pinned
+        tools.caller,
+        tools.prompts,
+        tools.card.card,
+        tools.method,
+        draft.program,
+        candidate.iteration,
+        candidate.name,
+        attempt,
+        hints=header.hints_used,
+        composition=draft.composition or pinned,
     )
     return attempt, draft, review
 
 
-def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft, review: Review, earlier: Sequence[CandidateFolder]) -> None:
+def _judge(
+    tools: Tools,
+    candidate: CandidateFolder,
+    attempt: int,
+    draft: Draft,
+    review: Review,
+    earlier: Sequence[CandidateFolder],
+) -> None:
     header, program = tools.run.header, draft.program
     composition = draft.composition or Composition.model_validate(header.composition)
     result: Check | None = None
     if review.ok:
-        others = [*earlier, *(c for c in tools.run.candidates() if c.iteration < candidate.iteration)]
-        twin = next((c for c in others if c.program and _same(c.program, program) and chosen(header, c.composition_path) == composition), None)
+        others = [
+            *earlier,
+            *(c for c in tools.run.candidates() if c.iteration < candidate.iteration),
+        ]
+        twin = next(
+            (
+                c
+                for c in others
+                if c.program
+                and _same(c.program, program)
+                and chosen(header, c.composition_path) == composition
+            ),
+            None,
+        )
         if twin:
-            verdict = Verdict(kind="duplicate", stage="check", message=f"this is the program of candidate {twin.id} again", hint="write a different program")
+            verdict = Verdict(
+                kind="duplicate",
+                stage="check",
+                message=f"this is the program of candidate {twin.id} again",
+                hint="write a different program",
+            )
             result = Check(ok=False, verdicts=(verdict,), sandbox=header.sandbox)
         else:
-            result = check.check(program, tools.card.card, tools.run.path / "probes.npz", header.sandbox, tools.template, composition, tools.method.kind)
+            result = check.check(
+                program,
+                tools.card.card,
+                tools.run.path / "probes.npz",
+                header.sandbox,
+                tools.template,
+                composition,
+                tools.method.kind,
+            )
             result = origin.held_against(tools, candidate, program, result)
     if result is not None and result.ok:
         if draft.composition is not None:
@@ -130,14 +233,31 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft,
         write(candidate.program_path, program)
         write(candidate.path / "2-critic.json", review)
         write(candidate.path / "3-check.json", result)
-        tools.say("check", "passed", candidate.iteration, candidate.name, attempt=attempt, terms=[t.name for t in result.terms])
+        tools.say(
+            "check",
+            "passed",
+            candidate.iteration,
+            candidate.name,
+            attempt=attempt,
+            terms=[t.name for t in result.terms],
+        )
         return
     verdicts = review.verdicts if result is None else result.verdicts
     stage = "critic" if result is None else "check"
     blocking = tuple(v for v in verdicts if v.severity == "refuse") or verdicts
     write(candidate.path / "tries" / f"{attempt}-designer.py", program)
-    write(candidate.path / "tries" / f"{attempt}-designer.json", Refused(stage="critic" if stage == "critic" else "check", verdicts=verdicts))
-    tools.say(stage, "refused", candidate.iteration, candidate.name, attempt=attempt, why=blocking[0].message if blocking else "")
+    write(
+        candidate.path / "tries" / f"{attempt}-designer.json",
+        Refused(stage="critic" if stage == "critic" else "check", verdicts=verdicts),
+    )
+    tools.say(
+        stage,
+        "refused",
+        candidate.iteration,
+        candidate.name,
+        attempt=attempt,
+        why=blocking[0].message if blocking else "",
+    )
     if attempt + 1 >= _drafts(tools, candidate):
         if program:
             write(candidate.program_path, program)
@@ -150,7 +270,9 @@ def _judge(tools: Tools, candidate: CandidateFolder, attempt: int, draft: Draft,
 
 
 def _drafts(tools: Tools, candidate: CandidateFolder) -> int:
-    return tools.method.drafts(given=tools.run.header.origin is not None and candidate.id == origin.FIRST)
+    return tools.method.drafts(
+        given=tools.run.header.origin is not None and candidate.id == origin.FIRST
+    )
 
 
 def _same(one: str, other: str) -> bool:
@@ -160,7 +282,7 @@ def _same(one: str, other: str) -> bool:
         return one == other
 
 
-# -- training, evaluation, analyzer -----------------------------------------------------------------------------------------
+# -- training, evaluation, analyzer ----------------------------------------------------------------
 
 
 def probe(tools: Tools) -> None:
@@ -173,7 +295,9 @@ def probe(tools: Tools) -> None:
 
 
 def _train(tools: Tools, candidates: Sequence[CandidateFolder]) -> None:
-    """Train and evaluate what has neither; all trainings side by side, then all evaluations in one process a time."""
+    """Train and evaluate what has neither; all trainings side by side, then all evaluations in one
+    process a time.
+    """
     header = tools.run.header
     seed = training_seed(header.seed, 0)
     for candidate in candidates:
@@ -193,8 +317,17 @@ def _train(tools: Tools, candidates: Sequence[CandidateFolder]) -> None:
                 (candidate.path / ".6-episodes.tmp").replace(candidate.path / "6-episodes.npz")
                 episodes.unlink()
             write(candidate.path / "6-evaluation.json", result)
-            numbers = result.model_dump(include={"success", "low", "high", "metric", "broken", "why"})
-            tools.say("evaluation", "scored", candidate.iteration, candidate.name, **numbers, steps=done.steps if done else None)
+            numbers = result.model_dump(
+                include={"success", "low", "high", "metric", "broken", "why"}
+            )
+            tools.say(
+                "evaluation",
+                "scored",
+                candidate.iteration,
+                candidate.name,
+                **numbers,
+                steps=done.steps if done else None,
+            )
 
 
 def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
@@ -224,14 +357,22 @@ def _analyze(tools: Tools, candidate: CandidateFolder) -> None:
         template=tools.template,
     )
     write(path, analysis)
-    tools.say("analyzer", "done", candidate.iteration, candidate.name, findings=[d.kind for d in analysis.diagnostics] or "none")
+    tools.say(
+        "analyzer",
+        "done",
+        candidate.iteration,
+        candidate.name,
+        findings=[d.kind for d in analysis.diagnostics] or "none",
+    )
 
 
-# -- feedback and choice ----------------------------------------------------------------------------------------------------
+# -- feedback and choice ---------------------------------------------------------------------------
 
 
 def conclude(tools: Tools, iteration: int) -> None:
-    """All of an iteration's candidates are evaluated or out: analyze, rank everything so far, write feedback.json."""
+    """All of an iteration's candidates are evaluated or out: analyze, rank everything so far,
+    write feedback.json.
+    """
     for candidate in (c for c in tools.run.candidates() if c.iteration == iteration):
         _analyze(tools, candidate)
     write(tools.run.path / f"iteration-{iteration}" / "feedback.json", _feedback(tools, iteration))
@@ -239,10 +380,20 @@ def conclude(tools: Tools, iteration: int) -> None:
 
 
 def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
-    result, trainings, analysis = candidate.evaluation, candidate.trainings(), read(candidate.path / "7-analyzer.json", Analysis)
+    result, trainings, analysis = (
+        candidate.evaluation,
+        candidate.trainings(),
+        read(candidate.path / "7-analyzer.json", Analysis),
+    )
     review, checked = candidate.review, candidate.check
-    verdicts = (review.verdicts if review else ()) + (checked.verdicts if checked else ()) + tuple(t.refusal for t in trainings if t.refusal)
-    status = "rejected" if not candidate.accepted else "evaluated" if result and result.ok else "failed"
+    verdicts = (
+        (review.verdicts if review else ())
+        + (checked.verdicts if checked else ())
+        + tuple(t.refusal for t in trainings if t.refusal)
+    )
+    status = (
+        "rejected" if not candidate.accepted else "evaluated" if result and result.ok else "failed"
+    )
     return Outcome(
         iteration=candidate.iteration,
         candidate=candidate.name,
@@ -260,15 +411,25 @@ def _outcome(header: RunHeader, candidate: CandidateFolder) -> Outcome:
 
 
 def _feedback(tools: Tools, iteration: int) -> Feedback:
-    outcomes = [_outcome(tools.run.header, c) for c in tools.run.candidates() if c.iteration <= iteration]
+    outcomes = [
+        _outcome(tools.run.header, c) for c in tools.run.candidates() if c.iteration <= iteration
+    ]
     card = tools.card.card
 
     def key(outcome: Outcome) -> tuple[object, ...]:
         rejected = {"evaluated": 0, "failed": 1, "rejected": 2}[outcome.status]
         name = f"{outcome.iteration:03d}{outcome.candidate}"
-        return (rejected, *evaluation.rank_key(card, outcome.evaluation, name)) if outcome.evaluation else (rejected, name)
+        return (
+            (rejected, *evaluation.rank_key(card, outcome.evaluation, name))
+            if outcome.evaluation
+            else (rejected, name)
+        )
 
-    ranked = [o for status in ("evaluated", "failed", "rejected") for o in sorted((x for x in outcomes if x.status == status), key=key)]
+    ranked = [
+        o
+        for status in ("evaluated", "failed", "rejected")
+        for o in sorted((x for x in outcomes if x.status == status), key=key)
+    ]
     return Feedback(iteration=iteration, outcomes=tuple(ranked))
 
 
@@ -277,4 +438,9 @@ def _tell_best(tools: Tools, iteration: int) -> None:
     best = feedback.best if feedback else None
     if best:
         keep_best(tools, tools.run.candidate(best.iteration, best.candidate))
-    tools.say("analyzer", "feedback", iteration, best=f"{best.iteration}{best.candidate}" if best else None)
+    tools.say(
+        "analyzer",
+        "feedback",
+        iteration,
+        best=f"{best.iteration}{best.candidate}" if best else None,
+    )

@@ -1,4 +1,7 @@
-"""Typed findings about a trained agent, by code, from recorded episodes and its reward's terms. Kinds: docs/diagnostics.md."""
+"""Typed findings about a trained agent, by code, from recorded episodes and its reward's terms.
+
+Kinds: docs/diagnostics.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from autoreward.store.records import Citation, Diagnostic, Evaluation, Part, Tra
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.criteria import all_hold
 
-FLAG_TOGGLES = 4.0  # changes of a flag per episode from which it is being toggled
+# changes of a flag per episode from which it is being toggled
+FLAG_TOGGLES = 4.0
 MOST = 0.5
 
 
@@ -30,7 +34,11 @@ class Evidence:
 
     def sums(self, episodes: list[int]) -> Array:
         """(k,) mean sum per episode of every term."""
-        return np.mean([self.terms[k].sum(0) for k in episodes], axis=0) if episodes else np.zeros(len(self.names))
+        return (
+            np.mean([self.terms[k].sum(0) for k in episodes], axis=0)
+            if episodes
+            else np.zeros(len(self.names))
+        )
 
 
 def endings(evidence: Evidence) -> dict[str, float]:
@@ -62,10 +70,19 @@ def part(evidence: Evidence, success: bool) -> Part | None:
             "highest": float(np.mean([s.max() for s in series])),
         }
         if _is_flag(evidence.card, name):
-            flags[name] = {"ever": float(np.mean([s.max() > 0 for s in series])), "changes": float(np.mean([(np.diff(s) != 0).sum() for s in series]))}
+            flags[name] = {
+                "ever": float(np.mean([s.max() > 0 for s in series])),
+                "changes": float(np.mean([(np.diff(s) != 0).sum() for s in series])),
+            }
     sums = evidence.sums(chosen)
     length = float(np.mean([evidence.recorded.episodes[k].length for k in chosen]))
-    return Part(episodes=len(chosen), mean_length=length, term_sums={n: float(v) for n, v in zip(evidence.names, sums, strict=True)}, fields=fields, flags=flags)
+    return Part(
+        episodes=len(chosen),
+        mean_length=length,
+        term_sums={n: float(v) for n, v in zip(evidence.names, sums, strict=True)},
+        fields=fields,
+        flags=flags,
+    )
 
 
 def _columns(card: TaskCard) -> list[tuple[str, int]]:
@@ -74,7 +91,9 @@ def _columns(card: TaskCard) -> list[tuple[str, int]]:
         if field.reward:
             start, end, shape = card.layout.slices[field.name]
             for k in range(start, end):
-                place = "".join(f"[{i}]" for i in np.unravel_index(k - start, shape)) if shape else ""
+                place = (
+                    "".join(f"[{i}]" for i in np.unravel_index(k - start, shape)) if shape else ""
+                )
                 found.append((field.name + place, k))
     return found[:40]
 
@@ -83,14 +102,25 @@ def _is_flag(card: TaskCard, name: str) -> bool:
     return any(f.name == name.split("[")[0] and f.unit == "flag" for f in card.fields)
 
 
-def diagnose(evidence: Evidence, evaluation: Evaluation, training: list[TrainingDone]) -> tuple[Diagnostic, ...]:
+def diagnose(
+    evidence: Evidence, evaluation: Evaluation, training: list[TrainingDone]
+) -> tuple[Diagnostic, ...]:
     """The findings, the most severe first."""
-    found = [*_unfinished(evidence), *_terms(evidence, training), *_toggled(evidence), *_pace(evaluation, training), *_touched(evidence), *_subgoals(evidence)]
+    found = [
+        *_unfinished(evidence),
+        *_terms(evidence, training),
+        *_toggled(evidence),
+        *_pace(evaluation, training),
+        *_touched(evidence),
+        *_subgoals(evidence),
+    ]
     return tuple(sorted(found, key=lambda d: -d.severity))
 
 
 def _unfinished(evidence: Evidence) -> list[Diagnostic]:
-    """Failing episodes: ended early; or ran to the limit, with a term that paid for staying, or that had been earned long before."""
+    """Failing episodes: ended early; or ran to the limit, with a term that paid for staying, or
+    that had been earned long before.
+    """
     failures = evidence.indices(False)
     episodes = evidence.recorded.episodes
     if not failures:
@@ -101,8 +131,20 @@ def _unfinished(evidence: Evidence) -> list[Diagnostic]:
     found = []
     if len(early) > MOST * len(failures):
         steps = np.mean([episodes[k].length for k in early])
-        evidence_ = tuple(Citation(episode=k, step=episodes[k].length, claim="ended without success", checked=True) for k in early[:3])
-        found.append(Diagnostic(kind="early-failure", severity=share, words=f"{len(early)} of {len(failures)} failing episodes end early, after {steps:.0f} steps", evidence=evidence_))
+        evidence_ = tuple(
+            Citation(
+                episode=k, step=episodes[k].length, claim="ended without success", checked=True
+            )
+            for k in early[:3]
+        )
+        found.append(
+            Diagnostic(
+                kind="early-failure",
+                severity=share,
+                words=f"{len(early)} of {len(failures)} failing episodes end early, after {steps:.0f} steps",
+                evidence=evidence_,
+            )
+        )
     if len(late) <= MOST * len(failures) or not evidence.names:
         return found
     sums = evidence.sums(late)
@@ -112,13 +154,27 @@ def _unfinished(evidence: Evidence) -> list[Diagnostic]:
         if sums[j] <= 0:
             continue
         steady = np.mean([_last_half(evidence.terms[k][:, j]) for k in late])
-        cited = tuple(Citation(episode=k, step=_earned(evidence.terms[k][:, j]), claim=f"{name} has earned 90% of its sum by here", checked=True) for k in late[:3])
+        cited = tuple(
+            Citation(
+                episode=k,
+                step=_earned(evidence.terms[k][:, j]),
+                claim=f"{name} has earned 90% of its sum by here",
+                checked=True,
+            )
+            for k in late[:3]
+        )
         if steady > 0.35 and (better is None or sums[j] >= better[j]):
             words = f"failing episodes run to the limit while {name!r} goes on paying ({sums[j]:.3g} an episode, {steady:.0%} of it in the second half)"
-            found.append(Diagnostic(kind="stalling", term=name, severity=share, words=words, evidence=cited))
+            found.append(
+                Diagnostic(kind="stalling", term=name, severity=share, words=words, evidence=cited)
+            )
         elif steady < 0.2 and sums[j] > 0.1:
             words = f"failing episodes earn {name!r} ({sums[j]:.3g}) early, and then stay where it is highest until the limit"
-            found.append(Diagnostic(kind="hovering", term=name, severity=share * 0.9, words=words, evidence=cited))
+            found.append(
+                Diagnostic(
+                    kind="hovering", term=name, severity=share * 0.9, words=words, evidence=cited
+                )
+            )
     return found
 
 
@@ -143,13 +199,35 @@ def _terms(evidence: Evidence, training: list[TrainingDone]) -> list[Diagnostic]
     at_first = {t.name: t.first_window_sum for t in training[0].terms} if training else {}
     for j, name in enumerate(evidence.names):
         if sizes[j] == 0 and at_first.get(name):
-            continue  # it has done its work: the trained agent no longer meets it
+            # it has done its work: the trained agent no longer meets it
+            continue
         if sizes[j] == 0:
-            found.append(Diagnostic(kind="silent-term", term=name, severity=0.3, words=f"{name!r} was 0 in every recorded episode"))
+            found.append(
+                Diagnostic(
+                    kind="silent-term",
+                    term=name,
+                    severity=0.3,
+                    words=f"{name!r} was 0 in every recorded episode",
+                )
+            )
         elif sizes[j] > 20 and sizes[j] > 0.9 * total:
-            found.append(Diagnostic(kind="swamping", term=name, severity=0.6, words=f"{name!r} moves {sizes[j]:.3g} an episode, {sizes[j] / total:.0%} of all terms, against a success bonus of 1"))
+            found.append(
+                Diagnostic(
+                    kind="swamping",
+                    term=name,
+                    severity=0.6,
+                    words=f"{name!r} moves {sizes[j]:.3g} an episode, {sizes[j] / total:.0%} of all terms, against a success bonus of 1",
+                )
+            )
         elif sums[j] < -3 and np.max([evidence.terms[k][:, j].max() for k in everyone]) <= 0:
-            found.append(Diagnostic(kind="costly", term=name, severity=0.4, words=f"{name!r} costs {-sums[j]:.3g} an episode, more than success pays"))
+            found.append(
+                Diagnostic(
+                    kind="costly",
+                    term=name,
+                    severity=0.4,
+                    words=f"{name!r} costs {-sums[j]:.3g} an episode, more than success pays",
+                )
+            )
     return found
 
 
@@ -159,11 +237,25 @@ def _toggled(evidence: Evidence) -> list[Diagnostic]:
     for name, column in _columns(evidence.card):
         if not failing or not _is_flag(evidence.card, name):
             continue
-        changes = float(np.mean([(np.diff(evidence.recorded.episodes[k].fields[:, column]) != 0).sum() for k in failing]))
+        changes = float(
+            np.mean(
+                [
+                    (np.diff(evidence.recorded.episodes[k].fields[:, column]) != 0).sum()
+                    for k in failing
+                ]
+            )
+        )
         if changes >= FLAG_TOGGLES:
             words = f"{name} changes {changes:.0f} times in a failing episode"
-            cited = tuple(Citation(episode=k, field=name, claim="toggled again and again", checked=True) for k in failing[:3])
-            found.append(Diagnostic(kind="loop-farming", fields=(name,), severity=0.5, words=words, evidence=cited))
+            cited = tuple(
+                Citation(episode=k, field=name, claim="toggled again and again", checked=True)
+                for k in failing[:3]
+            )
+            found.append(
+                Diagnostic(
+                    kind="loop-farming", fields=(name,), severity=0.5, words=words, evidence=cited
+                )
+            )
     return found
 
 
@@ -172,9 +264,17 @@ def _pace(evaluation: Evaluation, training: list[TrainingDone]) -> list[Diagnost
         return []
     done = training[0]
     if evaluation.success == 0:
-        return [Diagnostic(kind="never-succeeds", severity=1.0, words="no evaluation episode succeeded")]
+        return [
+            Diagnostic(kind="never-succeeds", severity=1.0, words="no evaluation episode succeeded")
+        ]
     if evaluation.success >= 0.8 and done.steps_to_80 and done.steps_to_80 > MOST * done.budget:
-        return [Diagnostic(kind="slow", severity=0.2, words=f"80% was reached only after {done.steps_to_80} of {done.budget} steps")]
+        return [
+            Diagnostic(
+                kind="slow",
+                severity=0.2,
+                words=f"80% was reached only after {done.steps_to_80} of {done.budget} steps",
+            )
+        ]
     return []
 
 
@@ -190,12 +290,30 @@ def _touched(evidence: Evidence) -> list[Diagnostic]:
             touched.append((k, int(np.argmax(held))))
     if not touched:
         return []
-    cited = tuple(Citation(episode=k, step=s, claim="the success condition holds here, and not at the end", checked=True) for k, s in touched[:3])
-    return [Diagnostic(kind="touched-not-held", severity=0.7, words=f"{len(touched)} failing episodes touch the goal and leave it", evidence=cited)]
+    cited = tuple(
+        Citation(
+            episode=k,
+            step=s,
+            claim="the success condition holds here, and not at the end",
+            checked=True,
+        )
+        for k, s in touched[:3]
+    )
+    return [
+        Diagnostic(
+            kind="touched-not-held",
+            severity=0.7,
+            words=f"{len(touched)} failing episodes touch the goal and leave it",
+            evidence=cited,
+        )
+    ]
 
 
 def _subgoals(evidence: Evidence) -> list[Diagnostic]:
-    """How far failing episodes come along the card's ordered subgoals. Computed from hints, and marked so."""
+    """How far failing episodes come along the card's ordered subgoals.
+
+    Computed from hints, and marked so.
+    """
     failing = evidence.indices(False)
     found = []
     for hint in evidence.card.hints:
@@ -215,5 +333,7 @@ def _subgoals(evidence: Evidence) -> list[Diagnostic]:
         stuck = int(np.argmax(counts))
         missing = hint.subgoals[stuck].name if stuck < len(hint.subgoals) else "success itself"
         words = f"{counts[stuck]} of {len(failing)} failing episodes reach {stuck} of {len(hint.subgoals)} subgoals and miss {missing}"
-        found.append(Diagnostic(kind="furthest-subgoal", severity=0.8, words=words, from_hints=True))
+        found.append(
+            Diagnostic(kind="furthest-subgoal", severity=0.8, words=words, from_hints=True)
+        )
     return found

@@ -1,8 +1,10 @@
-"""Starts trainers: processes of trusted code, several side by side, a job file in, files out, progress relayed.
+"""Starts trainers: processes of trusted code, several side by side, a job file in, files out,
+progress relayed.
 
-A trainer is started without the orchestrator's keys in its environment, dies with this process, and writes only below its
-`out`. A kill that was not ours (out of memory, an administrator) is the machine's fault: the job runs once again from step 0.
-Captions that it asks about go to an annotator (labels.py), whose answers come back on its standard input; neither way waits.
+A trainer is started without the orchestrator's keys in its environment, dies with this process, and
+writes only below its `out`. A kill that was not ours (out of memory, an administrator) is the
+machine's fault: the job runs once again from step 0. Captions that it asks about go to an annotator
+(labels.py), whose answers come back on its standard input; neither way waits.
 """
 
 from __future__ import annotations
@@ -28,11 +30,27 @@ from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, 
 from autoreward.store.survey import SurveyJob
 
 Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob
-BACK = 256  # labels in one line to a trainer
+# labels in one line to a trainer
+BACK = 256
 Progress = Callable[[str, dict[str, float | None]], None]
 
 # What a trainer may need from our environment. Everything else, keys above all, stays behind.
-KEEP = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "DISPLAY", "MUJOCO_GL", "PYOPENGL_PLATFORM", "XDG_CACHE_HOME", "PYTHONDONTWRITEBYTECODE"}
+KEEP = {
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "DISPLAY",
+    "MUJOCO_GL",
+    "PYOPENGL_PLATFORM",
+    "XDG_CACHE_HOME",
+    "PYTHONDONTWRITEBYTECODE",
+}
 KEEP_PREFIXES = ("LC_", "CUDA_VISIBLE", "NVIDIA_VISIBLE", "SDL_")
 
 
@@ -45,10 +63,20 @@ def gpus() -> list[str]:
 
 
 def trainer_environment(gpu: str | None = None) -> dict[str, str]:
-    """The explicit environment of trainers: no keys, one BLAS thread, one GPU where there are several, no surprises in hashing."""
+    """The explicit environment of trainers: no keys, one BLAS thread, one GPU where there are
+    several, no surprises in hashing.
+    """
     kept = {k: v for k, v in os.environ.items() if k in KEEP or k.startswith(KEEP_PREFIXES)}
     kept |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
-    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+    return {
+        **kept,
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONSAFEPATH": "1",
+        "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    }
 
 
 @dataclass
@@ -60,7 +88,8 @@ class _Started:
     again: bool
     slot: int
     buffer: bytes = b""
-    back: bytearray = field(default_factory=bytearray)  # for its standard input
+    # for its standard input
+    back: bytearray = field(default_factory=bytearray)
 
 
 class _Mail:
@@ -76,7 +105,8 @@ class _Mail:
         items = list(labels.items())
         for k in range(0, len(items), BACK):
             self.lines.put((to, answered(dict(items[k : k + BACK])).encode() + b"\n"))
-        with suppress(OSError):  # it is awake already, or nobody waits any more
+        # it is awake already, or nobody waits any more
+        with suppress(OSError):
             self._wake.send(b".")
 
     def take(self) -> list[_Started]:
@@ -99,15 +129,26 @@ class _Mail:
 
 
 class Engine:
-    """A local pool of `jobs` trainers. Use from the main thread (a trainer's parent-death signal follows the thread)."""
+    """A local pool of `jobs` trainers.
+
+    Use from the main thread (a trainer's parent-death signal follows the thread).
+    """
 
     def __init__(self, jobs: int = 1, python: str | None = None) -> None:
         self.jobs, self.python, self.gpus = max(1, jobs), python or sys.executable, gpus()
 
-    def run(self, jobs: Sequence[tuple[str, Job]], progress: Progress | None = None, annotators: Mapping[str, Annotates] | None = None) -> None:
-        """Run every (label, job), `self.jobs` at a time, in order. UserError when a trainer says what is missing or wrong.
+    def run(
+        self,
+        jobs: Sequence[tuple[str, Job]],
+        progress: Progress | None = None,
+        annotators: Mapping[str, Annotates] | None = None,
+    ) -> None:
+        """Run every (label, job), `self.jobs` at a time, in order.
 
-        `annotators`: by label, who answers that trainer's captions; without one every caption stays unanswered.
+        UserError when a trainer says what is missing or wrong.
+
+        `annotators`: by label, who answers that trainer's captions; without one every caption stays
+        unanswered.
         """
         waiting = [(label, job, False) for label, job in jobs]
         running: list[_Started] = []
@@ -150,8 +191,13 @@ class Engine:
             mail.close()
 
     @staticmethod
-    def _send_back(selector: selectors.BaseSelector, started: _Started, running: list[_Started]) -> None:
-        """Write what the trainer's pipe takes now; the rest when it takes more. Nothing is left for one that has ended."""
+    def _send_back(
+        selector: selectors.BaseSelector, started: _Started, running: list[_Started]
+    ) -> None:
+        """Write what the trainer's pipe takes now; the rest when it takes more.
+
+        Nothing is left for one that has ended.
+        """
         stdin = started.process.stdin
         assert stdin is not None
         try:
@@ -162,7 +208,8 @@ class Engine:
                 del started.back[: os.write(stdin.fileno(), started.back[:65536])]
         except BlockingIOError:
             pass
-        except OSError:  # it has just ended
+        except OSError:
+            # it has just ended
             started.back.clear()
         registered = not stdin.closed and stdin.fileno() in selector.get_map()
         if started.back and not registered:
@@ -171,7 +218,13 @@ class Engine:
             selector.unregister(stdin)
 
     def _start(self, label: str, job: Job, again: bool, slot: int) -> _Started:
-        place = Path(job.out) / "job.json" if isinstance(job, TrainJob) else Path(job.outs[0] if isinstance(job, EvaluateJob) else job.out).with_suffix(".job.json")
+        place = (
+            Path(job.out) / "job.json"
+            if isinstance(job, TrainJob)
+            else Path(job.outs[0] if isinstance(job, EvaluateJob) else job.out).with_suffix(
+                ".job.json"
+            )
+        )
         write(place, job)
         errors = place.with_suffix(".stderr")
         with errors.open("wb") as stderr:
@@ -180,13 +233,22 @@ class Engine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=trainer_environment(self.gpus[slot % len(self.gpus)] if len(self.gpus) > 1 else None),
-                start_new_session=True,  # Ctrl-C goes to us alone; we then stop trainers ourselves
+                env=trainer_environment(
+                    self.gpus[slot % len(self.gpus)] if len(self.gpus) > 1 else None
+                ),
+                # Ctrl-C goes to us alone; we then stop trainers ourselves
+                start_new_session=True,
             )
         return _Started(label, job, process, errors, again, slot)
 
     @staticmethod
-    def _relay(started: _Started, data: bytes, progress: Progress | None, annotator: Annotates | None, mail: _Mail) -> None:
+    def _relay(
+        started: _Started,
+        data: bytes,
+        progress: Progress | None,
+        annotator: Annotates | None,
+        mail: _Mail,
+    ) -> None:
         *lines, started.buffer = (started.buffer + data).split(b"\n")
         if len(started.buffer) > MOST_LINE:
             started.buffer = b""
@@ -208,7 +270,9 @@ class Engine:
 
     @staticmethod
     def _ended_by_others(started: _Started) -> bool:
-        """Wait for the exit; True when the job should run again, UserError when that would not help."""
+        """Wait for the exit; True when the job should run again, UserError when that would not
+        help.
+        """
         code = started.process.wait()
         for stream in (started.process.stdin, started.process.stdout):
             if stream:
@@ -217,15 +281,29 @@ class Engine:
         if code == 0:
             started.errors.unlink(missing_ok=True)
             return False
-        last = next((line for line in reversed(text.splitlines()) if line.strip()), "no word on stderr")
+        last = next(
+            (line for line in reversed(text.splitlines()) if line.strip()), "no word on stderr"
+        )
         if code < 0 and not started.again:
             return True
         if code < 0:
-            raise UserError(f"{started.label}: the trainer was killed twice by signal {-code} (out of memory?)", "fewer --jobs, then: autoreward resume", MISSING)
+            raise UserError(
+                f"{started.label}: the trainer was killed twice by signal {-code} (out of memory?)",
+                "fewer --jobs, then: autoreward resume",
+                MISSING,
+            )
         if code == MISSING:
-            again = "the same command again" if isinstance(started.job, (PlayJob, NetworkJob, CaptionJob)) else "autoreward resume"
+            again = (
+                "the same command again"
+                if isinstance(started.job, (PlayJob, NetworkJob, CaptionJob))
+                else "autoreward resume"
+            )
             raise UserError(f"{started.label}: {last}", f"mend that, then: {again}", MISSING)
-        raise UserError(f"{started.label}: the trainer failed (exit code {code}): {last}", f"the whole traceback: {started.errors}", MISSING)
+        raise UserError(
+            f"{started.label}: the trainer failed (exit code {code}): {last}",
+            f"the whole traceback: {started.errors}",
+            MISSING,
+        )
 
     @staticmethod
     def _stop(started: _Started) -> None:

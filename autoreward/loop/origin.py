@@ -1,4 +1,5 @@
-"""A reward to begin from (`design --from FILE`): candidate 1a is that file, as it is, in a mechanical wrapper, or ported by the Designer.
+"""A reward to begin from (`design --from FILE`): candidate 1a is that file, as it is, in a
+mechanical wrapper, or ported by the Designer.
 
     program    it follows our contract (autoreward check): taken as it is
     function   a plain function of observation, action, next observation, one number a transition: called row by row, the observation
@@ -6,7 +7,8 @@
     port       anything else: the Designer writes it in our contract; where the original runs in the jail at all, the port must give
                the same numbers on the recorded transitions, and the largest difference is kept
 
-RUN/origin/ holds given.py, program.py (what 1a was made of) and origin.json. The file is text here: it runs in the jail alone.
+RUN/origin/ holds given.py, program.py (what 1a was made of) and origin.json. The file is text here:
+it runs in the jail alone.
 """
 
 from __future__ import annotations
@@ -30,11 +32,49 @@ from autoreward.store.run import CandidateFolder, Run
 from autoreward.tasks.card import TaskCard
 
 FIRST = "1a"
-SAME = 1e-6  # relative to the original's largest value on the probes
-BEFORE = {"obs", "observation", "state", "s", "ob", "prev_obs", "prev_state", "old_obs", "last_obs", "o", "x"}
+# relative to the original's largest value on the probes
+SAME = 1e-6
+BEFORE = {
+    "obs",
+    "observation",
+    "state",
+    "s",
+    "ob",
+    "prev_obs",
+    "prev_state",
+    "old_obs",
+    "last_obs",
+    "o",
+    "x",
+}
 ACTION = {"action", "act", "a", "u", "actions"}
-AFTER = {"next_obs", "next_observation", "next_state", "obs_next", "new_obs", "next_s", "s2", "s_next", "obs2", "next_o", "o2", "new_state", "observation_next", "x_next"}
-NAMES = ("reward", "compute_reward", "reward_function", "reward_fn", "get_reward", "calculate_reward", "calc_reward", "_reward", "_get_reward")
+AFTER = {
+    "next_obs",
+    "next_observation",
+    "next_state",
+    "obs_next",
+    "new_obs",
+    "next_s",
+    "s2",
+    "s_next",
+    "obs2",
+    "next_o",
+    "o2",
+    "new_state",
+    "observation_next",
+    "x_next",
+}
+NAMES = (
+    "reward",
+    "compute_reward",
+    "reward_function",
+    "reward_fn",
+    "get_reward",
+    "calculate_reward",
+    "calc_reward",
+    "_reward",
+    "_get_reward",
+)
 
 
 class Unfit(Exception):
@@ -52,29 +92,49 @@ def require(given: Path) -> None:
         code = plain(given).decode()
         tree = ast.parse(code)
     except FileNotFoundError:
-        raise UserError(f"--from {given}: there is no such file", "a reward program, or a Python file with your reward function") from None
+        raise UserError(
+            f"--from {given}: there is no such file",
+            "a reward program, or a Python file with your reward function",
+        ) from None
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise UserError(f"--from {given} is no readable Python: {error}", "mend the file", REFUSED) from None
+        raise UserError(
+            f"--from {given} is no readable Python: {error}", "mend the file", REFUSED
+        ) from None
     if not any(isinstance(n, ast.FunctionDef) for n in ast.walk(tree)):
-        raise UserError(f"--from {given} defines no function", "def reward(obs, action, next_obs): ...", REFUSED)
+        raise UserError(
+            f"--from {given} defines no function", "def reward(obs, action, next_obs): ...", REFUSED
+        )
 
 
 def drafted(tools: Tools, candidate: CandidateFolder, attempt: int) -> str | None:
     """The program of candidate 1a where it needs no model; None for every other draft."""
     origin = prepared(tools) if candidate.id == FIRST else None
-    return text(tools.run.path / "origin" / "program.py") if origin and origin.kind != "port" and attempt == 0 else None
+    return (
+        text(tools.run.path / "origin" / "program.py")
+        if origin and origin.kind != "port" and attempt == 0
+        else None
+    )
 
 
 def to_port(tools: Tools, candidate: CandidateFolder) -> dict[str, object] | None:
-    """What the Designer is shown for candidate 1a where it must port: code, sources of fields, why."""
+    """What the Designer is shown for candidate 1a where it must port: code, sources of fields,
+    why.
+    """
     origin = prepared(tools) if candidate.id == FIRST else None
     if origin is None or origin.kind != "port":
         return None
-    return {"code": text(tools.run.path / "origin" / "given.py").strip(), "sources": [(f.name, f.source) for f in tools.card.card.fields if f.reward], "why": origin.why}
+    return {
+        "code": text(tools.run.path / "origin" / "given.py").strip(),
+        "sources": [(f.name, f.source) for f in tools.card.card.fields if f.reward],
+        "why": origin.why,
+    }
 
 
 def prepared(tools: Tools) -> Origin | None:
-    """How the given file is taken; decided once, on the run's probes. None where the run began from nothing."""
+    """How the given file is taken; decided once, on the run's probes.
+
+    None where the run began from nothing.
+    """
     if tools.run.header.origin is None:
         return None
     place = tools.run.path / "origin" / "origin.json"
@@ -89,8 +149,20 @@ def prepared(tools: Tools) -> Origin | None:
             wrapped = wrap(given, card, _width(tools.run.path))
             program = wrapped.text
             findings = [v for v in lint(program, card.reward_layout) if v.severity == "refuse"]
-            result = check.check(program, card, tools.run.path / "probes.npz", tools.run.header.sandbox, tools.template) if not findings else None
-            refused = findings or [v for v in (result.verdicts if result else ()) if v.severity == "refuse"]
+            result = (
+                check.check(
+                    program,
+                    card,
+                    tools.run.path / "probes.npz",
+                    tools.run.header.sandbox,
+                    tools.template,
+                )
+                if not findings
+                else None
+            )
+            refused = findings or [
+                v for v in (result.verdicts if result else ()) if v.severity == "refuse"
+            ]
             if refused:
                 raise Unfit(f"{refused[0].kind}: {refused[0].message}")
             made = Origin(kind="function", function=wrapped.function)
@@ -98,52 +170,100 @@ def prepared(tools: Tools) -> Origin | None:
             made = Origin(kind="port", why=str(error))
             if not tools.caller.model.language:
                 hint = "name a language model with --model, which ports it; or write it as a reward program (autoreward check FILE --task TASK)"
-                raise UserError(f"--from {tools.run.header.origin} cannot be taken as it is: {error}", hint, REFUSED) from None
+                raise UserError(
+                    f"--from {tools.run.header.origin} cannot be taken as it is: {error}",
+                    hint,
+                    REFUSED,
+                ) from None
     write(place.with_name("program.py"), program)
     write(place, made)
-    tools.say("designer", "begins from", 1, "a", file=tools.run.header.origin, kind=made.kind, why=made.why or None)
+    tools.say(
+        "designer",
+        "begins from",
+        1,
+        "a",
+        file=tools.run.header.origin,
+        kind=made.kind,
+        why=made.why or None,
+    )
     return made
 
 
 def held_against(tools: Tools, candidate: CandidateFolder, program: str, result: Check) -> Check:
-    """The check of candidate 1a with one more refusal where it is a port that gives other numbers than the original."""
+    """The check of candidate 1a with one more refusal where it is a port that gives other numbers
+    than the original.
+    """
     origin = prepared(tools) if candidate.id == FIRST else None
     if origin is None or origin.kind != "port" or not result.ok:
         return result
     original = text(tools.run.path / "origin" / "program.py")
     values, why = replayed(tools, original) if original else (None, origin.why)
     if values is None:
-        write(tools.run.path / "origin" / "origin.json", origin.model_copy(update={"uncompared": why}))
+        write(
+            tools.run.path / "origin" / "origin.json", origin.model_copy(update={"uncompared": why})
+        )
         tools.say("check", "port not compared", 1, "a", why=why)
         return result
     ported, _ = replayed(tools, program)
     assert ported is not None
     gaps = np.abs(ported - values)
     worst, scale = np.unravel_index(int(gaps.argmax()), gaps.shape), float(np.abs(values).max())
-    write(tools.run.path / "origin" / "origin.json", origin.model_copy(update={"difference": float(gaps.max()), "largest": scale, "compared": int(values.size)}))
-    tools.say("check", "port compared", 1, "a", transitions=int(values.size), max_difference=float(gaps.max()))
+    write(
+        tools.run.path / "origin" / "origin.json",
+        origin.model_copy(
+            update={"difference": float(gaps.max()), "largest": scale, "compared": int(values.size)}
+        ),
+    )
+    tools.say(
+        "check",
+        "port compared",
+        1,
+        "a",
+        transitions=int(values.size),
+        max_difference=float(gaps.max()),
+    )
     far = gaps > SAME * max(1.0, scale)
     if not far.any():
         return result
     message = f"on {int(far.sum())} of {values.size} recorded transitions the port's sum differs from the original's; the most: {ported[worst]:.6g} instead of {values[worst]:.6g}"
-    verdict = Verdict(kind="port-differs", message=message, hint="the same constants, conditions and sides; no potential()")
+    verdict = Verdict(
+        kind="port-differs",
+        message=message,
+        hint="the same constants, conditions and sides; no potential()",
+    )
     return result.model_copy(update={"ok": False, "verdicts": (*result.verdicts, verdict)})
 
 
 def replayed(tools: Tools, program: str) -> tuple[np.ndarray | None, str]:
-    """(T, n) sums of a program's terms on the run's probes, computed in the jail; None and why where it fails there."""
+    """(T, n) sums of a program's terms on the run's probes, computed in the jail; None and why
+    where it fails there.
+    """
     card, recorded = tools.card.card, read_arrays(tools.run.path / "probes.npz")
     picked = columns(card.layout, card.reward_layout)
     try:
-        with Worker(program, card.reward_layout, card.action, profile=tools.run.header.sandbox, template=tools.template) as worker:
-            answer = worker.ask(recorded["prev"][..., picked], recorded["action"], recorded["curr"][..., picked], recorded["first"])
+        with Worker(
+            program,
+            card.reward_layout,
+            card.action,
+            profile=tools.run.header.sandbox,
+            template=tools.template,
+        ) as worker:
+            answer = worker.ask(
+                recorded["prev"][..., picked],
+                recorded["action"],
+                recorded["curr"][..., picked],
+                recorded["first"],
+            )
     except ProgramRefused as error:
         return None, f"the original fails in the jail: {error.verdict.message}"
-    shaped = card.training.gamma * answer.after * (1.0 - recorded["terminated"][..., None]) - answer.before
+    shaped = (
+        card.training.gamma * answer.after * (1.0 - recorded["terminated"][..., None])
+        - answer.before
+    )
     return answer.terms.sum(-1) + shaped.sum(-1), ""
 
 
-# -- a plain function, mechanically ----------------------------------------------------------------------------------------
+# -- a plain function, mechanically ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -158,7 +278,11 @@ def _follows_contract(code: str) -> bool:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
         return False
-    given = {n.name: [a.arg for a in [*n.args.posonlyargs, *n.args.args]] for n in tree.body if isinstance(n, ast.FunctionDef)}
+    given = {
+        n.name: [a.arg for a in [*n.args.posonlyargs, *n.args.args]]
+        for n in tree.body
+        if isinstance(n, ast.FunctionDef)
+    }
     if "reward" in given:
         return len(given["reward"]) == 4 and given["reward"][2] not in AFTER
     return "potential" in facts(code).entry_points
@@ -177,12 +301,21 @@ def _width(run: Path) -> int | None:
 
 
 def wrap(code: str, card: TaskCard, width: int | None) -> Wrapped:
-    """A program in our contract that calls the function for every row. Unfit, with the reason, where that cannot mean the same."""
+    """A program in our contract that calls the function for every row.
+
+    Unfit, with the reason, where that cannot mean the same.
+    """
     tree = ast.parse(code)
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-    name = next((n for n in NAMES if n in functions), None) or (next(iter(functions)) if len(functions) == 1 else None)
+    name = next((n for n in NAMES if n in functions), None) or (
+        next(iter(functions)) if len(functions) == 1 else None
+    )
     if name is None:
-        raise Unfit(f"none of its functions is called {' or '.join(NAMES[:3])}" if functions else "it has no function at its top level (a method needs its object)")
+        raise Unfit(
+            f"none of its functions is called {' or '.join(NAMES[:3])}"
+            if functions
+            else "it has no function at its top level (a method needs its object)"
+        )
     called = ", ".join(_argument(a) for a in _parameters(functions[name]))
     inner = name
     if name in ("reward", "potential"):
@@ -209,14 +342,31 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
     needed = given[: len(given) - len(function.args.defaults)] if function.args.defaults else given
     kinds = []
     for arg in needed:
-        kind = "before" if arg in BEFORE else "action" if arg in ACTION else "after" if arg in AFTER else None
+        kind = (
+            "before"
+            if arg in BEFORE
+            else "action"
+            if arg in ACTION
+            else "after"
+            if arg in AFTER
+            else None
+        )
         if kind is None:
-            raise Unfit(f"{function.name}() takes {arg!r}, and only an observation, an action and the next observation can be given")
+            raise Unfit(
+                f"{function.name}() takes {arg!r}, and only an observation, an action and the next observation can be given"
+            )
         kinds.append(kind)
-    if any(d is None for d in function.args.kw_defaults) or len(set(kinds)) < len(kinds) or not kinds:
-        raise Unfit(f"{function.name}({', '.join(given)}) is no function of observation, action, next observation")
+    if (
+        any(d is None for d in function.args.kw_defaults)
+        or len(set(kinds)) < len(kinds)
+        or not kinds
+    ):
+        raise Unfit(
+            f"{function.name}({', '.join(given)}) is no function of observation, action, next observation"
+        )
     if kinds == ["before"] or ("after" not in kinds and "before" in kinds):
-        kinds = ["after" if k == "before" else k for k in kinds]  # one observation alone: the one that the action led to
+        # one observation alone: the one that the action led to
+        kinds = ["after" if k == "before" else k for k in kinds]
     return kinds
 
 
@@ -225,10 +375,17 @@ def _argument(kind: str) -> str:
 
 
 def _assembly(card: TaskCard, width: int | None) -> str:
-    """An expression: the observations of n rows, from `state`; rows of a vector, or dicts by key. Unfit where fields leave something out."""
+    """An expression: the observations of n rows, from `state`; rows of a vector, or dicts by key.
+
+    Unfit where fields leave something out.
+    """
     fields = [f for f in card.fields if f.reward]
     if all(f.source.startswith("obs.") and f.source.count(".") == 1 for f in fields):
-        return "[{" + ", ".join(f'"{f.source[4:]}": state.{f.name}[k]' for f in fields) + "} for k in range(n)]"
+        return (
+            "[{"
+            + ", ".join(f'"{f.source[4:]}": state.{f.name}[k]' for f in fields)
+            + "} for k in range(n)]"
+        )
     spans: list[tuple[int, int, str]] = []
     for f in fields:
         first, colon, last = f.source.partition(":")
@@ -240,15 +397,29 @@ def _assembly(card: TaskCard, width: int | None) -> str:
             chosen.append(name)
             at = end
     if width is None or at != width:
-        missing = "the observation is no plain vector" if width is None else f"the card's fields hold {at} of its {width} columns in a row from the first"
+        missing = (
+            "the observation is no plain vector"
+            if width is None
+            else f"the card's fields hold {at} of its {width} columns in a row from the first"
+        )
         raise Unfit(f"the observation cannot be put together from the card's fields: {missing}")
-    return "np.concatenate([" + ", ".join(f"state.{name}.reshape(n, -1)" for name in chosen) + "], 1)"
+    return (
+        "np.concatenate([" + ", ".join(f"state.{name}.reshape(n, -1)" for name in chosen) + "], 1)"
+    )
 
 
 def _renamed(code: str, tree: ast.Module, name: str, new: str) -> str:
     """The function's name changed where it is defined and where it is called."""
-    places = [(n.lineno, n.col_offset + len("def ")) for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name]
-    places += [(n.func.lineno, n.func.col_offset) for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == name]
+    places = [
+        (n.lineno, n.col_offset + len("def "))
+        for n in tree.body
+        if isinstance(n, ast.FunctionDef) and n.name == name
+    ]
+    places += [
+        (n.func.lineno, n.func.col_offset)
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == name
+    ]
     lines = [line.encode() for line in code.split("\n")]
     for row, column in sorted(places, reverse=True):
         line = lines[row - 1]

@@ -1,4 +1,7 @@
-"""From a person's options to a run: its header, and the tools that the loop works with. Used by the command line and `bench`."""
+"""From a person's options to a run: its header, and the tools that the loop works with.
+
+Used by the command line and `bench`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,18 @@ from autoreward.tasks.find import LocatedCard, find, listing, load, require_simu
 
 PR_SET_DUMPABLE = 4
 DEFAULT_MODEL = "offline/search"
-DECIDING = ("autoreward-rl", "numpy", "torch", "stable-baselines3", "gymnasium", "sb3-contrib", "minigrid", "mujoco", "gymnasium-robotics", "metaworld")
+DECIDING = (
+    "autoreward-rl",
+    "numpy",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "sb3-contrib",
+    "minigrid",
+    "mujoco",
+    "gymnasium-robotics",
+    "metaworld",
+)
 
 
 @dataclass
@@ -53,7 +67,8 @@ class Options:
     prompts: str | None = None
     limits: Limits = field(default_factory=Limits)
     settings: dict[str, str] = field(default_factory=dict)
-    compose: str | None = None  # None: the method's
+    # None: the method's
+    compose: str | None = None
     told: bool = False
     episodic_return: bool = False
     origin: str | None = None
@@ -101,7 +116,9 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
         ("--jobs", options.jobs if options.jobs is not None else 1, 1, 1024),
     ):
         if not low <= value <= high:
-            raise UserError(f"{name} is {value}; it must be {low} to {high}", "autoreward design --help")
+            raise UserError(
+                f"{name} is {value}; it must be {low} to {high}", "autoreward design --help"
+            )
     method = find_method(options.method)
     compose = options.compose or method.composition
     composition = composed(compose, card)
@@ -136,7 +153,10 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
 
 
 def composed(given: str, card: LocatedCard) -> Composition:
-    """The composition that `--compose` names, held against the task. UserError with the place and the way out."""
+    """The composition that `--compose` names, held against the task.
+
+    UserError with the place and the way out.
+    """
     if given == DESIGNER:
         return Composition()
     found = read(given)
@@ -156,16 +176,28 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     method.require(card, made.model, made.settings)
     if method.kind.entry != "reward" and (options.told or options.origin):
         what = "a study" if options.told else "--from"
-        raise UserError(f"{what} works with methods that write reward(), and {method.name} writes {method.kind.entry}()", "--method auto-mc-reward", USAGE)
+        raise UserError(
+            f"{what} works with methods that write reward(), and {method.name} writes {method.kind.entry}()",
+            "--method auto-mc-reward",
+            USAGE,
+        )
     if options.told and made.compose != "plain":
-        raise UserError(f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own", "autoreward design --compose", USAGE)
+        raise UserError(
+            f"a study adds up terms plainly: compose={made.compose!r} is for trainings of our own",
+            "autoreward design --compose",
+            USAGE,
+        )
     connect(made.model, model_options)
     _judge(method, made, model_options)
     find_profile(made.sandbox)
     Prompts(made.prompts).require(method.name, method.agents)
     free = shutil.disk_usage(Path.cwd()).free
     if free < 50 * 2**20:
-        raise UserError(f"only {free // 2**20} MB are free on this disk", "free some space, or run in another folder", 3)
+        raise UserError(
+            f"only {free // 2**20} MB are free on this disk",
+            "free some space, or run in another folder",
+            3,
+        )
     if options.origin:
         origin.require(Path(options.origin))
     run = Run.create(options.folder, made, options.name)
@@ -178,27 +210,43 @@ def start(options: Options, model_options: ModelOptions) -> Run:
 def _judge(method: Method, made: RunHeader, model_options: ModelOptions) -> None:
     """UserError where transitions are to be judged and nobody can."""
     judge = method.annotator(made.settings, made.model)
-    if method.judging and made.settings.get("judge") == "model" and not connect(judge, model_options, judging=True).language:
+    if (
+        method.judging
+        and made.settings.get("judge") == "model"
+        and not connect(judge, model_options, judging=True).language
+    ):
         raise UserError(
-            f"--set judge=model: {judge} is no language model, and cannot judge transitions", "--set annotator=PROVIDER/MODEL; for trying things out, --set annotator=simulated/p=0.9", USAGE
+            f"--set judge=model: {judge} is no language model, and cannot judge transitions",
+            "--set annotator=PROVIDER/MODEL; for trying things out, --set annotator=simulated/p=0.9",
+            USAGE,
         )
 
 
 def _seen(run: Run) -> Path:
     """Where it is noted that this run.yaml was made, or read and trusted, by this user."""
-    return cache_folder() / "trusted" / hashlib.sha256(plain(run.path / "run.yaml")).hexdigest()[:32]
+    return (
+        cache_folder() / "trusted" / hashlib.sha256(plain(run.path / "run.yaml")).hexdigest()[:32]
+    )
 
 
 def reaches(run: Run) -> list[str]:
-    """What a run's header would execute, ask or switch off when it goes on: what a stranger could have put there."""
+    """What a run's header would execute, ask or switch off when it goes on: what a stranger could
+    have put there.
+    """
     made, found = run.header, []
     own = listing().get(made.task)
-    if Path(made.card_path).is_file() and (own is None or load(own[1]).digest() != load(Path(made.card_path)).digest()):
+    if Path(made.card_path).is_file() and (
+        own is None or load(own[1]).digest() != load(Path(made.card_path)).digest()
+    ):
         found.append(f"the card {made.card_path} and its Python file")
     for name, value in (
         ("the interpreter", made.trainer_python),
         ("the command", made.settings.get("key_command")),
-        *(("the command", name.removeprefix("cmd:")) for name in (made.model, made.settings.get("annotator", "")) if name.startswith("cmd:")),
+        *(
+            ("the command", name.removeprefix("cmd:"))
+            for name in (made.model, made.settings.get("annotator", ""))
+            if name.startswith("cmd:")
+        ),
         ("the server", made.settings.get("base_url")),
         ("the sandbox profile", made.sandbox if made.sandbox != "default" else None),
     ):
@@ -208,34 +256,62 @@ def reaches(run: Run) -> list[str]:
 
 
 def trust(run: Run, given: bool, again: str = "autoreward resume RUN --trust") -> None:
-    """UserError where a run that was not begun here reaches beyond its folder, and nobody said that this is well; `again` says so."""
+    """UserError where a run that was not begun here reaches beyond its folder, and nobody said
+    that this is well; `again` says so.
+    """
     if not _seen(run).exists():
         for folder, folders, files in os.walk(run.path):
             if links := [name for name in (*folders, *files) if (Path(folder) / name).is_symlink()]:
-                raise UserError(f"{Path(folder) / links[0]} is a link, and going on might write through it", "remove it: a run's own folder holds none", REFUSED)
+                raise UserError(
+                    f"{Path(folder) / links[0]} is a link, and going on might write through it",
+                    "remove it: a run's own folder holds none",
+                    REFUSED,
+                )
         if not given and (found := reaches(run)):
-            raise UserError(f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}", f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}", REFUSED)
+            raise UserError(
+                f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}",
+                f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}",
+                REFUSED,
+            )
         write(_seen(run), "")
 
 
 def card_of(run: Run) -> LocatedCard:
-    """The run's card as it is found here: where the run says, else by name. UserError where it is not the one the run began with."""
+    """The run's card as it is found here: where the run says, else by name.
+
+    UserError where it is not the one the run began with.
+    """
     made = run.header
-    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)  # a run may have been carried here
+    # a run may have been carried here
+    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)
     card = card.at_end() if made.episodic_return else card
     if card.digest() != made.card_digest:
-        raise UserError(f"the card {card.path} changed since this run began", "put it back, or begin a new run: autoreward design " + made.task, REFUSED)
+        raise UserError(
+            f"the card {card.path} changed since this run began",
+            "put it back, or begin a new run: autoreward design " + made.task,
+            REFUSED,
+        )
     return card
 
 
 def shut() -> None:
-    """Make this process, which holds the keys, unreadable to others of the same user (/proc/PID/environ, ptrace); Linux only."""
+    """Make this process, which holds the keys, unreadable to others of the same user
+    (/proc/PID/environ, ptrace); Linux only.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progress: Progress, limits: Limits | None = None) -> Tools:
-    """What the loop needs for this run; UserError where it is not to be trusted, or the card changed since the run began."""
+def tools(
+    run: Run,
+    model_options: ModelOptions,
+    say: Callable[..., None],
+    progress: Progress,
+    limits: Limits | None = None,
+) -> Tools:
+    """What the loop needs for this run; UserError where it is not to be trusted, or the card
+    changed since the run began.
+    """
     trust(run, False)
     shut()
     made = run.header
@@ -243,17 +319,25 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
     require_simulator(card.card)
     run.header = made = made.model_copy(update={"card_path": str(card.path)})
     if made.versions != versions():
-        changed = [f"{k} {made.versions.get(k, 'absent')} -> {versions().get(k, 'absent')}" for k in sorted({*made.versions, *versions()}) if made.versions.get(k) != versions().get(k)]
+        changed = [
+            f"{k} {made.versions.get(k, 'absent')} -> {versions().get(k, 'absent')}"
+            for k in sorted({*made.versions, *versions()})
+            if made.versions.get(k) != versions().get(k)
+        ]
         say("run", "versions changed", changed=changed)
     method = find_method(made.method)
-    caller = Caller(connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings)
+    caller = Caller(
+        connect(made.model, model_options), run.path / "calls", limits or made.limits, made.settings
+    )
     judge = method.annotator(made.settings, made.model)
     return Tools(
         run=run,
         card=card,
         method=method,
         caller=caller,
-        annotator=caller.beside(connect(judge, model_options, judging=True)) if judge != made.model else caller,
+        annotator=caller.beside(connect(judge, model_options, judging=True))
+        if judge != made.model
+        else caller,
         prompts=Prompts(made.prompts),
         engine=Engine(made.jobs, made.trainer_python),
         controls=cache_folder() / "controls",
@@ -263,7 +347,9 @@ def tools(run: Run, model_options: ModelOptions, say: Callable[..., None], progr
 
 
 def model_options(settings: dict[str, str], headers: dict[str, str] | None = None) -> ModelOptions:
-    """Options of the model layer, from a run's settings; headers are given anew each time, and never stored."""
+    """Options of the model layer, from a run's settings; headers are given anew each time, and
+    never stored.
+    """
     try:
         return ModelOptions(
             base_url=settings.get("base_url"),
@@ -275,4 +361,6 @@ def model_options(settings: dict[str, str], headers: dict[str, str] | None = Non
             timeout=float(settings.get("timeout", 600)),
         )
     except ValueError as error:
-        raise UserError(f"--set num_ctx, timeout: {error}", "whole numbers of tokens, seconds") from None
+        raise UserError(
+            f"--set num_ctx, timeout: {error}", "whole numbers of tokens, seconds"
+        ) from None

@@ -1,4 +1,6 @@
-"""One program on its own, for people who already have one: checked and trained exactly as the loop would."""
+"""One program on its own, for people who already have one: checked and trained exactly as the loop
+would.
+"""
 
 from __future__ import annotations
 
@@ -30,26 +32,55 @@ def probes(card: LocatedCard, engine: Engine, progress: Progress | None = None) 
     return out
 
 
-def check_program(program: str, card: LocatedCard, sandbox: str, engine: Engine, composition: Composition | None = None, method: Method | None = None) -> Check:
-    """Lint and sandbox verdicts of a program, and whether it has the terms that a composition names. `method`: the one it was written for."""
+def check_program(
+    program: str,
+    card: LocatedCard,
+    sandbox: str,
+    engine: Engine,
+    composition: Composition | None = None,
+    method: Method | None = None,
+) -> Check:
+    """Lint and sandbox verdicts of a program, and whether it has the terms that a composition
+    names. `method`: the one it was written for.
+    """
     from autoreward.rewards.program import lint
 
     kind = (method or find_method(DEFAULT)).kind
     found = tuple(lint(program, card.card.reward_layout, kind.entry))
     if any(v.severity == "refuse" for v in found):
         return Check(ok=False, verdicts=found, sandbox=sandbox)
-    result = check_stage.check(program, card.card, probes(card, engine), sandbox, composition=composition, signal=kind)
+    result = check_stage.check(
+        program, card.card, probes(card, engine), sandbox, composition=composition, signal=kind
+    )
     return result.model_copy(update={"verdicts": found + result.verdicts})
 
 
-def train_program(program: Path | None, options: LaunchOptions, card: LocatedCard, seeds: int, out: Path, engine: Engine, progress: Progress | None = None) -> Evaluation:
-    """Train `seeds` agents on a program (None: the sparse task reward), score them on fresh seeds, and pool."""
+def train_program(
+    program: Path | None,
+    options: LaunchOptions,
+    card: LocatedCard,
+    seeds: int,
+    out: Path,
+    engine: Engine,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Train `seeds` agents on a program (None: the sparse task reward), score them on fresh seeds,
+    and pool.
+    """
     if options.compose == DESIGNER:
-        raise UserError("compose: no designer chooses here", "a preset, or the file that one chose: RUN/best/composition.yaml", USAGE)
+        raise UserError(
+            "compose: no designer chooses here",
+            "a preset, or the file that one chose: RUN/best/composition.yaml",
+            USAGE,
+        )
     made, method = header(options, card), find_method(options.method)
     method.require(card, "", made.settings)
     if method.judging and method.own(made.settings).get("judge") == "model":
-        raise UserError("--set judge=model: transitions are judged in a run, which keeps what was asked", f"autoreward design {options.task} --method {method.name} --set judge=model", USAGE)
+        raise UserError(
+            "--set judge=model: transitions are judged in a run, which keeps what was asked",
+            f"autoreward design {options.task} --method {method.name} --set judge=model",
+            USAGE,
+        )
     signal = method.signal if program != card.human else PLAIN
     if program is not None:
         write(out / "program.py", program.read_bytes())
@@ -60,11 +91,32 @@ def train_program(program: Path | None, options: LaunchOptions, card: LocatedCar
     label = program.stem if program else "sparse"
     own = method.own(made.settings)
     todo = [(s, p) for s, p in zip(numbers, places, strict=True) if training.done(p) is None]
-    engine.run([(f"{label} seed {s}", training.job(made, program, s, p, composition=made.composition, signal=signal, settings=own)) for s, p in todo], progress)
+    engine.run(
+        [
+            (
+                f"{label} seed {s}",
+                training.job(
+                    made, program, s, p, composition=made.composition, signal=signal, settings=own
+                ),
+            )
+            for s, p in todo
+        ],
+        progress,
+    )
     done: list[TrainingDone] = [d for p in places if (d := training.done(p))]
-    whole = [(p, d) for p, d in zip(places, done, strict=True) if d.refusal is None and not (p / "score.json").exists()]
+    whole = [
+        (p, d)
+        for p, d in zip(places, done, strict=True)
+        if d.refusal is None and not (p / "score.json").exists()
+    ]
     if whole:
-        job = evaluation.job(made, [p for p, _ in whole], [p / "score.json" for p, _ in whole], [d.seed for _, d in whole], "evaluation")
+        job = evaluation.job(
+            made,
+            [p for p, _ in whole],
+            [p / "score.json" for p, _ in whole],
+            [d.seed for _, d in whole],
+            "evaluation",
+        )
         engine.run([("evaluation", job)], progress)
     result = evaluation.pool(card.card, [p / "score.json" for p in places], done)
     write(out / "evaluation.json", result)

@@ -25,10 +25,13 @@ class Tools:
     card: LocatedCard
     method: Method
     caller: Caller
-    annotator: Caller  # who judges transitions, for methods that ask for it; shares the limits
+    # who judges transitions, for methods that ask for it; shares the limits
+    annotator: Caller
     prompts: Prompts
     engine: Engine
-    controls: Path  # cache of sparse and human trainings, shared by runs of the same card, versions and seeds
+    # cache of sparse and human trainings, shared by runs of the same card, versions and seeds
+    controls: Path
     say: Say
     progress: Progress
-    template: Template = field(default_factory=Template)  # started with its first worker
+    # started with its first worker
+    template: Template = field(default_factory=Template)

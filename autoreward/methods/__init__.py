@@ -1,7 +1,10 @@
-"""Methods: which agents ask a model, with which templates, and what the card must have. Data under one name; the loop reads it and knows none by name.
+"""Methods: which agents ask a model, with which templates, and what the card must have.
 
-Shipped ones are found by name, others by entry point: group `autoreward.methods`, the value names a `Method`, and `prompts/` in the same
-package holds its templates (docs/methods.md). An installed package is trusted code; it is imported only when its method is asked for.
+Data under one name; the loop reads it and knows none by name.
+
+Shipped ones are found by name, others by entry point: group `autoreward.methods`, the value names a
+`Method`, and `prompts/` in the same package holds its templates (docs/methods.md). An installed
+package is trusted code; it is imported only when its method is asked for.
 """
 
 from __future__ import annotations
@@ -21,16 +24,23 @@ from autoreward.tasks.criteria import Condition
 from autoreward.tasks.find import LocatedCard
 
 GROUP = "autoreward.methods"
-SHIPPED = {name: f"autoreward.methods.{name.replace('-', '_')}:METHOD" for name in ("auto-mc-reward", "eureka", "lare", "calm")}
+SHIPPED = {
+    name: f"autoreward.methods.{name.replace('-', '_')}:METHOD"
+    for name in ("auto-mc-reward", "eureka", "lare", "calm")
+}
 DEFAULT = "auto-mc-reward"
 AGENTS = ("designer", "critic", "analyzer")
 REPAIRS = 3
-SWITCHES = {"critic": ("on", "off"), "analyzer": ("on", "code", "off")}  # values of `--set critic=...`, `--set analyzer=...`
+# values of `--set critic=...`, `--set analyzer=...`
+SWITCHES = {"critic": ("on", "off"), "analyzer": ("on", "code", "off")}
 
 
 @dataclass(frozen=True)
 class Need:
-    """A key of the card that the method cannot do without: why, and what to add. `holds` where being there is not enough."""
+    """A key of the card that the method cannot do without: why, and what to add.
+
+    `holds` where being there is not enough.
+    """
 
     key: str
     why: str
@@ -44,9 +54,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Setting:
-    """A switch of the method's own, `--set NAME=VALUE`: one of `values`, or a number from `low` to `high`, a whole one where `whole`.
+    """A switch of the method's own, `--set NAME=VALUE`: one of `values`, or a number from `low` to
+    `high`, a whole one where `whole`.
 
-    `file`: anything else is a file's path, whose text becomes the value when a run begins, so that a run is whole.
+    `file`: anything else is a file's path, whose text becomes the value when a run begins, so that
+    a run is whole.
     """
 
     name: str
@@ -68,12 +80,17 @@ class Setting:
             fits = self.low <= (int(value) if self.whole else float(value)) <= self.high
         except ValueError:
             fits = False
-        return "" if fits else f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
+        return (
+            ""
+            if fits
+            else f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
+        )
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Calls that prepare the one that writes the program, in the first iteration: `prompts/METHOD/designer/TEMPLATE.md.j2`, `times` over (or as a setting of that name says).
+    """Calls that prepare the one that writes the program, in the first iteration:
+    `prompts/METHOD/designer/TEMPLATE.md.j2`, `times` over (or as a setting of that name says).
 
     Templates of later calls find the replies as `replies`: template, number, text.
     """
@@ -81,7 +98,8 @@ class Ask:
     template: str
     times: int | str = 1
     temperature: float | None = None
-    only: tuple[str, str] | None = None  # a setting and its value: asked for in that case alone
+    # a setting and its value: asked for in that case alone
+    only: tuple[str, str] | None = None
 
     def count(self, settings: Mapping[str, str]) -> int:
         """How often it is asked for one candidate."""
@@ -92,9 +110,12 @@ class Ask:
 
 @dataclass(frozen=True)
 class Judging:
-    """A model judges transitions while agents train (docs/annotator.md): `labels` are what it may say of one, `variables` what the template METHOD/annotator/judge is told beside the captions.
+    """A model judges transitions while agents train (docs/annotator.md): `labels` are what it may
+    say of one, `variables` what the template METHOD/annotator/judge is told beside the
+    captions.
 
-    `truth`: the card's own conditions for every label, where it has them. `wait`: training waits at the end of a rollout for all answers.
+    `truth`: the card's own conditions for every label, where it has them. `wait`: training waits at
+    the end of a rollout for all answers.
     """
 
     labels: tuple[str, ...]
@@ -105,15 +126,21 @@ class Judging:
 
 @dataclass(frozen=True)
 class Method:
-    """What a method is. Its templates are `prompts/NAME/AGENT/*.md.j2`; the stages and their order are the loop's, the same for all.
+    """What a method is.
 
-    `agents`: who asks a model; a method without a critic keeps linter and check, one without an analyzer tells its designer no findings.
-    `composition`: a preset's name, taken where no `--compose` is given. `repairs`: refused drafts that go back to the designer, before one
-    new design from scratch; 0: a refused draft is dropped. `signal`: what turns a program's answers into terms (signals/).
-    `preparation`: calls before the one that writes the program. `settings`: switches of its own; trainers get them, too.
-    `given`: what templates find under that name, from the card and the settings: lines of name and means. UserError where the card has none.
-    `judging`: from the card, a program, the names it answered with and the settings: what a model is to judge; None where none is asked.
-    Such a method has the settings `annotator` and, in `prompts/`, the agent of that name.
+    Its templates are `prompts/NAME/AGENT/*.md.j2`; the stages and their order are the loop's, the
+    same for all.
+
+    `agents`: who asks a model; a method without a critic keeps linter and check, one without an
+    analyzer tells its designer no findings. `composition`: a preset's name, taken where no
+    `--compose` is given. `repairs`: refused drafts that go back to the designer, before one new
+    design from scratch; 0: a refused draft is dropped. `signal`: what turns a program's answers
+    into terms (signals/). `preparation`: calls before the one that writes the program. `settings`:
+    switches of its own; trainers get them, too. `given`: what templates find under that name, from
+    the card and the settings: lines of name and means. UserError where the card has none.
+    `judging`: from the card, a program, the names it answered with and the settings: what a model
+    is to judge; None where none is asked. Such a method has the settings `annotator` and, in
+    `prompts/`, the agent of that name.
     """
 
     name: str
@@ -128,7 +155,9 @@ class Method:
     preparation: tuple[Ask, ...] = ()
     settings: tuple[Setting, ...] = ()
     given: Callable[[TaskCard, Mapping[str, str]], list[dict[str, str]]] | None = None
-    judging: Callable[[TaskCard, str, tuple[str, ...], Mapping[str, str]], Judging | None] | None = None
+    judging: (
+        Callable[[TaskCard, str, tuple[str, ...], Mapping[str, str]], Judging | None] | None
+    ) = None
 
     @property
     def kind(self) -> type[Signal]:
@@ -140,7 +169,11 @@ class Method:
         return {s.name: settings.get(s.name, s.default) for s in self.settings}
 
     def drafts(self, given: bool = False) -> int:
-        """Drafts of one candidate at most. `given`: it is a person's own reward or its port, which cannot be sampled again, so it is always repaired."""
+        """Drafts of one candidate at most.
+
+        `given`: it is a person's own reward or its port, which cannot be sampled again, so it is
+        always repaired.
+        """
         repairs = self.repairs or (REPAIRS if given else 0)
         return repairs + 2 if repairs else 1
 
@@ -156,14 +189,21 @@ class Method:
         return "analyzer" in self.agents and settings.get("analyzer", "on") != "off"
 
     def calls(self, candidates: int, settings: Mapping[str, str]) -> tuple[int, int]:
-        """Calls of a language model in one iteration: when every first draft passes, and at the most (answers that cannot be read aside)."""
+        """Calls of a language model in one iteration: when every first draft passes, and at the
+        most (answers that cannot be read aside).
+        """
         critic, analyzer = (int(not self.off(agent, settings)) for agent in ("critic", "analyzer"))
         batches = int(self.own(settings).get("batches", "1"))
         analyzer *= batches + (batches > 1)
-        return candidates * (1 + critic + analyzer), candidates * (self.drafts() * (1 + critic) + analyzer)
+        return candidates * (1 + critic + analyzer), candidates * (
+            self.drafts() * (1 + critic) + analyzer
+        )
 
     def settled(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """All settings, where some of its own name a file: its text. UserError where it cannot be read."""
+        """All settings, where some of its own name a file: its text.
+
+        UserError where it cannot be read.
+        """
         found = dict(settings)
         for setting in self.settings:
             value = settings.get(setting.name)
@@ -173,7 +213,11 @@ class Method:
                 found[setting.name] = Path(value).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 why = getattr(error, "strerror", None) or "not readable as UTF-8"
-                raise UserError(f"--set {setting.name}={value}: {why}", f"{' or '.join(setting.values)}, or a file ({setting.means})", USAGE) from None
+                raise UserError(
+                    f"--set {setting.name}={value}: {why}",
+                    f"{' or '.join(setting.values)}, or a file ({setting.means})",
+                    USAGE,
+                ) from None
         return found
 
     def annotator(self, settings: Mapping[str, str], model: str) -> str:
@@ -185,14 +229,24 @@ class Method:
         return sum(ask.count(self.own(settings)) for ask in self.preparation)
 
     def reads_hints(self, model: str, settings: Mapping[str, str]) -> bool:
-        """Whether that model works from the card's hints without being asked to, or a setting takes something from them."""
-        return model.startswith("offline/") or (self.given is not None and "card" in self.own(settings).values())
+        """Whether that model works from the card's hints without being asked to, or a setting
+        takes something from them.
+        """
+        return model.startswith("offline/") or (
+            self.given is not None and "card" in self.own(settings).values()
+        )
 
     def require(self, card: LocatedCard, model: str, settings: Mapping[str, str]) -> None:
-        """UserError where this card cannot be served, or a switch is set to what this method does not have."""
+        """UserError where this card cannot be served, or a switch is set to what this method does
+        not have.
+        """
         for need in self.needs:
             if not need.met(card.card):
-                raise UserError(f"the method {self.name} needs `{need.key}` in the card {card.card.name!r}: {need.why}", f"add it to {card.path}: {need.add} (envs/README.md)", REFUSED)
+                raise UserError(
+                    f"the method {self.name} needs `{need.key}` in the card {card.card.name!r}: {need.why}",
+                    f"add it to {card.path}: {need.add} (envs/README.md)",
+                    REFUSED,
+                )
         if model.startswith("offline/") and not card.card.hints:
             raise UserError(
                 f"{model} searches from a card's hints, and {card.card.name!r} has none",
@@ -201,24 +255,45 @@ class Method:
             )
         if card.card.training.her and self.signal != PLAIN:
             message = f"the card {card.card.name!r} trains with hindsight, which judges single steps again, and the signal {self.signal!r} of method {self.name} needs whole episodes"
-            raise UserError(message, "leave training.her out of a copy of the card, or --method auto-mc-reward", REFUSED)
+            raise UserError(
+                message,
+                "leave training.her out of a copy of the card, or --method auto-mc-reward",
+                REFUSED,
+            )
         if self.given:
             self.given(card.card, self.own(settings))
         for setting in self.settings:
             if takes := setting.wrong(value := settings.get(setting.name, setting.default)):
-                raise UserError(f"--set {setting.name}={value}: it is {takes} ({setting.means})", f"--set {setting.name}={setting.default}; autoreward methods show {self.name}", USAGE)
+                raise UserError(
+                    f"--set {setting.name}={value}: it is {takes} ({setting.means})",
+                    f"--set {setting.name}={setting.default}; autoreward methods show {self.name}",
+                    USAGE,
+                )
         self.kind.require(card.card, self.own(settings))
         for agent, values in SWITCHES.items():
             value = settings.get(agent, "on" if agent in self.agents else "off")
             if value not in values:
-                raise UserError(f"--set {agent}={value}: it is {' or '.join(values)}", f"--set {agent}=off", USAGE)
+                raise UserError(
+                    f"--set {agent}={value}: it is {' or '.join(values)}",
+                    f"--set {agent}=off",
+                    USAGE,
+                )
             if value != "off" and agent not in self.agents:
-                raise UserError(f"--set {agent}={value}: {self.off(agent, settings)}", f"leave it out; autoreward methods show {self.name}", USAGE)
+                raise UserError(
+                    f"--set {agent}={value}: {self.off(agent, settings)}",
+                    f"leave it out; autoreward methods show {self.name}",
+                    USAGE,
+                )
 
 
 def names() -> dict[str, str]:
-    """name -> where it comes from, without importing anybody's code. A shipped name cannot be taken by a package."""
-    return {name: "autoreward" if name in SHIPPED else point.value for name, point in _points().items()}
+    """name -> where it comes from, without importing anybody's code.
+
+    A shipped name cannot be taken by a package.
+    """
+    return {
+        name: "autoreward" if name in SHIPPED else point.value for name, point in _points().items()
+    }
 
 
 def find_method(name: str) -> Method:
@@ -226,12 +301,20 @@ def find_method(name: str) -> Method:
     point = _points().get(name)
     if point is None:
         close = difflib.get_close_matches(name, _points(), 1, 0.4)
-        raise UserError(f"no method {name!r}", (f"did you mean {close[0]}? " if close else "") + f"there are {', '.join(_points())}: autoreward methods list")
+        raise UserError(
+            f"no method {name!r}",
+            (f"did you mean {close[0]}? " if close else "")
+            + f"there are {', '.join(_points())}: autoreward methods list",
+        )
     way_out = f"mend or remove the package of {point.value}; docs/methods.md has a whole one"
     try:
         found = point.load()
     except (Exception, SystemExit) as error:
-        raise UserError(f"method {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}", way_out, REFUSED) from error
+        raise UserError(
+            f"method {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}",
+            way_out,
+            REFUSED,
+        ) from error
     wrong = _wrong(found, name)
     if wrong:
         raise UserError(f"method {name!r}: {point.value} {wrong}", way_out, REFUSED)
@@ -253,4 +336,8 @@ def _wrong(found: object, name: str) -> str:
         return f"calls itself {found.name!r}: entry point, method and folder of templates have one name"
     if "designer" not in found.agents or not set(found.agents) <= set(AGENTS):
         return f"has the agents {', '.join(map(str, found.agents)) or '(none)'}: they are designer, and critic and analyzer if wished"
-    return "" if found.composition in PRESETS else f"has the composition {found.composition!r}: presets are {', '.join(PRESETS)}"
+    return (
+        ""
+        if found.composition in PRESETS
+        else f"has the composition {found.composition!r}: presets are {', '.join(PRESETS)}"
+    )

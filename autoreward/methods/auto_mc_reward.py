@@ -1,4 +1,6 @@
-"""Auto MC-Reward (Li et al. 2023, arXiv 2312.09238): designer, critic, trajectory analyzer; here with the plain weighted sum."""
+"""Auto MC-Reward (Li et al. 2023, arXiv 2312.09238): designer, critic, trajectory analyzer; here
+with the plain weighted sum.
+"""
 
 from autoreward.methods import Method, Setting
 
@@ -7,5 +9,14 @@ METHOD = Method(
     title="Designer, critic and trajectory analyzer write and revise reward code",
     paper="Auto MC-Reward, arXiv 2312.09238",
     writes="a reward program; a review of it; causes and suggestions from recorded episodes",
-    settings=(Setting("batches", "1", "batches of four failed episodes that the analyzer reads, a call each; of several a last call sums up", low=1, high=5, whole=True),),
+    settings=(
+        Setting(
+            "batches",
+            "1",
+            "batches of four failed episodes that the analyzer reads, a call each; of several a last call sums up",
+            low=1,
+            high=5,
+            whole=True,
+        ),
+    ),
 )

@@ -1,7 +1,9 @@
-"""LaRe (Qu et al. 2024, arXiv 2412.11120): a model writes code for latent factors, and a decoder learns from returns how they add up.
+"""LaRe (Qu et al. 2024, arXiv 2412.11120): a model writes code for latent factors, and a decoder
+learns from returns how they add up.
 
-As in the paper: several samples, one merge call, self-verification with the error sent back (here by linter and check on a thousand
-recorded steps, where the released code tries one observation, repeated). The losses are those of Ren et al. 2022 (RRD).
+As in the paper: several samples, one merge call, self-verification with the error sent back (here
+by linter and check on a thousand recorded steps, where the released code tries one observation,
+repeated). The losses are those of Ren et al. 2022 (RRD).
 """
 
 from autoreward.methods import Ask, Method, Setting
@@ -16,7 +18,19 @@ METHOD = Method(
     signal="decoded",
     preparation=(Ask("sample", times="samples", temperature=1.0),),
     settings=(
-        Setting("samples", "5", "programs that the merge call reads, for each candidate", low=1, high=20, whole=True),
-        Setting("loss", "rrd-unbiased", "return decomposition: rd, rrd, rrd-unbiased; or ircr, which learns nothing", values=("rd", "rrd", "rrd-unbiased", "ircr")),
+        Setting(
+            "samples",
+            "5",
+            "programs that the merge call reads, for each candidate",
+            low=1,
+            high=20,
+            whole=True,
+        ),
+        Setting(
+            "loss",
+            "rrd-unbiased",
+            "return decomposition: rd, rrd, rrd-unbiased; or ircr, which learns nothing",
+            values=("rd", "rrd", "rrd-unbiased", "ircr"),
+        ),
     ),
 )

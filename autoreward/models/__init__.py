@@ -1,7 +1,10 @@
-"""Models: who writes. One protocol for hosted models, local servers, recordings, people, commands and the offline designer.
+"""Models: who writes.
 
-`connect(name)` gives a `Model`; a `Caller` (caller.py) asks it, and is the only one who does: it records, limits and retries.
-Nothing heavy is imported before a hosted model is really asked.
+One protocol for hosted models, local servers, recordings, people, commands and the offline
+designer.
+
+`connect(name)` gives a `Model`; a `Caller` (caller.py) asks it, and is the only one who does: it
+records, limits and retries. Nothing heavy is imported before a hosted model is really asked.
 """
 
 from __future__ import annotations
@@ -27,11 +30,16 @@ class Message:
 
 @dataclass(frozen=True)
 class Request:
-    """One question. (agent, iteration, candidate, attempt, turn, key) is its identity: never a counter, so concurrency cannot reorder it.
+    """One question.
 
-    `key` takes the place of the attempt where questions are known by what they hold: a digest of a batch of captions.
+    (agent, iteration, candidate, attempt, turn, key) is its identity: never a counter, so
+    concurrency cannot reorder it.
 
-    `material` is typed data for the offline designer and is sent nowhere. `place` is where the Caller records it, without suffix.
+    `key` takes the place of the attempt where questions are known by what they hold: a digest of a
+    batch of captions.
+
+    `material` is typed data for the offline designer and is sent nowhere. `place` is where the
+    Caller records it, without suffix.
     """
 
     agent: str
@@ -49,18 +57,28 @@ class Request:
 
     @property
     def name(self) -> str:
-        """`a-designer-0`, and `a-designer-0.1` for a second turn; `a-annotator-1c9d0e6f2b7a` where there is a key."""
-        return f"{self.candidate}-{self.agent}-{self.key or self.attempt}" + (f".{self.turn}" if self.turn else "")
+        """`a-designer-0`, and `a-designer-0.1` for a second turn; `a-annotator-1c9d0e6f2b7a` where
+        there is a key.
+        """
+        return f"{self.candidate}-{self.agent}-{self.key or self.attempt}" + (
+            f".{self.turn}" if self.turn else ""
+        )
 
     @property
     def text(self) -> str:
         """The whole prompt as one text, for people and commands."""
-        return "\n\n".join(m.content if m.role == "user" else f"[{m.role}]\n{m.content}" for m in self.messages)
+        return "\n\n".join(
+            m.content if m.role == "user" else f"[{m.role}]\n{m.content}" for m in self.messages
+        )
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. `cost` in dollars, None where no price is known; `latency` in seconds; `finish` is "stop", "length", ..."""
+    """What came back.
+
+    `cost` in dollars, None where no price is known; `latency` in seconds; `finish` is "stop",
+    "length", ...
+    """
 
     text: str
     model: str
@@ -73,7 +91,10 @@ class Reply:
 
 
 class Transient(Exception):
-    """A failure that repeating may mend: rate limits, overload, resets. `wait` in seconds where the server named a time."""
+    """A failure that repeating may mend: rate limits, overload, resets.
+
+    `wait` in seconds where the server named a time.
+    """
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -84,7 +105,8 @@ class Model(Protocol):
     """Raises Transient, or ModelFailed when repeating cannot help."""
 
     name: str
-    language: bool  # False: code alone; critic and analyzer then work without a model, and say so
+    # False: code alone; critic and analyzer then work without a model, and say so
+    language: bool
 
     def ask(self, request: Request) -> Reply: ...
 
@@ -126,9 +148,17 @@ class ModelOptions:
             data = yaml.safe_load(Path(self.prices).read_text(encoding="utf-8")) or {}
             table = {k: Price.model_validate(v) for k, v in data.items()}
         except OSError as error:
-            raise UserError(f"--prices {self.prices}: {error.strerror}", "docs/models.md shows a price table", MISSING) from None
+            raise UserError(
+                f"--prices {self.prices}: {error.strerror}",
+                "docs/models.md shows a price table",
+                MISSING,
+            ) from None
         except (yaml.YAMLError, ValidationError, AttributeError) as error:
-            raise UserError(f"--prices {self.prices}: {str(error).splitlines()[0]}", "MODEL: {input: dollars per million tokens, output: ...}", REFUSED) from None
+            raise UserError(
+                f"--prices {self.prices}: {str(error).splitlines()[0]}",
+                "MODEL: {input: dollars per million tokens, output: ...}",
+                REFUSED,
+            ) from None
         return table.get(name)
 
 
@@ -143,7 +173,10 @@ BUILT_IN = {
 
 
 def connect(name: str, options: ModelOptions | None = None, judging: bool = False) -> Model:
-    """The model of that name; UserError where there is none such, or its key is missing. `judging`: it is asked about transitions alone."""
+    """The model of that name; UserError where there is none such, or its key is missing.
+
+    `judging`: it is asked about transitions alone.
+    """
     options = options or ModelOptions()
     if name.startswith("simulated/"):
         from autoreward.models.simulated import Simulated
@@ -160,7 +193,9 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
 
         return OfflineSearch()
     if name.startswith("offline/"):
-        raise UserError(f"no model {name!r}: the offline designer is offline/search", "autoreward models list")
+        raise UserError(
+            f"no model {name!r}: the offline designer is offline/search", "autoreward models list"
+        )
     if name.startswith("replay/"):
         from autoreward.models.local import Replay
 
@@ -178,17 +213,21 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
     return Remote(name, options)
 
 
-def estimate(header: RunHeader, prompt: str, options: ModelOptions, calls: tuple[int, int], before: int = 0) -> dict[str, Any]:
-    """What a run will ask of its model, at the least and at the most, and what that costs; nothing is asked. For --dry-run.
+def estimate(
+    header: RunHeader, prompt: str, options: ModelOptions, calls: tuple[int, int], before: int = 0
+) -> dict[str, Any]:
+    """What a run will ask of its model, at the least and at the most, and what that costs; nothing
+    is asked. For --dry-run.
 
-    `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long. `calls`: of a language model in one
-    iteration, at the least and at the most; a designer without a language asks no critic and no analyzer. `before`: calls that prepare
-    the first iteration's.
+    `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long.
+    `calls`: of a language model in one iteration, at the least and at the most; a designer without
+    a language asks no critic and no analyzer. `before`: calls that prepare the first iteration's.
     """
     model = connect(header.model, options)
     drafts = header.iterations * header.candidates
     least, most = (header.iterations * n + before for n in calls)
-    others = least - drafts  # reviews and analyses
+    # reviews and analyses
+    others = least - drafts
     first = model.tokens(prompt)
     asked = first * header.candidates + 2 * first * (drafts - header.candidates) + others * first
     answered = 1500 * drafts + 500 * others

@@ -1,4 +1,7 @@
-"""From a model's reply to what was asked for: code out of fenced blocks, verdicts out of JSON. Nothing is executed, nothing trusted."""
+"""From a model's reply to what was asked for: code out of fenced blocks, verdicts out of JSON.
+
+Nothing is executed, nothing trusted.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,18 @@ from autoreward.rewards.composition import Composition
 from autoreward.rewards.program import facts
 
 R = TypeVar("R", bound=BaseModel)
-FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:\1[`~]*[ \t]*$|\Z)", re.M | re.S)
+FENCE = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:\1[`~]*[ \t]*$|\Z)", re.M | re.S
+)
 THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.S | re.I)
-NOT_THIS = re.compile(r"\b(do not|don't|never|avoid|bad|wrong|naive|broken|hacked|instead of|example|draft|first (try|attempt|idea)|sketch|not like)\b", re.I)
-THIS = re.compile(r"\b(final|complete|full program|corrected|revised|improved version|my answer|the answer|solution)\b", re.I)
+NOT_THIS = re.compile(
+    r"\b(do not|don't|never|avoid|bad|wrong|naive|broken|hacked|instead of|example|draft|first (try|attempt|idea)|sketch|not like)\b",
+    re.I,
+)
+THIS = re.compile(
+    r"\b(final|complete|full program|corrected|revised|improved version|my answer|the answer|solution)\b",
+    re.I,
+)
 
 
 class Unreadable(Exception):
@@ -29,13 +40,22 @@ class Unreadable(Exception):
 
 
 def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
-    """(program, explanation). Of several blocks that define a program, the one that prose marks as final; Unreadable where that is unsure."""
+    """(program, explanation).
+
+    Of several blocks that define a program, the one that prose marks as final; Unreadable where
+    that is unsure.
+    """
     text = THINKING.sub("", text).strip()
     if not text:
-        raise Unreadable("empty-reply", "the reply was empty; answer with one fenced block that holds the complete program")
+        raise Unreadable(
+            "empty-reply",
+            "the reply was empty; answer with one fenced block that holds the complete program",
+        )
     found: list[tuple[str, str, bool]] = []
     for match in FENCE.finditer(text):
-        closed = match[0].rstrip().endswith(match[1][:3]) and len(match[0].rstrip()) > len(match[1]) * 2
+        closed = (
+            match[0].rstrip().endswith(match[1][:3]) and len(match[0].rstrip()) > len(match[1]) * 2
+        )
         before = text[: match.start()].rstrip()
         found.append((_dedent(match[3]), "\n".join(before.splitlines()[-3:])[-300:], closed))
     programs = [(code, lead) for code, lead, _ in found if _defines(code)]
@@ -44,36 +64,71 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
     if not programs:
         cut = finish == "length" or (found and not found[-1][2])
         if cut:
-            raise Unreadable("cut-off", "the reply was cut off before the program's end; answer shorter, the program first")
-        broken = next((code for code, _, _ in reversed(found) if "def reward" in code or "def potential" in code), None)
+            raise Unreadable(
+                "cut-off",
+                "the reply was cut off before the program's end; answer shorter, the program first",
+            )
+        broken = next(
+            (
+                code
+                for code, _, _ in reversed(found)
+                if "def reward" in code or "def potential" in code
+            ),
+            None,
+        )
         if broken is not None:
-            return broken, FENCE.sub("", text).strip()  # the linter names the syntax error
-        what = f"{len(found)} fenced blocks, none of which defines reward() or potential()" if found else "no fenced block with a program"
-        raise Unreadable("no-program", f"the reply holds {what}; answer with exactly one ```python block that holds the complete program")
+            # the linter names the syntax error
+            return broken, FENCE.sub("", text).strip()
+        what = (
+            f"{len(found)} fenced blocks, none of which defines reward() or potential()"
+            if found
+            else "no fenced block with a program"
+        )
+        raise Unreadable(
+            "no-program",
+            f"the reply holds {what}; answer with exactly one ```python block that holds the complete program",
+        )
     explanation = FENCE.sub("", text).strip()
     distinct = {_same(code): (code, lead) for code, lead in programs}
     if len(distinct) > 1:
-        kept = {k: v for k, v in distinct.items() if THIS.search(v[1]) and not NOT_THIS.search(v[1])} or {k: v for k, v in distinct.items() if not NOT_THIS.search(v[1])}
+        kept = {
+            k: v for k, v in distinct.items() if THIS.search(v[1]) and not NOT_THIS.search(v[1])
+        } or {k: v for k, v in distinct.items() if not NOT_THIS.search(v[1])}
         if len(kept) == 1:
             distinct = kept
     if len(distinct) > 1:
-        raise Unreadable("several-programs", f"the reply holds {len(distinct)} different programs, and none is marked as the final one; answer with exactly one ```python block")
+        raise Unreadable(
+            "several-programs",
+            f"the reply holds {len(distinct)} different programs, and none is marked as the final one; answer with exactly one ```python block",
+        )
     return next(iter(distinct.values()))[0], explanation
 
 
 def composition_of(text: str) -> Composition | None:
-    """What the last fenced block marked yaml says; None where there is none. Unreadable with the line in that block."""
-    blocks = [_dedent(m[3]) for m in FENCE.finditer(THINKING.sub("", text)) if m[2].lower() in ("yaml", "yml")]
+    """What the last fenced block marked yaml says; None where there is none.
+
+    Unreadable with the line in that block.
+    """
+    blocks = [
+        _dedent(m[3])
+        for m in FENCE.finditer(THINKING.sub("", text))
+        if m[2].lower() in ("yaml", "yml")
+    ]
     if not blocks:
         return None
     try:
         return composition.parse(blocks[-1])
     except composition.Unreadable as error:
-        raise Unreadable("composition", f"in the yaml block, {error.message}", error.line, error.hint) from None
+        raise Unreadable(
+            "composition", f"in the yaml block, {error.message}", error.line, error.hint
+        ) from None
 
 
 def record_of(text: str, record: type[R]) -> R:
-    """The first JSON object in the reply that is such a record: whole, fenced, or anywhere. Unreadable with the reason."""
+    """The first JSON object in the reply that is such a record: whole, fenced, or anywhere.
+
+    Unreadable with the reason.
+    """
     text = THINKING.sub("", text).strip()
     why = "the reply holds no JSON object"
     decoder = json.JSONDecoder()

@@ -1,7 +1,8 @@
 """Prompt templates: find, override, render, check, eject.
 
-`prompts/METHOD/AGENT/NAME.md.j2` is looked for in --prompts DIR, then ./prompts, then among the shipped, then in installed methods: the same path overrides.
-Jinja2 in its sandbox, and an undefined variable is an error. `VARIABLES` documents what each agent's templates get.
+`prompts/METHOD/AGENT/NAME.md.j2` is looked for in --prompts DIR, then ./prompts, then among the
+shipped, then in installed methods: the same path overrides. Jinja2 in its sandbox, and an undefined
+variable is an error. `VARIABLES` documents what each agent's templates get.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import (
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    UndefinedError,
+    meta,
+    nodes,
+)
 from jinja2.sandbox import SandboxedEnvironment
 
 from autoreward.errors import REFUSED, UserError
@@ -39,7 +49,12 @@ VARIABLES: dict[str, dict[str, str]] = {
         "replies": "of the calls that prepared this one, in the first iteration: template, number, text",
         "transforms": "with --compose designer: what the designer may choose from, each with kind, fields, title, equation, paper, use; else empty",
     },
-    "critic": {**TASK, "program": "the program under review", "warnings": "what the linter found", "problem": "why the last answer could not be read; empty at first"},
+    "critic": {
+        **TASK,
+        "program": "the program under review",
+        "warnings": "what the linter found",
+        "problem": "why the last answer could not be read; empty at first",
+    },
     "drafter": {
         "facts": "what random play found: title, observation, action, reward, endings, info (keys), fields (name, source, shape, unit, range, meaning, by)",
         "documentation": "the environment's docstring; empty where it has none",
@@ -80,10 +95,21 @@ class Prompts:
 
     def __init__(self, folder: str | None = None) -> None:
         if folder is not None and not Path(folder).is_dir():
-            raise UserError(f"--prompts {folder}: there is no such folder", "autoreward prompts eject METHOD/AGENT makes one")
+            raise UserError(
+                f"--prompts {folder}: there is no such folder",
+                "autoreward prompts eject METHOD/AGENT makes one",
+            )
         self.folders = [Path(folder)] if folder else []
-        self.folders += [p for p in (Path.cwd() / "prompts", shipped("prompts")) if p.is_dir()] + installed("autoreward.methods", "prompts")
-        self._jinja = SandboxedEnvironment(loader=FileSystemLoader([str(f) for f in self.folders]), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False)
+        self.folders += [
+            p for p in (Path.cwd() / "prompts", shipped("prompts")) if p.is_dir()
+        ] + installed("autoreward.methods", "prompts")
+        self._jinja = SandboxedEnvironment(
+            loader=FileSystemLoader([str(f) for f in self.folders]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=False,
+        )
         self._jinja.filters["number"] = number
         self._jinja.globals["range"] = range
 
@@ -110,10 +136,22 @@ class Prompts:
         try:
             text = self._jinja.get_template(name + SUFFIX).render(**variables)
         except TemplateSyntaxError as error:
-            raise self._wrong(Path(error.filename or path), error.lineno, str(error.message)) from None
+            raise self._wrong(
+                Path(error.filename or path), error.lineno, str(error.message)
+            ) from None
         except TemplateNotFound as error:
-            raise self._wrong(path, None, f"includes {error.message!r}, and there is no such template") from None
-        except (UndefinedError, TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError, KeyError) as error:
+            raise self._wrong(
+                path, None, f"includes {error.message!r}, and there is no such template"
+            ) from None
+        except (
+            UndefinedError,
+            TemplateError,
+            TypeError,
+            ValueError,
+            ZeroDivisionError,
+            OverflowError,
+            KeyError,
+        ) as error:
             place, line = self._blamed(error, path)
             raise self._wrong(place, line, str(error)) from None
         return _tidy(text)
@@ -133,23 +171,35 @@ class Prompts:
         found = []
         for variable in sorted(used.keys() - known.keys()):
             place, line = used[variable]
-            found.append(f"{place}:{line}: no variable {variable!r}; a {agent} template has {', '.join(known)}")
+            found.append(
+                f"{place}:{line}: no variable {variable!r}; a {agent} template has {', '.join(known)}"
+            )
         for variable in sorted(REQUIRED.get(name.split("/", 1)[1], set()) - used.keys()):
             found.append(f"{path}:1: the required part {variable!r} is lost: {known[variable]}")
         return found
 
     def require(self, method: str, agents: Collection[str]) -> None:
-        """UserError with the first thing that is wrong with a method's templates, or missing for its agents, before a run begins."""
+        """UserError with the first thing that is wrong with a method's templates, or missing for
+        its agents, before a run begins.
+        """
         listing = self.listing()
         for name in REQUIRED:
             if name.split("/")[0] in agents and f"{method}/{name}" not in listing:
-                raise UserError(f"the method {method} has no template {method}/{name}{SUFFIX}", "docs/methods.md says what a method needs; autoreward prompts list", REFUSED)
+                raise UserError(
+                    f"the method {method} has no template {method}/{name}{SUFFIX}",
+                    "docs/methods.md says what a method needs; autoreward prompts list",
+                    REFUSED,
+                )
         for name in listing:
             if name.startswith(method + "/") and (found := self.problems(name)):
-                raise UserError(found[0], "mend the template, then: autoreward prompts check", REFUSED)
+                raise UserError(
+                    found[0], "mend the template, then: autoreward prompts check", REFUSED
+                )
 
     def _variables(self, file: str, seen: set[str]) -> dict[str, tuple[Path, int]]:
-        """Undeclared variables of a template and what it includes, with the place of their first use."""
+        """Undeclared variables of a template and what it includes, with the place of their first
+        use.
+        """
         seen.add(file)
         assert self._jinja.loader is not None
         source, filename, _ = self._jinja.loader.get_source(self._jinja, file)
@@ -166,8 +216,15 @@ class Prompts:
         return found
 
     def eject(self, prefix: str, folder: Path) -> list[Path]:
-        """Copy the templates whose name begins with `prefix` into `folder`, for changing. Existing files are left alone."""
-        chosen = {n: p for n, p in self.listing().items() if n == prefix.removesuffix(SUFFIX) or n.startswith(prefix.rstrip("/") + "/")}
+        """Copy the templates whose name begins with `prefix` into `folder`, for changing.
+
+        Existing files are left alone.
+        """
+        chosen = {
+            n: p
+            for n, p in self.listing().items()
+            if n == prefix.removesuffix(SUFFIX) or n.startswith(prefix.rstrip("/") + "/")
+        }
         if not chosen:
             raise UserError(f"no template begins with {prefix!r}", "autoreward prompts list")
         written = []
@@ -192,7 +249,9 @@ class Prompts:
 
     @staticmethod
     def _wrong(path: Path, line: int | None, what: str) -> UserError:
-        return UserError(f"{path}{f':{line}' if line else ''}: {what}", "autoreward prompts check", REFUSED)
+        return UserError(
+            f"{path}{f':{line}' if line else ''}: {what}", "autoreward prompts check", REFUSED
+        )
 
 
 def _tidy(text: str) -> str:

@@ -1,7 +1,9 @@
-"""One standalone Python file from a run: the winning program in a gymnasium wrapper that needs numpy and gymnasium alone.
+"""One standalone Python file from a run: the winning program in a gymnasium wrapper that needs
+numpy and gymnasium alone.
 
-The file is put together from texts: the program and the card's functions as they stand, `state.py` and `wrappers.py`, and data from
-the run's records, each written with `repr`. Nothing of a run is executed here, a stranger's neither; whoever imports the file does.
+The file is put together from texts: the program and the card's functions as they stand, `state.py`
+and `wrappers.py`, and data from the run's records, each written with `repr`. Nothing of a run is
+executed here, a stranger's neither; whoever imports the file does.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ AT_HAND = {*sys.stdlib_module_names, "numpy", "gymnasium"}
 
 @dataclass(frozen=True)
 class Exported:
-    """The file's text, the candidate it holds, and the names of trusted functions that its user must bring along."""
+    """The file's text, the candidate it holds, and the names of trusted functions that its user
+    must bring along.
+    """
 
     text: str
     candidate: str
@@ -40,7 +44,9 @@ class Exported:
 
 
 def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> Exported:
-    """The standalone file. `card`: the run's card where it is at hand, for its trusted functions; only read.
+    """The standalone file.
+
+    `card`: the run's card where it is at hand, for its trusted functions; only read.
 
     UserError where there is no such candidate, or where the linter refuses its program.
     """
@@ -49,14 +55,26 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
     program = folder.program
     if (signal := find_method(run.header.method).signal) != PLAIN:
         message = f"the reward of method {run.header.method} is made by its signal {signal!r}, which the file would have to bring"
-        raise UserError(message, f"the trained agent can be taken: autoreward export {run.path} --policy FILE.onnx", REFUSED)
+        raise UserError(
+            message,
+            f"the trained agent can be taken: autoreward export {run.path} --policy FILE.onnx",
+            REFUSED,
+        )
     refused = [v for v in lint(program, task.reward_layout) if v.severity == "refuse"]
     if refused or not program:
         why = refused[0].message if refused else "its file is not there"
-        raise UserError(f"candidate {folder.id} has no program to export: {why}", f"autoreward runs show {run.path}, then --candidate ID", REFUSED)
+        raise UserError(
+            f"candidate {folder.id} has no program to export: {why}",
+            f"autoreward runs show {run.path}, then --candidate ID",
+            REFUSED,
+        )
     weights = _weights(chosen(run.header, folder.composition_path), folder.id)
     needed = functions(task)
-    code = plain_functions(card.code.read_text(encoding="utf-8"), needed) if needed and card and card.code and card.code.is_file() else None
+    code = (
+        plain_functions(card.code.read_text(encoding="utf-8"), needed)
+        if needed and card and card.code and card.code.is_file()
+        else None
+    )
     missing = needed if needed and code is None else ()
     parts = [
         f'"""{_quoted(_docstring(run, folder, task, missing))}"""',
@@ -65,19 +83,33 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
         f"def _program() -> dict[str, Any]:\n{_indented(program)}\n\n    return dict(locals())\n",
     ]
     if needed:
-        body = _indented(code) if code else "    # bring them along: DesignedReward(env, functions={...})"
-        parts.append(f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{body}\n\n    return dict(locals())\n")
+        body = (
+            _indented(code)
+            if code
+            else "    # bring them along: DesignedReward(env, functions={...})"
+        )
+        parts.append(
+            f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{body}\n\n    return dict(locals())\n"
+        )
     parts += [_body("state"), _body("wrappers"), _task(task, needed, weights), ENDING]
     text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
     try:
-        compile(text, "exported.py", "exec", dont_inherit=True)  # parsed, not run
+        # parsed, not run
+        compile(text, "exported.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"candidate {folder.id} cannot stand inside of a function: {error}", "no `from numpy import *`; mend the program, then: autoreward train", REFUSED) from None
+        raise UserError(
+            f"candidate {folder.id} cannot stand inside of a function: {error}",
+            "no `from numpy import *`; mend the program, then: autoreward train",
+            REFUSED,
+        ) from None
     return Exported(text, folder.id, missing)
 
 
 def _weights(composition: Composition, candidate: str) -> dict[str, Any]:
-    """`weights` and `task_weight` of the file's Task. UserError where its composition is more than those."""
+    """`weights` and `task_weight` of the file's Task.
+
+    UserError where its composition is more than those.
+    """
     names = composition.weights_by_name()
     if names is None:
         kinds = ", ".join(t.kind for t in composition.transforms)
@@ -86,24 +118,44 @@ def _weights(composition: Composition, candidate: str) -> dict[str, Any]:
             "take the trained agent instead (autoreward export --help), or train the program with --compose plain",
             REFUSED,
         )
-    return {**({"weights": names} if names else {}), **({"task_weight": composition.task_reward} if composition.task_reward != 1.0 else {})}
+    return {
+        **({"weights": names} if names else {}),
+        **({"task_weight": composition.task_reward} if composition.task_reward != 1.0 else {}),
+    }
 
 
 def functions(task: TaskCard, everything: bool = False) -> tuple[str, ...]:
-    """Trusted functions that success and the fields offered to programs need, or `everything`: all fields."""
-    names = [f.source.partition(".")[2] for f in _fields(task, everything) if f.source.startswith("state.")]
-    return tuple(dict.fromkeys([*names, *([task.success.predicate] if task.success and task.success.predicate else [])]))
+    """Trusted functions that success and the fields offered to programs need, or `everything`: all
+    fields.
+    """
+    names = [
+        f.source.partition(".")[2]
+        for f in _fields(task, everything)
+        if f.source.startswith("state.")
+    ]
+    return tuple(
+        dict.fromkeys(
+            [*names, *([task.success.predicate] if task.success and task.success.predicate else [])]
+        )
+    )
 
 
 def _fields(task: TaskCard, everything: bool = False) -> list[Any]:
     """Offered fields, and those that success reads; all where a predicate may read any."""
-    read = {ref.split("[")[0] for c in (task.success.when if task.success else ()) for ref in (c.field, c.other) if ref}
+    read = {
+        ref.split("[")[0]
+        for c in (task.success.when if task.success else ())
+        for ref in (c.field, c.other)
+        if ref
+    }
     everything = everything or bool(task.success and task.success.predicate)
     return [f for f in task.fields if f.reward or f.name in read or everything]
 
 
 def plain_functions(code: str, wanted: tuple[str, ...]) -> str | None:
-    """The lines of those functions and of all they use; None where that is more than numpy, gymnasium and the standard library."""
+    """The lines of those functions and of all they use; None where that is more than numpy,
+    gymnasium and the standard library.
+    """
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -118,14 +170,26 @@ def plain_functions(code: str, wanted: tuple[str, ...]) -> str | None:
         if node is None or node in kept:
             continue
         for part in ast.walk(node):
-            modules = [a.name for a in part.names] if isinstance(part, ast.Import) else [part.module or "."] if isinstance(part, ast.ImportFrom) else []
-            if any(m.split(".")[0] not in AT_HAND for m in modules) or (isinstance(part, ast.ImportFrom) and part.level):
+            modules = (
+                [a.name for a in part.names]
+                if isinstance(part, ast.Import)
+                else [part.module or "."]
+                if isinstance(part, ast.ImportFrom)
+                else []
+            )
+            if any(m.split(".")[0] not in AT_HAND for m in modules) or (
+                isinstance(part, ast.ImportFrom) and part.level
+            ):
                 return None
             if isinstance(part, ast.Name) and (part.id in places or not hasattr(builtins, part.id)):
                 todo.append(part.id)
         kept.add(node)
     lines = code.splitlines()
-    spans = [(min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", []))]), n.end_lineno) for n in tree.body if n in kept]
+    spans = [
+        (min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", []))]), n.end_lineno)
+        for n in tree.body
+        if n in kept
+    ]
     return "\n\n".join("\n".join(lines[start - 1 : end]) for start, end in spans)
 
 
@@ -135,17 +199,31 @@ def _bound(node: ast.stmt) -> list[str]:
         return [node.name]
     if isinstance(node, ast.ImportFrom) and node.module == "__future__":
         return []
-    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    return names + [(a.asname or a.name).split(".")[0] for n in ast.walk(node) if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names]
+    names = [
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    ]
+    return names + [
+        (a.asname or a.name).split(".")[0]
+        for n in ast.walk(node)
+        if isinstance(n, (ast.Import, ast.ImportFrom))
+        for a in n.names
+    ]
 
 
 def _indented(code: str) -> str:
-    """Four spaces before every line, but for lines that begin inside of a string: the code means what it meant."""
+    """Four spaces before every line, but for lines that begin inside of a string: the code means
+    what it meant.
+    """
     inside: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
         if token.type == tokenize.STRING or tokenize.tok_name[token.type].startswith("FSTRING"):
             inside |= set(range(token.start[0] + 1, token.end[0] + 1))
-    return "\n".join(line if not line.strip() or k in inside else "    " + line for k, line in enumerate(code.strip("\n").split("\n"), 1 + len(code) - len(code.lstrip("\n"))))
+    return "\n".join(
+        line if not line.strip() or k in inside else "    " + line
+        for k, line in enumerate(
+            code.strip("\n").split("\n"), 1 + len(code) - len(code.lstrip("\n"))
+        )
+    )
 
 
 def _source(module: str) -> tuple[ast.Module, list[str]]:
@@ -161,31 +239,68 @@ def _imports() -> str:
         for node in _source(module)[0].body:
             if isinstance(node, ast.Import):
                 modules.add(ast.unparse(node))
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in ("__future__", "autoreward"):
-                names.setdefault(node.module or "", set()).update(alias.name for alias in node.names)
-    return "\n".join([*sorted(modules), *(f"from {module} import {', '.join(sorted(found))}" for module, found in sorted(names.items()))])
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in (
+                "__future__",
+                "autoreward",
+            ):
+                names.setdefault(node.module or "", set()).update(
+                    alias.name for alias in node.names
+                )
+    return "\n".join(
+        [
+            *sorted(modules),
+            *(
+                f"from {module} import {', '.join(sorted(found))}"
+                for module, found in sorted(names.items())
+            ),
+        ]
+    )
 
 
 def _body(module: str) -> str:
     """A module's text after its docstring and imports."""
     tree, lines = _source(module)
-    start = max(node.end_lineno or 0 for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)) or node is tree.body[0])
-    return f"# -- {module}.py of autoreward {VERSION}: ours, the same in every exported file\n\n" + "\n".join(lines[start:])
+    start = max(
+        node.end_lineno or 0
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or node is tree.body[0]
+    )
+    return (
+        f"# -- {module}.py of autoreward {VERSION}: ours, the same in every exported file\n\n"
+        + "\n".join(lines[start:])
+    )
 
 
 def _task(task: TaskCard, needed: tuple[str, ...], weights: dict[str, Any]) -> str:
     """`TASK = Task(...)`, data alone."""
     lines = [f"    {name}={value!r}," for name, value in {**task_values(task), **weights}.items()]
-    return "# -- the task, from its card\n\nTASK = Task(\n" + "\n".join(lines + (["    functions=_functions(),"] if needed else [])) + "\n)"
+    return (
+        "# -- the task, from its card\n\nTASK = Task(\n"
+        + "\n".join(lines + (["    functions=_functions(),"] if needed else []))
+        + "\n)"
+    )
 
 
 def task_values(task: TaskCard, everything: bool = False) -> dict[str, Any]:
-    """What `wrappers.Task` takes, but for the functions; plain data. `everything`: all of the card's fields."""
+    """What `wrappers.Task` takes, but for the functions; plain data.
+
+    `everything`: all of the card's fields.
+    """
     success: dict[str, Any] | None = None
     if task.success:
         when = tuple((c.field, c.op, c.value, c.other, c.at) for c in task.success.when)
-        condition = {"info": task.success.info} if task.success.info else {"predicate": task.success.predicate} if task.success.predicate else {"when": when}
-        success = {**condition, "ends_episode": task.success.ends_episode, "latches": task.success.latches}
+        condition = (
+            {"info": task.success.info}
+            if task.success.info
+            else {"predicate": task.success.predicate}
+            if task.success.predicate
+            else {"when": when}
+        )
+        success = {
+            **condition,
+            "ends_episode": task.success.ends_episode,
+            "latches": task.success.latches,
+        }
     fields = tuple((f.name, f.source, tuple(f.shape)) for f in _fields(task, everything))
     return {
         "fields": fields,
@@ -227,15 +342,44 @@ def _docstring(run: Run, folder: CandidateFolder, task: TaskCard, missing: tuple
     header, final = run.header, run.final
     made = task.environment
     kwargs = "".join(f", {k}={v!r}" for k, v in made.kwargs.items())
-    make = f'gym.make("{made.id}", max_episode_steps=-1{kwargs})' if made.id else f"{(made.factory or '').rpartition(':')[2]}({kwargs[2:]})"
-    own = "" if made.id else f"    # of the card's own Python file, {task.code}" if (made.factory or "").startswith("here:") else f"    # {made.factory}"
+    make = (
+        f'gym.make("{made.id}", max_episode_steps=-1{kwargs})'
+        if made.id
+        else f"{(made.factory or '').rpartition(':')[2]}({kwargs[2:]})"
+    )
+    own = (
+        ""
+        if made.id
+        else f"    # of the card's own Python file, {task.code}"
+        if (made.factory or "").startswith("here:")
+        else f"    # {made.factory}"
+    )
     confirmed = final is not None and final.winner == folder.id
-    arms = dict(final.arms) if final and confirmed else {"this program": e} if (e := folder.evaluation) else {}
-    versions = ", ".join(f"{k} {v}" for k, v in header.versions.items() if k in ("autoreward-rl", "numpy", "gymnasium", "stable-baselines3", "torch"))
+    arms = (
+        dict(final.arms)
+        if final and confirmed
+        else {"this program": e}
+        if (e := folder.evaluation)
+        else {}
+    )
+    versions = ", ".join(
+        f"{k} {v}"
+        for k, v in header.versions.items()
+        if k in ("autoreward-rl", "numpy", "gymnasium", "stable-baselines3", "torch")
+    )
     measured = [f"    {arm:<13} {_measured(result)}" for arm, result in arms.items()]
-    added = "1 at the first success of an episode" if task.task_reward == "success" else "the environment's own reward" + (", its sum at the end of an episode alone" if task.episodic_return else "")
+    added = (
+        "1 at the first success of an episode"
+        if task.task_reward == "success"
+        else "the environment's own reward"
+        + (", its sum at the end of an episode alone" if task.episodic_return else "")
+    )
     ends = " and at success" if task.success and task.success.ends_episode else ""
-    how = "on new training seeds and new episodes" if confirmed else "in the search; this candidate was not confirmed on new seeds"
+    how = (
+        "on new training seeds and new episodes"
+        if confirmed
+        else "in the search; this candidate was not confirmed on new seeds"
+    )
     lines = [
         f"A designed reward for {task.title!r}, written by {header.model}.",
         "",
@@ -256,14 +400,19 @@ def _docstring(run: Run, folder: CandidateFolder, task: TaskCard, missing: tuple
     ]
     if missing:
         names = ", ".join(f'"{name}": ...' for name in missing)
-        lines += ["", f"BRING ALONG: functions={{{names}}}, from the card's Python file {task.code}: they use more than numpy and gymnasium."]
+        lines += [
+            "",
+            f"BRING ALONG: functions={{{names}}}, from the card's Python file {task.code}: they use more than numpy and gymnasium.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _measured(result: Evaluation) -> str:
     parts = []
     if result.success is not None and result.low is not None and result.high is not None:
-        parts.append(f"success {result.success:.0%} ({result.low:.0%} to {result.high:.0%}), {len(result.scores)} training seeds")
+        parts.append(
+            f"success {result.success:.0%} ({result.low:.0%} to {result.high:.0%}), {len(result.scores)} training seeds"
+        )
     if result.metric is not None:
         parts.append(f"metric {result.metric:.4g}")
     return "; ".join(parts) or result.why or "nothing"

@@ -1,4 +1,7 @@
-"""report.html: one offline page of a run. Charts are inline SVG, all text is escaped, nothing is loaded and no script runs."""
+"""report.html: one offline page of a run.
+
+Charts are inline SVG, all text is escaped, nothing is loaded and no script runs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,14 @@ def write_report(path: Path) -> Path:
     """Write RUN/report.html from the run's files, and return its path."""
     run = Run(path)
     data = summary(path)
-    parts = [_head(run, data), _confirmation(run, data), _program(data, run), _origin(data), _candidates(run, data), _about(run, data)]
+    parts = [
+        _head(run, data),
+        _confirmation(run, data),
+        _program(data, run),
+        _origin(data),
+        _candidates(run, data),
+        _about(run, data),
+    ]
     page = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{_(data['name'])}</title><meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body>"
     out = path / "report.html"
     write(out, page + "\n".join(parts) + "</body></html>\n")
@@ -44,10 +54,24 @@ def _(text: Any) -> str:
 
 def _head(run: Run, data: dict[str, Any]) -> str:
     card = run.header.card
-    counts = [f"<b>Success:</b> {_((card.get('success') or {}).get('means') or 'see the card')}"] if card.get("success") else []
-    counts += [f"<b>Metric:</b> {_(_metric(card['metric']))}, to {_(card['metric'].get('direction', 'maximize'))}"] if card.get("metric") else []
+    counts = (
+        [f"<b>Success:</b> {_((card.get('success') or {}).get('means') or 'see the card')}"]
+        if card.get("success")
+        else []
+    )
+    counts += (
+        [
+            f"<b>Metric:</b> {_(_metric(card['metric']))}, to {_(card['metric'].get('direction', 'maximize'))}"
+        ]
+        if card.get("metric")
+        else []
+    )
     counts += [f"<b>Constraint:</b> {_(_bound(c))}" for c in card.get("constraints") or ()]
-    unsafe = "" if data["sandbox"] == "default" else f"<p class='warn'>Reward programs ran with the sandbox profile <b>{_(data['sandbox'])}</b>.</p>"
+    unsafe = (
+        ""
+        if data["sandbox"] == "default"
+        else f"<p class='warn'>Reward programs ran with the sandbox profile <b>{_(data['sandbox'])}</b>.</p>"
+    )
     unsafe += "".join(f"<p>{_(line)}</p>" for line in judged(data))
     return (
         f"<h1>{_(card.get('title', data['task']))}</h1><p class='muted'>run {_(data['name'])}, {_(data['model'])}, {_(data['method'])}, seed {data['seed']}, {_(data['state'])}</p>{unsafe}"
@@ -67,15 +91,23 @@ def _bound(constraint: dict[str, Any]) -> str:
 def _confirmation(run: Run, data: dict[str, Any]) -> str:
     final = data["final"]
     if not final:
-        return f"<h2>Not finished</h2><p>Go on: <code>autoreward resume {_(data['path'])}</code></p>"
+        return (
+            f"<h2>Not finished</h2><p>Go on: <code>autoreward resume {_(data['path'])}</code></p>"
+        )
     if not final["winner"]:
         return f"<h2>No program came through</h2><p>{_(final['why'])}</p>"
     rows, card = [], run.header.card
     for arm, result in final["arms"].items():
         value = _share(result, card)
-        bar = f"<span class='bar'><span style='width:{100 * value:.0f}%;background:{COLOURS.get(arm, '#888')}'></span></span>" if value is not None else ""
+        bar = (
+            f"<span class='bar'><span style='width:{100 * value:.0f}%;background:{COLOURS.get(arm, '#888')}'></span></span>"
+            if value is not None
+            else ""
+        )
         seeds = " ".join(_by_seed(s) for s in result["scores"])
-        rows.append(f"<tr><td>{_(called(arm, data))}</td><td>{bar}</td><td>{_(rate(result))}</td><td class='number'>{seeds}</td></tr>")
+        rows.append(
+            f"<tr><td>{_(called(arm, data))}</td><td>{bar}</td><td>{_(rate(result))}</td><td class='number'>{seeds}</td></tr>"
+        )
     counted = "success" if card.get("success") else "metric"
     hints = "<p class='muted'>The card's hints were used.</p>" if data["hints_used"] else ""
     return (
@@ -108,7 +140,9 @@ def _curves(folder: Path, column: str) -> list[tuple[Any, Any]]:
 
 
 def _chart(run: Run, data: dict[str, Any]) -> str:
-    """Success (or the metric) of training episodes over steps: mean over seeds, and the range of the seeds."""
+    """Success (or the metric) of training episodes over steps: mean over seeds, and the range of
+    the seeds.
+    """
     card = run.header.card
     column = "success" if card.get("success") else "metric"
     bottom, ceiling = (0.0, 1.0) if card.get("success") else card["metric"]["range"]
@@ -129,19 +163,33 @@ def _chart(run: Run, data: dict[str, Any]) -> str:
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = top + (1 - tick) * high
-        parts.append(f"<line x1='{left}' x2='{left + wide}' y1='{y:.1f}' y2='{y:.1f}' stroke='#e8ecee'/><text x='4' y='{y + 4:.1f}'>{label(tick)}</text>")
+        parts.append(
+            f"<line x1='{left}' x2='{left + wide}' y1='{y:.1f}' y2='{y:.1f}' stroke='#e8ecee'/><text x='4' y='{y + 4:.1f}'>{label(tick)}</text>"
+        )
     for tick in np.linspace(0, most, 6):
-        parts.append(f"<text x='{left + tick / most * wide:.1f}' y='{top + high + 18}' text-anchor='middle'>{tick / 1000:.0f}k</text>")
+        parts.append(
+            f"<text x='{left + tick / most * wide:.1f}' y='{top + high + 18}' text-anchor='middle'>{tick / 1000:.0f}k</text>"
+        )
     legend = []
     for k, (name, curves) in enumerate(arms.items()):
         grid = np.linspace(0, max(float(c[0][-1]) for c in curves), 120)
-        values = np.stack([np.interp(grid, x, y, left=0.0 if card.get("success") else None) for x, y in curves])
+        values = np.stack(
+            [np.interp(grid, x, y, left=0.0 if card.get("success") else None) for x, y in curves]
+        )
         mean, low, highest = values.mean(0), values.min(0), values.max(0)
-        around = " ".join(place(x, y) for x, y in zip(grid, highest, strict=True)) + " " + " ".join(place(x, y) for x, y in zip(grid[::-1], low[::-1], strict=True))
+        around = (
+            " ".join(place(x, y) for x, y in zip(grid, highest, strict=True))
+            + " "
+            + " ".join(place(x, y) for x, y in zip(grid[::-1], low[::-1], strict=True))
+        )
         line = " ".join(place(x, y) for x, y in zip(grid, mean, strict=True))
         colour = COLOURS[name]
-        parts.append(f"<polygon points='{around}' fill='{colour}' opacity='.14'/><polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
-        legend.append(f"<rect x='{left + 10 + 110 * k}' y='{top + high + 30}' width='14' height='4' fill='{colour}'/><text x='{left + 30 + 110 * k}' y='{top + high + 36}'>{called(name, data)}</text>")
+        parts.append(
+            f"<polygon points='{around}' fill='{colour}' opacity='.14'/><polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>"
+        )
+        legend.append(
+            f"<rect x='{left + 10 + 110 * k}' y='{top + high + 30}' width='14' height='4' fill='{colour}'/><text x='{left + 30 + 110 * k}' y='{top + high + 36}'>{called(name, data)}</text>"
+        )
     return (
         f"<svg viewBox='0 0 {left + wide + 20} {top + high + 48}' width='100%' role='img' aria-label='{column} over steps'>{''.join(parts)}{''.join(legend)}</svg>"
         f"<p class='muted'>{column.capitalize()} of training episodes over environment steps: mean and range over training seeds. A curve ends where the training was stopped as solved.</p>"
@@ -152,7 +200,9 @@ def _program(data: dict[str, Any], run: Run) -> str:
     final = run.final
     if not final or not final.winner:
         return ""
-    hidden = "".join(f"<p>{_(line.removeprefix('terms').strip().capitalize())}.</p>" for line in seeing(data))
+    hidden = "".join(
+        f"<p>{_(line.removeprefix('terms').strip().capitalize())}.</p>" for line in seeing(data)
+    )
     return f"<h2>The winning program</h2><pre>{_(final.program)}</pre>{hidden}"
 
 
@@ -172,11 +222,20 @@ def _candidates(run: Run, data: dict[str, Any]) -> str:
             *(f"cause: {x}" for x in c["causes"]),
             *(f"warning: {w}" for w in c["warnings"]),
         ]
-        drafts = "".join(f"<li>refused at {_(r.stage)}: {_('; '.join(v.message for v in r.verdicts if v.severity == 'refuse'))}</li>" for r in folder.refused_drafts())
+        drafts = "".join(
+            f"<li>refused at {_(r.stage)}: {_('; '.join(v.message for v in r.verdicts if v.severity == 'refuse'))}</li>"
+            for r in folder.refused_drafts()
+        )
         listed = "".join(f"<li>{_(n)}</li>" for n in notes) + drafts
-        code = f"<details><summary>program</summary><pre>{_(folder.program)}</pre></details>" if folder.program else ""
+        code = (
+            f"<details><summary>program</summary><pre>{_(folder.program)}</pre></details>"
+            if folder.program
+            else ""
+        )
         told = rate(c) if c["success"] is not None or c["metric"] is not None else c["state"]
-        rows.append(f"<tr><td>{_(c['id'])}</td><td>{_(c['state'])}</td><td>{_(told)}</td><td><ul>{listed}</ul>{code}</td></tr>")
+        rows.append(
+            f"<tr><td>{_(c['id'])}</td><td>{_(c['state'])}</td><td>{_(told)}</td><td><ul>{listed}</ul>{code}</td></tr>"
+        )
     return f"<h2>Every candidate</h2><table><tr><th></th><th>state</th><th>in the search</th><th>what became of it</th></tr>{''.join(rows)}</table>"
 
 
@@ -190,4 +249,8 @@ def _about(run: Run, data: dict[str, Any]) -> str:
         *(f"{part}: {why}" for part, why in data["alone"].items()),
         f"card {header.card_digest}; {versions}",
     ]
-    return "<h2>About this run</h2><ul>" + "".join(f"<li>{_(line)}</li>" for line in lines) + f"</ul><p>The same again: <code>autoreward design {_(header.task)} --seed {header.seed}</code></p>"
+    return (
+        "<h2>About this run</h2><ul>"
+        + "".join(f"<li>{_(line)}</li>" for line in lines)
+        + f"</ul><p>The same again: <code>autoreward design {_(header.task)} --seed {header.seed}</code></p>"
+    )

@@ -14,7 +14,9 @@ from autoreward.store.run import CandidateFolder, Run
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """Everything worth telling, as plain data: what the run is, every candidate and what became of it, the confirmation, the price."""
+    """Everything worth telling, as plain data: what the run is, every candidate and what became of
+    it, the confirmation, the price.
+    """
     run = Run(path)
     header, final = run.header, run.final
     return {
@@ -26,7 +28,9 @@ def summary(path: Path) -> dict[str, Any]:
         "compose": header.compose,
         "seed": header.seed,
         "sandbox": header.sandbox,
-        "judged_by": (header.settings.get("annotator") or header.model) if header.settings.get("judge") == "model" else "",
+        "judged_by": (header.settings.get("annotator") or header.model)
+        if header.settings.get("judge") == "model"
+        else "",
         "own_reward": header.card.get("task_reward") == "environment",
         "created": header.created,
         "state": "done" if final else "running" if _held(path) else "stopped",
@@ -54,9 +58,18 @@ def _held(path: Path) -> bool:
 def _candidate(folder: CandidateFolder) -> dict[str, Any]:
     from autoreward.store.records import Analysis
 
-    result, review, checked, trainings = folder.evaluation, folder.review, folder.check, folder.trainings()
+    result, review, checked, trainings = (
+        folder.evaluation,
+        folder.review,
+        folder.check,
+        folder.trainings(),
+    )
     analysis = read(folder.path / "7-analyzer.json", Analysis)
-    verdicts = (*(review.verdicts if review else ()), *(checked.verdicts if checked else ()), *(t.refusal for t in trainings if t.refusal))
+    verdicts = (
+        *(review.verdicts if review else ()),
+        *(checked.verdicts if checked else ()),
+        *(t.refusal for t in trainings if t.refusal),
+    )
     if not folder.drafted:
         state = "drafting"
     elif not folder.accepted:
@@ -81,8 +94,17 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "broken": list(result.broken) if result else [],
         "steps": list(result.steps) if result else [],
         "steps_to_80": list(result.steps_to_80) if result else [],
-        "why": result.why if result and not result.ok else "; ".join(v.message for v in verdicts if v.severity == "refuse") if state == "rejected" else "",
-        "terms": [{"name": t.name, "kind": t.kind, "share": t.share, "unseen": list(t.unseen)} for t in checked.terms] if checked else [],
+        "why": result.why
+        if result and not result.ok
+        else "; ".join(v.message for v in verdicts if v.severity == "refuse")
+        if state == "rejected"
+        else "",
+        "terms": [
+            {"name": t.name, "kind": t.kind, "share": t.share, "unseen": list(t.unseen)}
+            for t in checked.terms
+        ]
+        if checked
+        else [],
         "warnings": [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"],
         "findings": [f"{d.kind}: {d.words}" for d in analysis.diagnostics] if analysis else [],
         "explained_by": analysis.by if analysis else None,
@@ -100,24 +122,40 @@ def _alone(candidates: list[dict[str, Any]]) -> dict[str, str]:
     analyst = next((c for c in candidates if c["analysis_alone"]), None)
     found = {"critic": f"the linter alone: {critic}"} if critic else {}
     if analyst:
-        kept = "" if analyst["analysis_told"] else "; the findings are kept here, and no designer was told them"
+        kept = (
+            ""
+            if analyst["analysis_told"]
+            else "; the findings are kept here, and no designer was told them"
+        )
         found["analyzer"] = f"code alone: {analyst['analysis_alone']}{kept}"
     return found
 
 
 def rate(result: Evaluation | dict[str, Any] | None) -> str:
-    """`97% (93% to 99%), 80% after 65k, 70k steps; metric 3.1 (2.9 to 3.3); breaks energy at most 4: 5.2`"""
+    """`97% (93% to 99%), 80% after 65k, 70k steps; metric 3.1 (2.9 to 3.3); breaks energy at most
+    4: 5.2`
+    """
     if result is None:
         return "-"
     data = result.model_dump() if isinstance(result, Evaluation) else result
     parts = []
     if data.get("success") is not None:
         parts.append(f"{data['success']:.0%} ({data['low']:.0%} to {data['high']:.0%})")
-        reached = [f"{s / 1000:.0f}k" if s is not None else "never" for s in data.get("steps_to_80", ())]
+        reached = [
+            f"{s / 1000:.0f}k" if s is not None else "never" for s in data.get("steps_to_80", ())
+        ]
         if reached:
-            parts.append("80% never reached" if set(reached) == {"never"} else f"80% after {', '.join(reached)} steps")
+            parts.append(
+                "80% never reached"
+                if set(reached) == {"never"}
+                else f"80% after {', '.join(reached)} steps"
+            )
     if data.get("metric") is not None:
-        between = f" ({data['metric_low']:.4g} to {data['metric_high']:.4g})" if data.get("metric_low") is not None else ""
+        between = (
+            f" ({data['metric_low']:.4g} to {data['metric_high']:.4g})"
+            if data.get("metric_low") is not None
+            else ""
+        )
         parts.append(f"metric {data['metric']:.4g}{between}")
     parts += [f"breaks {words}" for words in data.get("broken", ())]
     parts += [data["why"]] if parts and data.get("why") else []
@@ -125,22 +163,39 @@ def rate(result: Evaluation | dict[str, Any] | None) -> str:
 
 
 def called(arm: str, data: dict[str, Any]) -> str:
-    """An arm's name: where the task's reward is the environment's own, `sparse` would be the wrong word."""
+    """An arm's name: where the task's reward is the environment's own, `sparse` would be the wrong
+    word.
+    """
     return "own" if arm == "sparse" and data["own_reward"] else arm
 
 
 def judged(data: dict[str, Any]) -> list[str]:
     """Who judged transitions while agents trained; a simulated judge is called one."""
-    simulated = ": no model, but the card's own predicates with a given share of errors" if data["judged_by"].startswith("simulated/") else ""
+    simulated = (
+        ": no model, but the card's own predicates with a given share of errors"
+        if data["judged_by"].startswith("simulated/")
+        else ""
+    )
     return [f"judged   by {data['judged_by']}{simulated}"] if data["judged_by"] else []
 
 
 def seeing(data: dict[str, Any]) -> list[str]:
-    """Which of the winner's terms use fields that the policy does not see; nothing where none does."""
-    terms: list[dict[str, Any]] = next((c["terms"] for c in data["candidates"] if c["id"] == data["final"]["winner"]), [])
+    """Which of the winner's terms use fields that the policy does not see; nothing where none
+    does.
+    """
+    terms: list[dict[str, Any]] = next(
+        (c["terms"] for c in data["candidates"] if c["id"] == data["final"]["winner"]), []
+    )
     hidden = [f"{t['name']} uses {', '.join(t['unseen'])}" for t in terms if t["unseen"]]
     rest = ", ".join(t["name"] for t in terms if not t["unseen"])
-    return [f"terms    {'; '.join(hidden)}, which the policy does not see" + (f"; {rest} use only what it sees" if rest else "")] if hidden else []
+    return (
+        [
+            f"terms    {'; '.join(hidden)}, which the policy does not see"
+            + (f"; {rest} use only what it sees" if rest else "")
+        ]
+        if hidden
+        else []
+    )
 
 
 def lines(data: dict[str, Any]) -> list[str]:
@@ -157,13 +212,29 @@ def lines(data: dict[str, Any]) -> list[str]:
     out += [f"{part:<8} {why}" for part, why in data["alone"].items()]
     out.append("")
     for c in data["candidates"]:
-        repairs = f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}" if c["repairs"] else ""
-        out.append(f"{c['id']:<4} {c['state']:<10} {rate(c) if c['success'] is not None or c['metric'] is not None else c['why']}{repairs}")
-        out += [f"       {text}" for text in [*c["signal"], *c["measures"][:2], *c["findings"][:3], *c["causes"][:2]]]
+        repairs = (
+            f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}"
+            if c["repairs"]
+            else ""
+        )
+        out.append(
+            f"{c['id']:<4} {c['state']:<10} {rate(c) if c['success'] is not None or c['metric'] is not None else c['why']}{repairs}"
+        )
+        out += [
+            f"       {text}"
+            for text in [*c["signal"], *c["measures"][:2], *c["findings"][:3], *c["causes"][:2]]
+        ]
     out += origin_lines(data["origin"], rate)
     if data["final"]:
-        out += ["", f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}" + (", hints of the card were used" if data["hints_used"] else "")]
-        out += [f"{called(arm, data):<8} {rate(result)}" for arm, result in data["final"]["arms"].items()]
+        out += [
+            "",
+            f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}"
+            + (", hints of the card were used" if data["hints_used"] else ""),
+        ]
+        out += [
+            f"{called(arm, data):<8} {rate(result)}"
+            for arm, result in data["final"]["arms"].items()
+        ]
         if data["final"]["winner"]:
             out.append(f"program  {data['path']}/best/program.py")
             out += seeing(data)

@@ -1,1 +1,3 @@
-"""A reward as data: the program's text, the signal that reads its answers, the composition of its terms."""
+"""A reward as data: the program's text, the signal that reads its answers, the composition of its
+terms.
+"""

@@ -1,1 +1,3 @@
-"""The boundary around generated programs: `outside` asks, `inside` runs, and `wire` is all that passes between them."""
+"""The boundary around generated programs: `outside` asks, `inside` runs, and `wire` is all that
+passes between them.
+"""

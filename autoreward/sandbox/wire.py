@@ -1,10 +1,12 @@
-"""Frames between the trusted side and a reward worker: lengths that both sides know, caps on everything else.
+"""Frames between the trusted side and a reward worker: lengths that both sides know, caps on
+everything else.
 
-A frame is one kind byte and a four-byte length, then that many bytes. To the worker: HELLO (JSON: program, entry, fields, action), then
-STEPS (T, n, prev, curr, action, first as raw arrays). Back: CONFINED (JSON: how; before anything of the program runs), READY (JSON:
-what the program defines), NAMES (JSON, once, before the first answer), ANSWER (raw float64: terms, potentials before, potentials
-after), or REFUSED (JSON: kind, line, message, hint).
-Imported on both sides of the jail; standard library and numpy only.
+A frame is one kind byte and a four-byte length, then that many bytes. To the worker: HELLO (JSON:
+program, entry, fields, action), then STEPS (T, n, prev, curr, action, first as raw arrays). Back:
+CONFINED (JSON: how; before anything of the program runs), READY (JSON: what the program defines),
+NAMES (JSON, once, before the first answer), ANSWER (raw float64: terms, potentials before,
+potentials after), or REFUSED (JSON: kind, line, message, hint). Imported on both sides of the jail;
+standard library and numpy only.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ import numpy as np
 HELLO, STEPS, READY, NAMES, ANSWER, REFUSED, CONFINED = 1, 2, 3, 4, 5, 6, 7
 HEADER = struct.Struct("<BI")
 SHAPE = struct.Struct("<II")
-JSON_CAP = 1 << 16  # what a worker may say in JSON
+# what a worker may say in JSON
+JSON_CAP = 1 << 16
 HELLO_CAP = 1 << 22
-# What a program defines -> its arguments. The first three are answers about a step, by name; a program has one of them, `reward` may stand beside `potential`.
+# What a program defines -> its arguments. The first three are answers about a step, by name; a
+# program has one of them, `reward` may stand beside `potential`.
 ENTRIES = {
     "reward": "reward(prev, action, curr, memory)",
     "factors": "factors(prev, action, curr, memory)",
     "subgoals": "subgoals(prev, action, curr, memory)",
     "potential": "potential(state)",
 }
-LARGEST = 1e30  # of an answered number: rewards are float32 in training, where 3e38 is infinite
+# of an answered number: rewards are float32 in training, where 3e38 is infinite
+LARGEST = 1e30
 
 
 class ProtocolError(Exception):
@@ -37,23 +42,35 @@ class ProtocolError(Exception):
 
 
 class Steps:
-    """The frame of T steps of n rows: one buffer, with views `prev`, `curr` (T, n, width), `action` (T, n, *row), `first` (T, n) into it."""
+    """The frame of T steps of n rows: one buffer, with views `prev`, `curr` (T, n, width),
+    `action` (T, n, *row), `first` (T, n) into it.
+    """
 
     def __init__(self, steps: int, n: int, width: int, row: tuple[int, ...], integer: bool) -> None:
         self.shape, count = (steps, n), steps * n
         numbers = count * width
-        buffer, self.view, place = _buffer(STEPS, SHAPE.size + count * (16 * width + 8 * math.prod(row) + 1))
+        buffer, self.view, place = _buffer(
+            STEPS, SHAPE.size + count * (16 * width + 8 * math.prod(row) + 1)
+        )
         SHAPE.pack_into(self.view, HEADER.size, steps, n)
         place += SHAPE.size
         self.prev = np.frombuffer(buffer, np.float64, numbers, place).reshape(steps, n, width)
-        self.curr = np.frombuffer(buffer, np.float64, numbers, place + 8 * numbers).reshape(steps, n, width)
+        self.curr = np.frombuffer(buffer, np.float64, numbers, place + 8 * numbers).reshape(
+            steps, n, width
+        )
         place += 16 * numbers
-        self.action = np.frombuffer(buffer, np.int64 if integer else np.float64, count * math.prod(row), place).reshape(steps, n, *row)
-        self.first = np.frombuffer(buffer, np.bool_, count, place + self.action.nbytes).reshape(steps, n)
+        self.action = np.frombuffer(
+            buffer, np.int64 if integer else np.float64, count * math.prod(row), place
+        ).reshape(steps, n, *row)
+        self.first = np.frombuffer(buffer, np.bool_, count, place + self.action.nbytes).reshape(
+            steps, n
+        )
 
 
 class Answers:
-    """The frame of an answer: one buffer, with views `terms` (T, n, k), `before` and `after` (T, n, p), and all `values` of them."""
+    """The frame of an answer: one buffer, with views `terms` (T, n, k), `before` and `after` (T,
+    n, p), and all `values` of them.
+    """
 
     def __init__(self, steps: int, n: int, k: int, p: int) -> None:
         self.shape, count = (steps, n, k, p), steps * n
@@ -65,7 +82,9 @@ class Answers:
 
 
 def _buffer(kind: int, length: int) -> tuple[bytearray, memoryview, int]:
-    """Bytes of a frame, its view with the header filled in, and where in the bytes its content begins: so that its doubles are aligned."""
+    """Bytes of a frame, its view with the header filled in, and where in the bytes its content
+    begins: so that its doubles are aligned.
+    """
     skipped = -HEADER.size % 8
     buffer = bytearray(skipped + HEADER.size + length)
     view = memoryview(buffer)[skipped:]
@@ -96,7 +115,10 @@ def parse_json(data: bytes, cap: int = JSON_CAP) -> dict[str, Any]:
 
 
 def read_exactly(descriptor: int, count: int) -> bytearray:
-    """`count` bytes from a blocking descriptor. EOFError where the other side closed before a frame began."""
+    """`count` bytes from a blocking descriptor.
+
+    EOFError where the other side closed before a frame began.
+    """
     buffer = bytearray(count)
     view, got = memoryview(buffer), 0
     while got < count:

@@ -51,9 +51,15 @@ class Trajectories:
             "names": np.array(self.layout.names),
             "shapes": np.array(shapes),
             "lengths": np.array([e.length for e in self.episodes], np.int64),
-            "fields": np.concatenate([e.fields for e in self.episodes]) if self.episodes else np.zeros((0, self.layout.width)),
-            "actions": np.concatenate([e.actions for e in self.episodes]) if self.episodes else np.zeros(0),
-            "endings": np.array([[e.terminated, e.truncated, e.success] for e in self.episodes], bool).reshape(-1, 3),
+            "fields": np.concatenate([e.fields for e in self.episodes])
+            if self.episodes
+            else np.zeros((0, self.layout.width)),
+            "actions": np.concatenate([e.actions for e in self.episodes])
+            if self.episodes
+            else np.zeros(0),
+            "endings": np.array(
+                [[e.terminated, e.truncated, e.success] for e in self.episodes], bool
+            ).reshape(-1, 3),
         }
         write_arrays(path, arrays)
 
@@ -66,13 +72,27 @@ class Trajectories:
             layout = Layout(tuple(str(n) for n in data["names"]), shapes)
             episodes, at = [], 0
             for k, length in enumerate(data["lengths"]):
-                fields, actions = data["fields"][at + k : at + k + length + 1], data["actions"][at : at + length]
-                episodes.append(Episode(fields, actions, *(bool(flag) for flag in data["endings"][k])))
+                fields, actions = (
+                    data["fields"][at + k : at + k + length + 1],
+                    data["actions"][at : at + length],
+                )
+                episodes.append(
+                    Episode(fields, actions, *(bool(flag) for flag in data["endings"][k]))
+                )
                 at += int(length)
-            if data["fields"].shape != (at + len(episodes), layout.width) or not np.isfinite(data["fields"]).all():
+            if (
+                data["fields"].shape != (at + len(episodes), layout.width)
+                or not np.isfinite(data["fields"]).all()
+            ):
                 raise ValueError("fields of another shape, or not finite")
         except FileNotFoundError:
-            raise UserError(f"no recorded episodes at {path}", "autoreward resume makes them") from None
+            raise UserError(
+                f"no recorded episodes at {path}", "autoreward resume makes them"
+            ) from None
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise UserError(f"{path} is no file of recorded episodes: {error}", "move it away, then: autoreward resume", REFUSED) from None
+            raise UserError(
+                f"{path} is no file of recorded episodes: {error}",
+                "move it away, then: autoreward resume",
+                REFUSED,
+            ) from None
         return cls(layout, tuple(episodes))

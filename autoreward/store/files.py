@@ -1,4 +1,5 @@
-"""Files of a run, written whole and read warily: a run may come from a stranger, so nothing is executed, no link followed, nothing huge.
+"""Files of a run, written whole and read warily: a run may come from a stranger, so nothing is
+executed, no link followed, nothing huge.
 
 Records are JSON (pydantic), arrays are npz without pickle, weights safetensors (policy.py).
 """
@@ -17,8 +18,10 @@ from pydantic import BaseModel, ValidationError
 from autoreward.errors import REFUSED, UserError
 
 R = TypeVar("R", bound=BaseModel)
-MOST_TEXT = 64 << 20  # bytes of one record, program or log
-MOST_ARRAYS = 1 << 30  # bytes of one file of arrays or weights, and of what it unpacks to
+# bytes of one record, program or log
+MOST_TEXT = 64 << 20
+# bytes of one file of arrays or weights, and of what it unpacks to
+MOST_ARRAYS = 1 << 30
 
 
 def write(path: Path, content: str | bytes | BaseModel) -> None:
@@ -49,17 +52,29 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def plain(path: Path, most: int = MOST_TEXT) -> bytes:
-    """The bytes of a plain file. FileNotFoundError; UserError for links, devices, pipes, and files above `most`."""
+    """The bytes of a plain file.
+
+    FileNotFoundError; UserError for links, devices, pipes, and files above `most`.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}" + (" (it is a link)" if path.is_symlink() else ""), "put a plain file there", REFUSED) from None
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}"
+            + (" (it is a link)" if path.is_symlink() else ""),
+            "put a plain file there",
+            REFUSED,
+        ) from None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:
-            raise UserError(f"{path} is {'no plain file' if not stat.S_ISREG(found.st_mode) else f'larger than {most >> 20} MiB'}", "move it away", REFUSED)
+            raise UserError(
+                f"{path} is {'no plain file' if not stat.S_ISREG(found.st_mode) else f'larger than {most >> 20} MiB'}",
+                "move it away",
+                REFUSED,
+            )
         return file.read(most)
 
 
@@ -74,18 +89,28 @@ def text(path: Path) -> str:
 
 
 def read(path: Path, record: type[R]) -> R | None:
-    """The record in that file, None where there is no file. UserError where it is not what it should be."""
+    """The record in that file, None where there is no file.
+
+    UserError where it is not what it should be.
+    """
     try:
         return record.model_validate_json(plain(path))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}", f"move it away, then: autoreward resume {path.parent}", REFUSED) from None
+        raise UserError(
+            f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"move it away, then: autoreward resume {path.parent}",
+            REFUSED,
+        ) from None
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of an npz file, no pickle. FileNotFoundError; UserError where it is none, or unpacks to more than a file may."""
+    """The arrays of an npz file, no pickle.
+
+    FileNotFoundError; UserError where it is none, or unpacks to more than a file may.
+    """
     import numpy as np
 
     data = plain(path, MOST_ARRAYS)
@@ -96,5 +121,16 @@ def read_arrays(path: Path) -> dict[str, Any]:
             raise ValueError(f"it unpacks to {size >> 20} MiB")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError) as error:
-        raise UserError(f"{path} is no file of arrays: {error}", "move it away, then: autoreward resume", REFUSED) from None
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
+        raise UserError(
+            f"{path} is no file of arrays: {error}",
+            "move it away, then: autoreward resume",
+            REFUSED,
+        ) from None

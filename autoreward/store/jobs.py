@@ -1,4 +1,7 @@
-"""Jobs: what a trainer is asked to do, as one JSON file, and what it says of it. Plain pydantic; see records.py for what lies on disk."""
+"""Jobs: what a trainer is asked to do, as one JSON file, and what it says of it.
+
+Plain pydantic; see records.py for what lies on disk.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from autoreward.store.records import Purpose, Record
 
 
 class Annotated(Record):
-    """What a training asks about its transitions: a label with a truth value for each name, of at most `most` different captions.
+    """What a training asks about its transitions: a label with a truth value for each name, of at
+    most `most` different captions.
 
-    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for each name (task.py), which labels are measured
-    against; `tells`: what they say is sent beside a caption, for simulated judges alone.
+    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for
+    each name (task.py), which labels are measured against; `tells`: what they say is sent beside a
+    caption, for simulated judges alone.
     """
 
     labels: tuple[str, ...]
@@ -22,7 +27,11 @@ class Annotated(Record):
 
 
 class TrainJob(Record):
-    """Asks a trainer for one agent. `program` None = the sparse task reward alone. Leaves `out`/{curve.npz,policy.safetensors,done.json}, and what a signal learned."""
+    """Asks a trainer for one agent.
+
+    `program` None = the sparse task reward alone. Leaves
+    `out`/{curve.npz,policy.safetensors,done.json}, and what a signal learned.
+    """
 
     kind: Literal["train"] = "train"
     card: str
@@ -30,10 +39,14 @@ class TrainJob(Record):
     seed: int
     out: str
     steps: int | None = None
-    composition: dict[str, Any] = {}  # composition/sequence.py, {} = the plain sum
-    episodic_return: bool = False  # as if the card said so
-    signal: str = "program"  # signals/: what turns the program's answers into terms
-    settings: dict[str, str] = {}  # the method's own
+    # composition/sequence.py, {} = the plain sum
+    composition: dict[str, Any] = {}
+    # as if the card said so
+    episodic_return: bool = False
+    # signals/: what turns the program's answers into terms
+    signal: str = "program"
+    # the method's own
+    settings: dict[str, str] = {}
     device: str = "auto"
     threads: int = 1
     sandbox: str = "default"
@@ -43,7 +56,10 @@ class TrainJob(Record):
 
 
 class EvaluateJob(Record):
-    """Asks for scores of trained policies: no program anywhere near. One `Score` per policy at its `out` path (JSON)."""
+    """Asks for scores of trained policies: no program anywhere near.
+
+    One `Score` per policy at its `out` path (JSON).
+    """
 
     kind: Literal["evaluate"] = "evaluate"
     card: str
@@ -58,7 +74,9 @@ class EvaluateJob(Record):
 
 
 class ProbeJob(Record):
-    """Asks for recorded transitions (random and repeated actions) and what the environment really is, for `check` and `envs check`."""
+    """Asks for recorded transitions (random and repeated actions) and what the environment really
+    is, for `check` and `envs check`.
+    """
 
     kind: Literal["probe"] = "probe"
     card: str
@@ -68,7 +86,9 @@ class ProbeJob(Record):
 
 
 class PlayJob(Record):
-    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or .png) where there is one. Leaves a `Played` at `out`."""
+    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or
+    .png) where there is one. Leaves a `Played` at `out`.
+    """
 
     kind: Literal["play"] = "play"
     card: str
@@ -81,7 +101,10 @@ class PlayJob(Record):
 
 
 class PlayedEpisode(Record):
-    """One episode that was shown. `rows`: some of its states: step, the card's fields by name, and the action taken there."""
+    """One episode that was shown.
+
+    `rows`: some of its states: step, the card's fields by name, and the action taken there.
+    """
 
     ending: Literal["success", "failure", "limit"]
     length: int
@@ -91,7 +114,10 @@ class PlayedEpisode(Record):
 
 
 class Played(Record):
-    """What `play` showed. `picture` is the file's path, None with the reason in `why` where nothing could be drawn."""
+    """What `play` showed.
+
+    `picture` is the file's path, None with the reason in `why` where nothing could be drawn.
+    """
 
     episodes: tuple[PlayedEpisode, ...]
     picture: str | None = None
@@ -109,7 +135,9 @@ class NetworkJob(Record):
 
 
 class CaptionJob(Record):
-    """Asks how transitions read as captions: of recorded `episodes` (npz), or of play as `probe` does it. Leaves a `Captioned` (JSON) at `out`."""
+    """Asks how transitions read as captions: of recorded `episodes` (npz), or of play as `probe`
+    does it. Leaves a `Captioned` (JSON) at `out`.
+    """
 
     kind: Literal["caption"] = "caption"
     card: str
@@ -121,7 +149,8 @@ class CaptionJob(Record):
 
 
 class Captioned(Record):
-    """What became of them: who wrote the captions, how many differ, and some of these with their counts, the most frequent first.
+    """What became of them: who wrote the captions, how many differ, and some of these with their
+    counts, the most frequent first.
 
     `texts`: of recorded episodes, a caption for every transition; "" where there were too many.
     """

@@ -1,6 +1,9 @@
-"""What lies on disk: every stage's record, and the run's own header. Plain pydantic, imports nothing of ours.
+"""What lies on disk: every stage's record, and the run's own header.
 
-Whoever reads a run directory needs this module alone. One record is one file, written whole or not at all (`run.py`).
+Plain pydantic, imports nothing of ours.
+
+Whoever reads a run directory needs this module alone. One record is one file, written whole or not
+at all (`run.py`).
 """
 
 from __future__ import annotations
@@ -19,17 +22,29 @@ class Record(BaseModel):
 
 
 def stream_seed(purpose: Purpose, seed: int, index: int = 0) -> int:
-    """The seed of one environment's random stream, < 2**31. Streams of different purposes never meet: the purpose is the top two bits.
+    """The seed of one environment's random stream, < 2**31.
 
-    `seed` < 2**17 is the run's or training's seed, `index` < 2**12 the environment's place in its vector.
+    Streams of different purposes never meet: the purpose is the top two bits.
+
+    `seed` < 2**17 is the run's or training's seed, `index` < 2**12 the environment's place in its
+    vector.
     """
     if not (0 <= seed < 2**17 and 0 <= index < 2**12):
-        raise ValueError(f"seed must be in [0, {2**17}), index in [0, {2**12}); got {seed}, {index}")
-    return ("training", "evaluation", "confirmation", "probe").index(purpose) << 29 | seed << 12 | index
+        raise ValueError(
+            f"seed must be in [0, {2**17}), index in [0, {2**12}); got {seed}, {index}"
+        )
+    return (
+        ("training", "evaluation", "confirmation", "probe").index(purpose) << 29
+        | seed << 12
+        | index
+    )
 
 
 class Verdict(Record):
-    """One finding about a program: a refusal, or a warning that goes along. Classes are listed in docs/verdicts.md."""
+    """One finding about a program: a refusal, or a warning that goes along.
+
+    Classes are listed in docs/verdicts.md.
+    """
 
     kind: str
     severity: Literal["refuse", "warn"] = "refuse"
@@ -67,7 +82,8 @@ class TermProbe(Record):
     high: float
     nonzero: float
     share: float
-    unseen: tuple[str, ...] = ()  # fields it depends on that the policy does not see
+    # fields it depends on that the policy does not see
+    unseen: tuple[str, ...] = ()
 
 
 class Check(Record):
@@ -115,7 +131,10 @@ class TrainingDone(Record):
 
 
 class Score(Record):
-    """One trained policy on fresh seeds. Metrics are means over episodes, by name; `values` of the card's own metric, by episode."""
+    """One trained policy on fresh seeds.
+
+    Metrics are means over episodes, by name; `values` of the card's own metric, by episode.
+    """
 
     seed: int
     episodes: int
@@ -128,7 +147,9 @@ class Score(Record):
 
 
 class Evaluation(Record):
-    """6-evaluation.json, and each arm of final.json: pooled over training seeds, with an interval over seeds."""
+    """6-evaluation.json, and each arm of final.json: pooled over training seeds, with an interval
+    over seeds.
+    """
 
     ok: bool = True
     scores: tuple[Score, ...] = ()
@@ -141,12 +162,15 @@ class Evaluation(Record):
     steps_to_80: tuple[int | None, ...] = ()
     steps: tuple[int, ...] = ()
     constraints_kept: bool = True
-    broken: tuple[str, ...] = ()  # constraints, with the value that broke them
+    # constraints, with the value that broke them
+    broken: tuple[str, ...] = ()
     why: str = ""
 
 
 class Citation(Record):
-    """Evidence: an episode of the recorded trajectories, a step, and a field or term, as claimed; `checked` by code."""
+    """Evidence: an episode of the recorded trajectories, a step, and a field or term, as claimed;
+    `checked` by code.
+    """
 
     episode: int
     step: int | None = None
@@ -178,7 +202,9 @@ class Part(Record):
 
 
 class Measure(Record):
-    """How often a program's (or an annotator's) judgements of transitions were right, against trusted ones; `what`: which of them."""
+    """How often a program's (or an annotator's) judgements of transitions were right, against
+    trusted ones; `what`: which of them.
+    """
 
     what: str
     true_positive: int
@@ -188,7 +214,9 @@ class Measure(Record):
 
     @property
     def accuracy(self) -> float:
-        return (self.true_positive + self.true_negative) / max(1, self.true_positive + self.false_positive + self.false_negative + self.true_negative)
+        return (self.true_positive + self.true_negative) / max(
+            1, self.true_positive + self.false_positive + self.false_negative + self.true_negative
+        )
 
     @property
     def precision(self) -> float:
@@ -200,14 +228,22 @@ class Measure(Record):
 
     @property
     def f1(self) -> float:
-        return 2 * self.true_positive / max(1, 2 * self.true_positive + self.false_positive + self.false_negative)
+        return (
+            2
+            * self.true_positive
+            / max(1, 2 * self.true_positive + self.false_positive + self.false_negative)
+        )
 
     def words(self) -> str:
         return f"accuracy {self.accuracy:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f}, F1 {self.f1:.3f}"
 
 
 class Analysis(Record):
-    """7-analyzer.json. `by`: "code", or "code + MODEL"; `alone` says why no model was asked, `told` whether the designer reads any of this."""
+    """7-analyzer.json.
+
+    `by`: "code", or "code + MODEL"; `alone` says why no model was asked, `told` whether the
+    designer reads any of this.
+    """
 
     diagnostics: tuple[Diagnostic, ...] = ()
     endings: dict[str, float] = {}
@@ -224,12 +260,17 @@ class Analysis(Record):
 
 
 class Outcome(Record):
-    """What became of one candidate, as the next iteration's Designer reads it. `windows`: term -> its mean sum per episode in each row of `curve`; `notes`: what its signal says of the training."""
+    """What became of one candidate, as the next iteration's Designer reads it.
+
+    `windows`: term -> its mean sum per episode in each row of `curve`; `notes`: what its signal
+    says of the training.
+    """
 
     iteration: int
     candidate: str
     program: str
-    composition: dict[str, Any] = {}  # {} = the plain sum
+    # {} = the plain sum
+    composition: dict[str, Any] = {}
     status: Literal["evaluated", "rejected", "failed"]
     verdicts: tuple[Verdict, ...] = ()
     evaluation: Evaluation | None = None
@@ -270,10 +311,13 @@ class Limits(Record):
 
 
 class RunHeader(Record):
-    """run.yaml: everything that decides a run, so that the same header on the same versions gives the same run.
+    """run.yaml: everything that decides a run, so that the same header on the same versions gives
+    the same run.
 
-    `origin`: the name of the file that the run began from, kept in RUN/origin/ (origin.py). `told`: agents are trained elsewhere, and a study is told what became of them (study.py).
-    `compose`: the preset or file that `composition` was read from, or `designer`, who then chooses one for each candidate.
+    `origin`: the name of the file that the run began from, kept in RUN/origin/ (origin.py). `told`:
+    agents are trained elsewhere, and a study is told what became of them (study.py). `compose`: the
+    preset or file that `composition` was read from, or `designer`, who then chooses one for each
+    candidate.
     """
 
     format: Literal[1] = 1
@@ -307,7 +351,10 @@ class RunHeader(Record):
 
 
 class Origin(Record):
-    """origin/origin.json: how the file that a run began from became candidate 1a. `difference`: the most a port's sum differs on `compared` transitions."""
+    """origin/origin.json: how the file that a run began from became candidate 1a.
+
+    `difference`: the most a port's sum differs on `compared` transitions.
+    """
 
     kind: Literal["program", "function", "port"]
     function: str = ""

@@ -9,7 +9,8 @@
     RUN/iteration-I/feedback.json    RUN/leaders.json    RUN/final/{winner,sparse,human}/seed-S/    RUN/final.json
     RUN/best/program.py              RUN/report.html      RUN/origin/ (with --from: origin.py)
 
-Files are the state: one truth, one writer, each file whole or absent. A candidate is refused where a record says `ok: false`.
+Files are the state: one truth, one writer, each file whole or absent. A candidate is refused where
+a record says `ok: false`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ from pydantic import ValidationError
 
 from autoreward.errors import LOCKED, MISSING, REFUSED, UserError
 from autoreward.store.files import plain, read, text, write
-from autoreward.store.records import Check, Evaluation, Event, Feedback, Final, Refused, Review, RunHeader, TrainingDone
+from autoreward.store.records import (
+    Check,
+    Evaluation,
+    Event,
+    Feedback,
+    Final,
+    Refused,
+    Review,
+    RunHeader,
+    TrainingDone,
+)
 
 
 class CandidateFolder:
@@ -58,7 +69,9 @@ class CandidateFolder:
     def refused_drafts(self) -> list[Refused]:
         """The refused drafts in order; their number is the next attempt's number."""
         found: list[Refused] = []
-        while (record := read(self.path / "tries" / f"{len(found)}-designer.json", Refused)) is not None:
+        while (
+            record := read(self.path / "tries" / f"{len(found)}-designer.json", Refused)
+        ) is not None:
             found.append(record)
         return found
 
@@ -79,22 +92,38 @@ class CandidateFolder:
     @property
     def first_training(self) -> Path:
         """The folder of the training that every candidate has."""
-        return next(iter(sorted(self.path.glob("5-training/seed-*"), key=lambda p: int(p.name.removeprefix("seed-")))), self.path / "5-training")
+        return next(
+            iter(
+                sorted(
+                    self.path.glob("5-training/seed-*"),
+                    key=lambda p: int(p.name.removeprefix("seed-")),
+                )
+            ),
+            self.path / "5-training",
+        )
 
     def trainings(self) -> list[TrainingDone]:
-        done = [read(p, TrainingDone) for p in sorted(self.path.glob("5-training/seed-*/done.json"))]
+        done = [
+            read(p, TrainingDone) for p in sorted(self.path.glob("5-training/seed-*/done.json"))
+        ]
         return sorted((d for d in done if d), key=lambda d: d.seed)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the method's signal says of the first training; nothing where it has nothing to say."""
+        """What the method's signal says of the first training; nothing where it has nothing to
+        say.
+        """
         path = self.first_training / "signal.json"
         try:
             return tuple(str(note)[:500] for note in json.loads(plain(path)).get("notes", ()))
         except FileNotFoundError:
             return ()
         except (ValueError, AttributeError, TypeError) as error:
-            raise UserError(f"{path} is damaged: {error}", "move its folder away, then: autoreward resume", REFUSED) from None
+            raise UserError(
+                f"{path} is damaged: {error}",
+                "move its folder away, then: autoreward resume",
+                REFUSED,
+            ) from None
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -118,7 +147,9 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not (path / "run.yaml").is_file():
-            raise UserError(f"{path} is no run directory (it has no run.yaml)", "autoreward runs list")
+            raise UserError(
+                f"{path} is no run directory (it has no run.yaml)", "autoreward runs list"
+            )
         self.header = self._header()
 
     def _header(self) -> RunHeader:
@@ -127,10 +158,18 @@ class Run:
         try:
             data = yaml.safe_load(plain(self.path / "run.yaml"))
             if isinstance(data, dict) and data.get("format") != 1:
-                raise UserError(f"{self.path}/run.yaml: format {data.get('format')!r} is not known to this version", "update autoreward", REFUSED)
+                raise UserError(
+                    f"{self.path}/run.yaml: format {data.get('format')!r} is not known to this version",
+                    "update autoreward",
+                    REFUSED,
+                )
             return RunHeader.model_validate(data)
         except (yaml.YAMLError, ValidationError) as error:
-            raise UserError(f"{self.path}/run.yaml is damaged: {str(error).splitlines()[0]}", "restore it from a copy", REFUSED) from None
+            raise UserError(
+                f"{self.path}/run.yaml is damaged: {str(error).splitlines()[0]}",
+                "restore it from a copy",
+                REFUSED,
+            ) from None
 
     @classmethod
     def create(cls, folder: Path, header: RunHeader, name: str | None = None) -> Run:
@@ -142,8 +181,15 @@ class Run:
             name = None if (folder / trial).exists() else trial
         path = folder / name
         if (path / "run.yaml").exists():
-            raise UserError(f"{path} holds a run already", f"autoreward resume {path}, or choose another --name")
-        write(path / "run.yaml", yaml.safe_dump(header.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
+            raise UserError(
+                f"{path} holds a run already", f"autoreward resume {path}, or choose another --name"
+            )
+        write(
+            path / "run.yaml",
+            yaml.safe_dump(
+                header.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120
+            ),
+        )
         return cls(path)
 
     @contextmanager
@@ -156,13 +202,33 @@ class Run:
             with lock:
                 yield
         except Timeout:
-            raise UserError(f"another process is working on {self.path}", f"watch it: autoreward runs show {self.path}", LOCKED) from None
+            raise UserError(
+                f"another process is working on {self.path}",
+                f"watch it: autoreward runs show {self.path}",
+                LOCKED,
+            ) from None
 
-    def event(self, stage: str, what: str, iteration: int | None = None, candidate: str | None = None, **data: Any) -> Event:
+    def event(
+        self,
+        stage: str,
+        what: str,
+        iteration: int | None = None,
+        candidate: str | None = None,
+        **data: Any,
+    ) -> Event:
         """Append one line to events.jsonl, in one write."""
-        event = Event(time=datetime.now(UTC).isoformat(timespec="milliseconds"), stage=stage, what=what, iteration=iteration, candidate=candidate, data=data)
+        event = Event(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            stage=stage,
+            what=what,
+            iteration=iteration,
+            candidate=candidate,
+            data=data,
+        )
         line = event.model_dump_json(exclude_none=True) + "\n"
-        descriptor = os.open(self.path / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(
+            self.path / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+        )
         try:
             os.write(descriptor, line.encode())
         finally:
@@ -186,7 +252,13 @@ class Run:
         """Every candidate that has a folder, in order of iteration and letter."""
         found = []
         for path in sorted(self.path.glob("iteration-*/candidate-*")):
-            found.append(CandidateFolder(self.path, int(path.parent.name.removeprefix("iteration-")), path.name.removeprefix("candidate-")))
+            found.append(
+                CandidateFolder(
+                    self.path,
+                    int(path.parent.name.removeprefix("iteration-")),
+                    path.name.removeprefix("candidate-"),
+                )
+            )
         return sorted(found, key=lambda c: (c.iteration, c.name))
 
     def feedback(self, iteration: int) -> Feedback | None:
@@ -197,25 +269,42 @@ class Run:
         return read(self.path / "final.json", Final)
 
     def chosen(self, candidate: str | None = None) -> CandidateFolder:
-        """The candidate of that id, else the confirmed winner, else the best one so far. UserError where there is none."""
+        """The candidate of that id, else the confirmed winner, else the best one so far.
+
+        UserError where there is none.
+        """
         everything = self.candidates()
         if candidate is not None:
             found = next((c for c in everything if c.id == candidate), None)
             if found is None:
-                raise UserError(f"{self.path} has no candidate {candidate!r}; it has {', '.join(c.id for c in everything) or 'none'}", f"autoreward runs show {self.path}", MISSING)
+                raise UserError(
+                    f"{self.path} has no candidate {candidate!r}; it has {', '.join(c.id for c in everything) or 'none'}",
+                    f"autoreward runs show {self.path}",
+                    MISSING,
+                )
             return found
         final = self.final
-        best = next((f.best for k in range(self.header.iterations, 0, -1) if (f := self.feedback(k))), None)
+        best = next(
+            (f.best for k in range(self.header.iterations, 0, -1) if (f := self.feedback(k))), None
+        )
         name = final.winner if final else f"{best.iteration}{best.candidate}" if best else None
         found = next((c for c in everything if c.id == name), None)
         if found is None:
-            raise UserError(f"{self.path} has no winner yet", f"autoreward resume {self.path}, or name one: autoreward runs show {self.path}", MISSING)
+            raise UserError(
+                f"{self.path} has no winner yet",
+                f"autoreward resume {self.path}, or name one: autoreward runs show {self.path}",
+                MISSING,
+            )
         return found
 
-    def agent(self, candidate: str | None = None, seed: int | None = None, sparse: bool = False) -> Path:
-        """The weights of a trained agent: of the confirmed winner (or with `sparse`, of the sparse reward), or of that candidate in the search.
+    def agent(
+        self, candidate: str | None = None, seed: int | None = None, sparse: bool = False
+    ) -> Path:
+        """The weights of a trained agent: of the confirmed winner (or with `sparse`, of the sparse
+        reward), or of that candidate in the search.
 
-        `seed`: of its training; None: the first. UserError where there is no such agent, with those that there are.
+        `seed`: of its training; None: the first. UserError where there is no such agent, with those
+        that there are.
         """
         if sparse:
             folder = self.path / "final" / "sparse"
@@ -223,10 +312,22 @@ class Run:
             folder = self.path / "final" / "winner"
         else:
             folder = self.chosen(candidate).path / "5-training"
-        found = {int(p.parent.name.removeprefix("seed-")): p for p in folder.glob("seed-*/policy.safetensors") if p.parent.name.removeprefix("seed-").isdigit()}
+        found = {
+            int(p.parent.name.removeprefix("seed-")): p
+            for p in folder.glob("seed-*/policy.safetensors")
+            if p.parent.name.removeprefix("seed-").isdigit()
+        }
         if not found or (seed is not None and seed not in found):
-            there = f"it has seeds {', '.join(map(str, sorted(found)))}" if found else "none was trained"
-            raise UserError(f"no trained agent{f' of seed {seed}' if seed is not None else ''} in {folder}; {there}", f"autoreward runs show {self.path}", MISSING)
+            there = (
+                f"it has seeds {', '.join(map(str, sorted(found)))}"
+                if found
+                else "none was trained"
+            )
+            raise UserError(
+                f"no trained agent{f' of seed {seed}' if seed is not None else ''} in {folder}; {there}",
+                f"autoreward runs show {self.path}",
+                MISSING,
+            )
         return found[seed if seed is not None else min(found)]
 
 
@@ -234,11 +335,18 @@ def find_run(name: str, folder: Path | None = None) -> Run:
     """A run by path, by name in ./runs, or `last`: the one changed most recently."""
     folder = folder or Path("runs")
     if name == "last":
-        runs = sorted((p.parent for p in folder.glob("*/run.yaml")), key=lambda p: (p / "events.jsonl").stat().st_mtime if (p / "events.jsonl").exists() else 0.0)
+        runs = sorted(
+            (p.parent for p in folder.glob("*/run.yaml")),
+            key=lambda p: (
+                (p / "events.jsonl").stat().st_mtime if (p / "events.jsonl").exists() else 0.0
+            ),
+        )
         if not runs:
             raise UserError(f"no runs in {folder}/", "autoreward design TASK makes one")
         return Run(runs[-1])
     for path in (Path(name), folder / name):
         if (path / "run.yaml").is_file():
             return Run(path)
-    raise UserError(f"no run {name!r}, neither as a folder nor in {folder}/", "autoreward runs list")
+    raise UserError(
+        f"no run {name!r}, neither as a folder nor in {folder}/", "autoreward runs list"
+    )

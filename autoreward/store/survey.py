@@ -1,7 +1,9 @@
-"""What an environment was found to be: the report of a `survey` job, from which `autoreward envs new` drafts a card. Plain pydantic.
+"""What an environment was found to be: the report of a `survey` job, from which `autoreward envs
+new` drafts a card. Plain pydantic.
 
-Numbers come from seeded random play. A *leaf* is one part of the observation that is no Dict or Tuple: the whole observation where it is
-a Box; its columns are those of the leaf, flattened, in order.
+Numbers come from seeded random play. A *leaf* is one part of the observation that is no Dict or
+Tuple: the whole observation where it is a Box; its columns are those of the leaf, flattened, in
+order.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ Kind = Literal["box", "discrete", "multidiscrete", "multibinary"]
 
 
 class SurveyJob(Record):
-    """Asks what an environment is, from its id or factory alone. Leaves a `Survey` (JSON) at `out`."""
+    """Asks what an environment is, from its id or factory alone.
+
+    Leaves a `Survey` (JSON) at `out`.
+    """
 
     kind: Literal["survey"] = "survey"
     id: str | None = None
@@ -26,7 +31,11 @@ class SurveyJob(Record):
 
 
 class Match(Record):
-    """What a column is, found by comparing numbers. `of` names it (`qvel of joint rootz`), `how` is the transform, `also` (and their names) are others that fit as well."""
+    """What a column is, found by comparing numbers.
+
+    `of` names it (`qvel of joint rootz`), `how` is the transform, `also` (and their names) are
+    others that fit as well.
+    """
 
     name: str
     index: str = ""
@@ -44,7 +53,11 @@ class Match(Record):
 
 
 class Column(Record):
-    """One number of the observation. `low`, `high` None = unbounded; `actions` are the parts of the action that move it within one step."""
+    """One number of the observation.
+
+    `low`, `high` None = unbounded; `actions` are the parts of the action that move it within one
+    step.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -58,7 +71,9 @@ class Column(Record):
 
 
 class Leaf(Record):
-    """`path`: `""` for the whole observation, `a.b` and `0` below Dict and Tuple; `start`: first column in the flattened observation, None where it cannot be flattened."""
+    """`path`: `""` for the whole observation, `a.b` and `0` below Dict and Tuple; `start`: first
+    column in the flattened observation, None where it cannot be flattened.
+    """
 
     path: str
     space: str
@@ -70,7 +85,10 @@ class Leaf(Record):
 
 
 class ActionSpace(Record):
-    """The action as it is trained: Dict and Tuple are flattened. `parts` names components where the environment does; `seen` counts."""
+    """The action as it is trained: Dict and Tuple are flattened.
+
+    `parts` names components where the environment does; `seen` counts.
+    """
 
     type: Kind
     n: int | None = None
@@ -88,7 +106,11 @@ class ActionSpace(Record):
 
 
 class InfoKey(Record):
-    """One key of `info`. `flips`: it was seen true, and only where an episode ended by itself; `always`: there at every reset and step."""
+    """One key of `info`.
+
+    `flips`: it was seen true, and only where an episode ended by itself; `always`: there at every
+    reset and step.
+    """
 
     name: str
     kind: Literal["flag", "number", "array", "other"]
@@ -113,14 +135,20 @@ class Reward(Record):
 
     @property
     def manner(self) -> str:
-        """`none`: never anything but 0; `constant`; `sparse`: at most three values, or nearly always 0; else `dense`."""
+        """`none`: never anything but 0; `constant`; `sparse`: at most three values, or nearly
+        always 0; else `dense`.
+        """
         if self.distinct <= 1:
             return "none" if self.high == self.low == 0 else "constant"
         return "sparse" if self.distinct <= 3 or self.nonzero < 0.05 else "dense"
 
 
 class Survey(Record):
-    """The whole report. `goal`: columns, counted over all leaves that are kept, with the value they had wherever an episode ended rewarded, and nowhere else."""
+    """The whole report.
+
+    `goal`: columns, counted over all leaves that are kept, with the value they had wherever an
+    episode ended rewarded, and nowhere else.
+    """
 
     title: str
     id: str | None = None

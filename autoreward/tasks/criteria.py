@@ -1,4 +1,7 @@
-"""What counts in an episode, as data: conditions on named fields, success, a metric, constraints. The parts of a card that judge."""
+"""What counts in an episode, as data: conditions on named fields, success, a metric, constraints.
+
+The parts of a card that judge.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ class Part(BaseModel):
 class Condition(Part):
     """A comparison of named fields, true or false for each state.
 
-    `within` holds where the Euclidean distance of `field` to `other` (or to `value_at`, or to 0) is at most `value`.
-    A comparison of a vector field holds where it holds for every component.
+    `within` holds where the Euclidean distance of `field` to `other` (or to `value_at`, or to 0) is
+    at most `value`. A comparison of a vector field holds where it holds for every component.
     """
 
     field: Ref
@@ -37,9 +40,13 @@ class Condition(Part):
     def _sides(self) -> Condition:
         if self.op == "within":
             if self.value is None or (self.other is not None and self.at is not None):
-                raise ValueError("`within` needs `value` (the distance) and at most one of `other` (a field) and `at` (numbers)")
+                raise ValueError(
+                    "`within` needs `value` (the distance) and at most one of `other` (a field) and `at` (numbers)"
+                )
         elif (self.value is None) == (self.other is None) or self.at is not None:
-            raise ValueError(f"`{self.op}` needs exactly one of `value` (a number) and `other` (a field)")
+            raise ValueError(
+                f"`{self.op}` needs exactly one of `value` (a number) and `other` (a field)"
+            )
         return self
 
     def holds(self, state: State) -> Array:
@@ -50,11 +57,22 @@ class Condition(Part):
 
         left = resolve(state, self.field)
         if self.op == "within":
-            right = resolve(state, self.other) if self.other else np.asarray(self.at if self.at is not None else 0.0)
+            right = (
+                resolve(state, self.other)
+                if self.other
+                else np.asarray(self.at if self.at is not None else 0.0)
+            )
             gap = (left - right).reshape(len(left), -1)
             return np.asarray(np.sqrt((gap * gap).sum(-1)) <= self.value)
         right = resolve(state, self.other) if self.other else np.asarray(self.value)
-        compare = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less, "==": np.equal, "!=": np.not_equal}
+        compare = {
+            ">=": np.greater_equal,
+            "<=": np.less_equal,
+            ">": np.greater,
+            "<": np.less,
+            "==": np.equal,
+            "!=": np.not_equal,
+        }
         return np.asarray(compare[self.op](left, right).reshape(len(left), -1).all(-1))
 
     def words(self) -> str:
@@ -75,13 +93,17 @@ def all_hold(conditions: tuple[Condition, ...], state: State) -> Array:
 
 
 class Success(Part):
-    """What counts: conditions on fields, an `info` key, or a trusted predicate `f(state) -> (n,) bool` of `code`."""
+    """What counts: conditions on fields, an `info` key, or a trusted predicate `f(state) -> (n,)
+    bool` of `code`.
+    """
 
     when: tuple[Condition, ...] = ()
     info: str | None = None
     predicate: Name | None = None
     ends_episode: bool = True
-    latches: bool = _(True, description="once reached it counts for the episode; else only if it holds at the end")
+    latches: bool = _(
+        True, description="once reached it counts for the episode; else only if it holds at the end"
+    )
     means: str = _("", description="in words")
 
     @model_validator(mode="after")
@@ -92,10 +114,12 @@ class Success(Part):
 
 
 class Metric(Part):
-    """A number of an episode, from the environment's own return, an `info` key or a field, over the episode's steps.
+    """A number of an episode, from the environment's own return, an `info` key or a field, over
+    the episode's steps.
 
-    `range` is what an episode may reach at worst and at best: intervals and charts are drawn over it. An agent whose training
-    episodes hold `goal` on average is good enough: its training ends early.
+    `range` is what an episode may reach at worst and at best: intervals and charts are drawn over
+    it. An agent whose training episodes hold `goal` on average is good enough: its training ends
+    early.
     """
 
     name: Name
@@ -108,16 +132,22 @@ class Metric(Part):
     @model_validator(mode="after")
     def _ordered(self) -> Metric:
         if not self.range[0] < self.range[1]:
-            raise ValueError(f"range: {self.range[0]:g} .. {self.range[1]:g} is no range; write the lower end first")
+            raise ValueError(
+                f"range: {self.range[0]:g} .. {self.range[1]:g} is no range; write the lower end first"
+            )
         return self
 
     def reached(self, value: float) -> bool:
         """Whether a value is at the goal; False where there is none."""
-        return self.goal is not None and (value >= self.goal if self.direction == "maximize" else value <= self.goal)
+        return self.goal is not None and (
+            value >= self.goal if self.direction == "maximize" else value <= self.goal
+        )
 
 
 class Constraint(Part):
-    """A bound on a metric's mean over episodes; a candidate that breaks it ranks below every one that keeps it."""
+    """A bound on a metric's mean over episodes; a candidate that breaks it ranks below every one
+    that keeps it.
+    """
 
     metric: Metric
     at_most: float | None = None
@@ -131,8 +161,14 @@ class Constraint(Part):
 
     def holds(self, value: float) -> bool:
         """Whether the mean over episodes is within the bound."""
-        return value <= self.at_most if self.at_most is not None else value >= (self.at_least or 0.0)
+        return (
+            value <= self.at_most if self.at_most is not None else value >= (self.at_least or 0.0)
+        )
 
     def words(self) -> str:
         """`energy at most 4`"""
-        return f"{self.metric.name} at most {self.at_most:g}" if self.at_most is not None else f"{self.metric.name} at least {self.at_least:g}"
+        return (
+            f"{self.metric.name} at most {self.at_most:g}"
+            if self.at_most is not None
+            else f"{self.metric.name} at least {self.at_least:g}"
+        )

@@ -1,7 +1,8 @@
 """Where task cards are: found by name or path, read, and their simulators asked for.
 
-Cards are looked for in `./envs`, then in installed packages (entry points of the group `autoreward.envs`, each naming a package that
-holds cards), then among the shipped ones; the first name wins.
+Cards are looked for in `./envs`, then in installed packages (entry points of the group
+`autoreward.envs`, each naming a package that holds cards), then among the shipped ones; the first
+name wins.
 """
 
 from __future__ import annotations
@@ -39,14 +40,18 @@ class LocatedCard(BaseModel):
         return self.path.parent / self.card.human if self.card.human else None
 
     def at_end(self) -> LocatedCard:
-        """The same task with its return held back to the end of an episode, as `episodic_return: true` would. UserError where there is none to hold back."""
+        """The same task with its return held back to the end of an episode, as `episodic_return:
+        true` would. UserError where there is none to hold back.
+        """
         if self.card.task_reward != "environment":
             raise UserError(
                 f"--episodic-return: the task reward of {self.card.name!r} is its success, which comes once as it is",
                 "leave it out: it is for cards with `task_reward: environment` (envs/README.md)",
                 USAGE,
             )
-        return self.model_copy(update={"card": self.card.model_copy(update={"episodic_return": True})})
+        return self.model_copy(
+            update={"card": self.card.model_copy(update={"episodic_return": True})}
+        )
 
     def digest(self) -> str:
         """Identity of card and trusted code together, as 12 hex digits."""
@@ -82,16 +87,29 @@ def load(path: Path) -> LocatedCard:
     except FileNotFoundError:
         raise UserError(f"no card at {path}", "autoreward envs list") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}{mark(error)}", "mend the file, then: autoreward envs check " + str(path), REFUSED) from None
+        raise UserError(
+            f"{path}: not readable as YAML: {str(error).splitlines()[0]}{mark(error)}",
+            "mend the file, then: autoreward envs check " + str(path),
+            REFUSED,
+        ) from None
     if not isinstance(data, dict):
-        raise UserError(f"{path}: a card is a mapping of keys, this is {type(data).__name__}", "see envs/README.md for an example", REFUSED)
+        raise UserError(
+            f"{path}: a card is a mapping of keys, this is {type(data).__name__}",
+            "see envs/README.md for an example",
+            REFUSED,
+        )
     try:
         card = TaskCard.model_validate(data)
     except ValidationError as error:
-        told = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        told = [
+            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))
+            for e in error.errors()
+        ]
         lines = [(f"{key}: {what}" if key else what) + at(path, key or what) for key, what in told]
         raise UserError(
-            f"{path}: " + "; ".join(lines[:5]) + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""),
+            f"{path}: "
+            + "; ".join(lines[:5])
+            + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""),
             f"mend the card, then: autoreward envs check {path}",
             REFUSED,
         ) from None
@@ -99,7 +117,9 @@ def load(path: Path) -> LocatedCard:
 
 
 def at(path: Path, problem: str) -> str:
-    """` (line N)` where the key that a problem begins with stands in the card: `fields.cell.source`, `success.when.0`; empty where it is nowhere."""
+    """` (line N)` where the key that a problem begins with stands in the card:
+    `fields.cell.source`, `success.when.0`; empty where it is nowhere.
+    """
     key = re.match(r"[\w.\-\[\]]+", problem)
     try:
         text = path.read_text(encoding="utf-8")
@@ -113,20 +133,40 @@ def at(path: Path, problem: str) -> str:
         if found is None:
             break
         line, node = found
-    if line is None and words:  # a key that is not there may stand in a comment, waiting to be filled in
-        line = next((k for k, row in enumerate(text.splitlines(), 1) if re.match(rf"#\s*{re.escape(words[0])}:", row)), None)
+    # a key that is not there may stand in a comment, waiting to be filled in
+    if line is None and words:
+        line = next(
+            (
+                k
+                for k, row in enumerate(text.splitlines(), 1)
+                if re.match(rf"#\s*{re.escape(words[0])}:", row)
+            ),
+            None,
+        )
     return f" (line {line})" if line else ""
 
 
 def _below(node: yaml.Node | None, word: str) -> tuple[int, yaml.Node] | None:
-    """(line, node) of a mapping's key, a list's item by number or by its `name`; for a mapping also the n-th."""
+    """(line, node) of a mapping's key, a list's item by number or by its `name`; for a mapping
+    also the n-th.
+    """
     if isinstance(node, yaml.MappingNode):
         pairs = node.value
-        chosen = next((p for p in pairs if p[0].value == word), None) or (pairs[int(word)] if word.isdigit() and int(word) < len(pairs) else None)
+        chosen = next((p for p in pairs if p[0].value == word), None) or (
+            pairs[int(word)] if word.isdigit() and int(word) < len(pairs) else None
+        )
         return (chosen[0].start_mark.line + 1, chosen[1]) if chosen else None
     if isinstance(node, yaml.SequenceNode):
         items = node.value
-        named = next((i for i in items if isinstance(i, yaml.MappingNode) and any(k.value == "name" and v.value == word for k, v in i.value)), None)
+        named = next(
+            (
+                i
+                for i in items
+                if isinstance(i, yaml.MappingNode)
+                and any(k.value == "name" and v.value == word for k, v in i.value)
+            ),
+            None,
+        )
         item = named or (items[int(word)] if word.isdigit() and int(word) < len(items) else None)
         return (item.start_mark.line + 1, item) if item else None
     return None
@@ -139,7 +179,10 @@ def mark(error: Exception) -> str:
 
 
 def find(task: str) -> LocatedCard:
-    """A card by name, by `family/name`, or by the path of its file. Says so where its Python file belongs to somebody else."""
+    """A card by name, by `family/name`, or by the path of its file.
+
+    Says so where its Python file belongs to somebody else.
+    """
     if task.endswith((".yaml", ".yml")):
         return _told(load(Path(task)))
     cards = listing()
@@ -147,12 +190,23 @@ def find(task: str) -> LocatedCard:
     if name in cards:
         return _told(load(cards[name][1]))
     close = difflib.get_close_matches(name, cards, 3, 0.4)
-    raise UserError(f"no task {task!r}", (f"did you mean {', '.join(close)}? " if close else "") + "autoreward envs list shows all")
+    raise UserError(
+        f"no task {task!r}",
+        (f"did you mean {', '.join(close)}? " if close else "") + "autoreward envs list shows all",
+    )
 
 
 def _told(card: LocatedCard) -> LocatedCard:
-    if card.code and card.code.exists() and hasattr(os, "getuid") and (owner := card.code.stat().st_uid) not in (os.getuid(), 0):
-        print(f"note: {card.code} belongs to another user ({owner}); a card's Python file runs as trusted code, outside of the jail", file=sys.stderr)
+    if (
+        card.code
+        and card.code.exists()
+        and hasattr(os, "getuid")
+        and (owner := card.code.stat().st_uid) not in (os.getuid(), 0)
+    ):
+        print(
+            f"note: {card.code} belongs to another user ({owner}); a card's Python file runs as trusted code, outside of the jail",
+            file=sys.stderr,
+        )
     return card
 
 
@@ -160,5 +214,11 @@ def require_simulator(card: TaskCard) -> None:
     """UserError with the extra to install, where a module that the card needs is missing."""
     missing = [m for m in card.environment.needs if find_spec(m) is None]
     if missing:
-        extra = f"pip install 'autoreward-rl[{card.environment.extra}]'" if card.environment.extra else f"pip install {' '.join(missing)}"
-        raise UserError(f"the task {card.name!r} needs {', '.join(missing)}, not installed here", extra, MISSING)
+        extra = (
+            f"pip install 'autoreward-rl[{card.environment.extra}]'"
+            if card.environment.extra
+            else f"pip install {' '.join(missing)}"
+        )
+        raise UserError(
+            f"the task {card.name!r} needs {', '.join(missing)}, not installed here", extra, MISSING
+        )

@@ -17,11 +17,16 @@ from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, 
 from autoreward.store.survey import SurveyJob
 from autoreward.trainer.inbox import watch
 
-Job = Annotated[TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob, Field(discriminator="kind")]
+Job = Annotated[
+    TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob,
+    Field(discriminator="kind"),
+]
 
 
 def die_with_parent() -> None:
-    """The kernel's parent-death signal where there is one, and the end of standard input everywhere."""
+    """The kernel's parent-death signal where there is one, and the end of standard input
+    everywhere.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if not sys.stdin.isatty():
@@ -32,11 +37,16 @@ def main() -> int:
     try:
         job = TypeAdapter[Job](Job).validate_json(Path(sys.argv[1]).read_bytes())
     except (IndexError, OSError, ValidationError) as error:
-        print(f"a trainer takes one job file: python -m autoreward.trainer JOB.json ({error})", file=sys.stderr)
+        print(
+            f"a trainer takes one job file: python -m autoreward.trainer JOB.json ({error})",
+            file=sys.stderr,
+        )
         return 2
     die_with_parent()
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a card may name a module that lies here; none that lies here takes a library's place (PYTHONSAFEPATH)
+        # a card may name a module that lies here; none that lies here takes a library's place
+        # (PYTHONSAFEPATH)
+        sys.path.append(here)
     warnings.filterwarnings("ignore")
     try:
         if isinstance(job, TrainJob):

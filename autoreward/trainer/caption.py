@@ -1,4 +1,6 @@
-"""How a card's transitions read: captions of recorded play or episodes, for `envs caption` and `runs labels`. A card's own caption function runs here, as trusted code."""
+"""How a card's transitions read: captions of recorded play or episodes, for `envs caption` and
+`runs labels`. A card's own caption function runs here, as trusted code.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,27 @@ def caption(job: CaptionJob) -> None:
     for prev, action, curr in _recorded(Path(job.episodes)) if job.episodes else _played(job):
         numbers.append(captions.keys(prev[:, picked], action, curr[:, picked]).tolist())
     seen = Counter(number for part in numbers for number in part)
-    ranked = [(captions.texts[number], count) for number, count in seen.most_common() if number >= 0]
+    ranked = [
+        (captions.texts[number], count) for number, count in seen.most_common() if number >= 0
+    ]
     rows = min(job.rows, len(ranked))
-    examples = [ranked[round(k * (len(ranked) - 1) / max(1, rows - 1))] for k in range(rows)]  # from the most frequent to the rarest
-    texts = tuple(tuple(captions.texts[n] if n >= 0 else "" for n in part) for part in numbers) if job.episodes else ()
-    write(out, Captioned(by=captions.by, transitions=sum(seen.values()), distinct=len(ranked), examples=tuple(examples), texts=texts))
+    # from the most frequent to the rarest
+    examples = [ranked[round(k * (len(ranked) - 1) / max(1, rows - 1))] for k in range(rows)]
+    texts = (
+        tuple(tuple(captions.texts[n] if n >= 0 else "" for n in part) for part in numbers)
+        if job.episodes
+        else ()
+    )
+    write(
+        out,
+        Captioned(
+            by=captions.by,
+            transitions=sum(seen.values()),
+            distinct=len(ranked),
+            examples=tuple(examples),
+            texts=texts,
+        ),
+    )
 
 
 def _recorded(path: Path) -> Iterator[tuple[Array, Array, Array]]:

@@ -1,4 +1,6 @@
-"""Trained policies on fresh seeds, no program anywhere near; the same number of episodes from every environment."""
+"""Trained policies on fresh seeds, no program anywhere near; the same number of episodes from
+every environment.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,16 @@ from autoreward.trainer.environment import CardEnvironment, trusted_code
 
 
 class Recorder(VecEnvWrapper):
-    """Keeps fields and actions of `keep` episodes, the same number from every environment, so that short ones are not favoured."""
+    """Keeps fields and actions of `keep` episodes, the same number from every environment, so that
+    short ones are not favoured.
+    """
 
     def __init__(self, venv: VecEnv, keep: int, width: int) -> None:
         super().__init__(venv)
         self.width = width
-        self.quota = [keep // venv.num_envs + (i < keep % venv.num_envs) for i in range(venv.num_envs)]
+        self.quota = [
+            keep // venv.num_envs + (i < keep % venv.num_envs) for i in range(venv.num_envs)
+        ]
         self.kept: list[list[Episode]] = [[] for _ in range(venv.num_envs)]
         self.fields: list[list[Array]] = [[] for _ in range(venv.num_envs)]
         self.taken: list[list[Array]] = [[] for _ in range(venv.num_envs)]
@@ -52,7 +58,15 @@ class Recorder(VecEnvWrapper):
             self.taken[i].append(np.array(self.actions[i]))
             if dones[i]:
                 cut = bool(infos[i].get("TimeLimit.truncated", False))
-                self.kept[i].append(Episode(np.stack(self.fields[i]), np.stack(self.taken[i]), not cut, cut, bool(infos[i]["success"])))
+                self.kept[i].append(
+                    Episode(
+                        np.stack(self.fields[i]),
+                        np.stack(self.taken[i]),
+                        not cut,
+                        cut,
+                        bool(infos[i]["success"]),
+                    )
+                )
                 self.fields[i], self.taken[i] = [np.asarray(vectors[i])[: self.width].copy()], []  # type: ignore[index]
         return vectors, rewards, dones, infos
 
@@ -72,27 +86,45 @@ def evaluate(job: EvaluateJob) -> None:
         if job.record:
             episodes.save(Path(out).with_suffix(".npz"))
         write(Path(out), score)
-        print(json.dumps({"steps": score.episodes, "success": score.successes / score.episodes if score.successes is not None else None, "length": score.mean_length}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "steps": score.episodes,
+                    "success": score.successes / score.episodes
+                    if score.successes is not None
+                    else None,
+                    "length": score.mean_length,
+                }
+            ),
+            flush=True,
+        )
 
 
-def _score(job: EvaluateJob, card: LocatedCard, code: ModuleType | None, weights: Path, seed: int) -> tuple[Score, Trajectories]:
+def _score(
+    job: EvaluateJob, card: LocatedCard, code: ModuleType | None, weights: Path, seed: int
+) -> tuple[Score, Trajectories]:
     mode = card.card.evaluation
     episodes = job.episodes or mode.episodes
     n = min(mode.envs, episodes)
     quota = np.array([episodes // n + (i < episodes % n) for i in range(n)])
-    venv = Recorder(DummyVecEnv([lambda: CardEnvironment(card, code)] * n), job.record, card.card.layout.width)
+    venv = Recorder(
+        DummyVecEnv([lambda: CardEnvironment(card, code)] * n), job.record, card.card.layout.width
+    )
     view = policy.PolicyView(venv, card, code, training=False)
     agent = policy.build(card.card, view, 0, job.device, for_evaluation=True)
     policy.load(agent, view, weights)
     agent.policy.set_training_mode(False)
-    set_random_seed(stream_seed(job.purpose, seed, 4095))  # the policy's own draws
+    # the policy's own draws
+    set_random_seed(stream_seed(job.purpose, seed, 4095))
     view.seed(stream_seed(job.purpose, seed))
     taken = np.zeros(n, int)
     successes, ended, lengths, truncations, failures = 0, 0, 0, 0, 0
     metrics: dict[str, float] = {}
     values: list[float] = []
     seen = view.reset()
-    while (taken < quota).any() or any(len(k) < q for k, q in zip(venv.kept, venv.quota, strict=True)):
+    while (taken < quota).any() or any(
+        len(k) < q for k, q in zip(venv.kept, venv.quota, strict=True)
+    ):
         actions, _ = agent.policy.predict(seen, deterministic=mode.mode == "deterministic")
         counted = taken < quota
         seen, _, dones, infos = view.step(actions)  # type: ignore[assignment]

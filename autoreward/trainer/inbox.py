@@ -1,4 +1,6 @@
-"""What the orchestrator sends a trainer: lines on standard input, kept until the training asks for them. Its end ends this process."""
+"""What the orchestrator sends a trainer: lines on standard input, kept until the training asks for
+them. Its end ends this process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A trained agent, shown: whole episodes on the true task, drawn by the environment where it can, and told in numbers everywhere."""
+"""A trained agent, shown: whole episodes on the true task, drawn by the environment where it can,
+and told in numbers everywhere.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,15 @@ from autoreward.trainer import policy
 from autoreward.trainer.environment import CardEnvironment, CardProblem, trusted_code
 from autoreward.trainer.pictures import Film
 
-ROWS = 10  # states of an episode that are told
+# states of an episode that are told
+ROWS = 10
 
 
 def play(job: PlayJob) -> None:
-    """A `Played` at `job.out`, and the picture. UserError where one is asked for and Pillow or an OpenGL library is missing."""
+    """A `Played` at `job.out`, and the picture.
+
+    UserError where one is asked for and Pillow or an OpenGL library is missing.
+    """
     if job.picture:
         _choose_opengl()
     card = load(Path(job.card))
@@ -44,27 +50,49 @@ def play(job: PlayJob) -> None:
     view.seed(stream_seed("evaluation", job.seed))
     seen: Any = view.reset()
     while len(shown.told) < job.episodes:
-        actions, _ = agent.policy.predict(seen, deterministic=card.card.evaluation.mode == "deterministic")
+        actions, _ = agent.policy.predict(
+            seen, deterministic=card.card.evaluation.mode == "deterministic"
+        )
         seen = view.step(actions)[0]
     if film:
         film.save()
-    why = "" if film or not job.picture else f"the environment of {card.card.name} does not draw itself (it has no rgb_array rendering)"
-    write(Path(job.out), Played(episodes=tuple(shown.told), picture=job.picture if film else None, why=why))
+    why = (
+        ""
+        if film or not job.picture
+        else f"the environment of {card.card.name} does not draw itself (it has no rgb_array rendering)"
+    )
+    write(
+        Path(job.out),
+        Played(episodes=tuple(shown.told), picture=job.picture if film else None, why=why),
+    )
     view.close()
 
 
 def _drawable(card: Any, code: Any) -> CardEnvironment:
     try:
         return CardEnvironment(card, code, "rgb_array")
-    except CardProblem:  # its maker takes no render_mode
+    except CardProblem:
+        # its maker takes no render_mode
         return CardEnvironment(card, code)
 
 
 def _choose_opengl() -> None:
-    """Where there is no screen and nobody chose, MuJoCo draws in memory with what is installed: EGL with a GPU, else OSMesa."""
-    if sys.platform == "linux" and not os.environ.get("MUJOCO_GL") and not os.environ.get("DISPLAY"):
+    """Where there is no screen and nobody chose, MuJoCo draws in memory with what is installed:
+    EGL with a GPU, else OSMesa.
+    """
+    if (
+        sys.platform == "linux"
+        and not os.environ.get("MUJOCO_GL")
+        and not os.environ.get("DISPLAY")
+    ):
         gpu = any(Path("/dev/dri").glob("render*")) or Path("/dev/nvidia0").exists()
-        os.environ["MUJOCO_GL"] = "egl" if gpu and ctypes.util.find_library("EGL") else "osmesa" if ctypes.util.find_library("OSMesa") else ""
+        os.environ["MUJOCO_GL"] = (
+            "egl"
+            if gpu and ctypes.util.find_library("EGL")
+            else "osmesa"
+            if ctypes.util.find_library("OSMesa")
+            else ""
+        )
         if not os.environ["MUJOCO_GL"]:
             del os.environ["MUJOCO_GL"]
 
@@ -99,7 +127,15 @@ class _Shown(gym.Wrapper[Any, Any, Any, Any]):
             if self.film:
                 self.film.cut()
             rows = _rows(self.card, self.vectors, self.actions)
-            self.told.append(PlayedEpisode(ending=ending, length=len(self.actions), task_return=self.rewards, metrics=info["metrics"], rows=rows))  # type: ignore[arg-type]
+            self.told.append(
+                PlayedEpisode(
+                    ending=ending,  # type: ignore[arg-type]
+                    length=len(self.actions),
+                    task_return=self.rewards,
+                    metrics=info["metrics"],
+                    rows=rows,
+                )
+            )
         else:
             self._draw(f"step {len(self.actions)}")
         return vector, reward, terminated, truncated, info
@@ -108,11 +144,20 @@ class _Shown(gym.Wrapper[Any, Any, Any, Any]):
 def _frame(env: gym.Env[Any, Any], card: TaskCard) -> Array:
     try:
         frame = np.asarray(env.render())
-    except Exception as error:  # MuJoCo and pygame raise all kinds
+    except Exception as error:
+        # MuJoCo and pygame raise all kinds
         hint = "without a screen: apt-get install libosmesa6, or with a GPU libegl1; MUJOCO_GL=osmesa or egl chooses (docs/export.md)"
-        raise UserError(f"the environment of {card.name} fails to draw: {type(error).__name__}: {str(error)[:200]}", hint, MISSING) from None
+        raise UserError(
+            f"the environment of {card.name} fails to draw: {type(error).__name__}: {str(error)[:200]}",
+            hint,
+            MISSING,
+        ) from None
     if frame.ndim != 3 or frame.shape[-1] != 3:
-        raise UserError(f"the environment of {card.name} draws an array of shape {frame.shape}, not (height, width, 3)", "mend its render()", MISSING)
+        raise UserError(
+            f"the environment of {card.name} draws an array of shape {frame.shape}, not (height, width, 3)",
+            "mend its render()",
+            MISSING,
+        )
     return frame
 
 
@@ -125,6 +170,8 @@ def _rows(card: TaskCard, vectors: list[Array], actions: list[Array]) -> tuple[d
             low, high, _ = card.layout.slices[field.name]
             if high - low <= 3:
                 row[field.name] = " ".join(f"{v:.3g}" for v in vectors[step][low:high])
-        row["action"] = " ".join(f"{v:.3g}" for v in np.ravel(actions[step])) if step < len(actions) else "-"
+        row["action"] = (
+            " ".join(f"{v:.3g}" for v in np.ravel(actions[step])) if step < len(actions) else "-"
+        )
         out.append(row)
     return tuple(out)

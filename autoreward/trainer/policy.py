@@ -1,4 +1,6 @@
-"""From a card to a stable-baselines3 agent, what it sees, and its weights as safetensors (no pickle, neither written nor read)."""
+"""From a card to a stable-baselines3 agent, what it sees, and its weights as safetensors (no
+pickle, neither written nor read).
+"""
 
 from __future__ import annotations
 
@@ -25,23 +27,44 @@ from autoreward.tasks.card import ROLLOUTS, TaskCard
 from autoreward.tasks.find import LocatedCard
 from autoreward.trainer.environment import CardProblem, function
 
-# Where a card names no hyperparameters: measured on the shipped cards, see envs/README.md. Others: stable-baselines3's own defaults.
-DEFAULTS: dict[str, dict[str, Any]] = {"PPO": {"n_steps": 128, "batch_size": 512, "n_epochs": 5, "learning_rate": 1e-3, "ent_coef": 0.01}}
+# Where a card names no hyperparameters: measured on the shipped cards, see envs/README.md. Others:
+# stable-baselines3's own defaults.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "PPO": {
+        "n_steps": 128,
+        "batch_size": 512,
+        "n_epochs": 5,
+        "learning_rate": 1e-3,
+        "ent_coef": 0.01,
+    }
+}
 BUILT_IN = ("PPO", "A2C", "SAC", "TD3", "DQN")
-BIG_NET = 512  # hidden units in a layer from which on a GPU pays
+# hidden units in a layer from which on a GPU pays
+BIG_NET = 512
 
 
 class Seen:
-    """What the policy sees of vectors `[fields | observation]` (n, D + P), before any normalization: (n, `size`)."""
+    """What the policy sees of vectors `[fields | observation]` (n, D + P), before any
+    normalization: (n, `size`).
+    """
 
     def __init__(self, card: LocatedCard, code: ModuleType | None, width: int) -> None:
         self.layout, self.kind = card.card.layout, card.card.policy.input
-        self.features = None if self.kind in ("observation", "fields") else function(card, code, "policy.input", self.kind)
-        self.columns = np.concatenate([np.arange(*self.layout.slices[f.name][:2]) for f in card.card.fields if f.policy] or [np.zeros(0, int)])
+        self.features = (
+            None
+            if self.kind in ("observation", "fields")
+            else function(card, code, "policy.input", self.kind)
+        )
+        self.columns = np.concatenate(
+            [np.arange(*self.layout.slices[f.name][:2]) for f in card.card.fields if f.policy]
+            or [np.zeros(0, int)]
+        )
         try:
             self.size = self(np.zeros((2, width))).shape[1]
         except (ValueError, IndexError, AttributeError, TypeError) as error:
-            raise CardProblem(f"policy.input: {self.kind}(state) fails on a state of zeros: {error}") from error
+            raise CardProblem(
+                f"policy.input: {self.kind}(state) fails on a state of zeros: {error}"
+            ) from error
 
     def __call__(self, vectors: Array) -> Array:
         if self.kind == "observation":
@@ -49,16 +72,24 @@ class Seen:
         if self.kind == "fields":
             return vectors[:, self.columns]
         assert self.features is not None
-        return np.asarray(self.features(State(vectors[:, : self.layout.width], self.layout)), np.float64)
+        return np.asarray(
+            self.features(State(vectors[:, : self.layout.width], self.layout)), np.float64
+        )
 
 
 class PolicyView(VecEnvWrapper):
-    """What the policy sees: vectors `[fields | observation]` to its input, normalized where the card says so. Outside of the reward wrapper."""
+    """What the policy sees: vectors `[fields | observation]` to its input, normalized where the
+    card says so. Outside of the reward wrapper.
+    """
 
-    def __init__(self, venv: VecEnv, card: LocatedCard, code: ModuleType | None, training: bool) -> None:
+    def __init__(
+        self, venv: VecEnv, card: LocatedCard, code: ModuleType | None, training: bool
+    ) -> None:
         self.card, self.training = card.card, training
         self.view = Seen(card, code, (venv.observation_space.shape or (0,))[0])
-        super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (self.view.size,), np.float32))
+        super().__init__(
+            venv, observation_space=spaces.Box(-np.inf, np.inf, (self.view.size,), np.float32)
+        )
         self.rms = RunningMeanStd(shape=(self.view.size,))
 
     def _normalized(self, x: Array) -> Array:
@@ -96,24 +127,49 @@ def algorithm(name: str) -> type[BaseAlgorithm]:
     try:
         contrib = importlib.import_module("sb3_contrib")
     except ImportError:
-        raise UserError(f"training.algorithm: {name!r} is not one of {', '.join(BUILT_IN)}; others need sb3-contrib", "pip install 'autoreward-rl[contrib]'", MISSING) from None
+        raise UserError(
+            f"training.algorithm: {name!r} is not one of {', '.join(BUILT_IN)}; others need sb3-contrib",
+            "pip install 'autoreward-rl[contrib]'",
+            MISSING,
+        ) from None
     found = getattr(contrib, name, None)
     if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
-        raise CardProblem(f"training.algorithm: neither stable-baselines3 nor sb3-contrib has {name!r}")
+        raise CardProblem(
+            f"training.algorithm: neither stable-baselines3 nor sb3-contrib has {name!r}"
+        )
     return found
 
 
 def choose_device(card: TaskCard, wanted: str) -> str:
-    """`auto`: a GPU where there is one and the network is big enough for it to pay, else the processor."""
+    """`auto`: a GPU where there is one and the network is big enough for it to pay, else the
+    processor.
+    """
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() and max(card.training.net, default=0) >= BIG_NET else "cpu"
+        return (
+            "cuda"
+            if torch.cuda.is_available() and max(card.training.net, default=0) >= BIG_NET
+            else "cpu"
+        )
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here", "autoreward doctor, or --device cpu", MISSING)
+        raise UserError(
+            "--device cuda: torch sees no GPU here", "autoreward doctor, or --device cpu", MISSING
+        )
     return wanted
 
 
-def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: bool = False, rollout: type | None = None, replay: tuple[type, dict[str, Any]] | None = None) -> BaseAlgorithm:
-    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS, `replay`: that of the others, with its arguments. CardProblem where the algorithm refuses a hyperparameter or a space."""
+def build(
+    card: TaskCard,
+    env: VecEnv,
+    seed: int,
+    device: str,
+    for_evaluation: bool = False,
+    rollout: type | None = None,
+    replay: tuple[type, dict[str, Any]] | None = None,
+) -> BaseAlgorithm:
+    """A fresh agent; `rollout`: the buffer of algorithms in ROLLOUTS, `replay`: that of the
+    others, with its arguments. CardProblem where the algorithm refuses a hyperparameter or a
+    space.
+    """
     kind = algorithm(card.training.algorithm)
     given = {**DEFAULTS.get(card.training.algorithm, {}), **card.training.hyperparameters}
     policy = {"net_arch": list(card.training.net), **given.pop("policy_kwargs", {})}
@@ -124,34 +180,72 @@ def build(card: TaskCard, env: VecEnv, seed: int, device: str, for_evaluation: b
     if replay is not None:
         given |= {"replay_buffer_class": replay[0], "replay_buffer_kwargs": replay[1]}
     try:
-        return kind("MlpPolicy", env, gamma=card.training.gamma, policy_kwargs=policy, seed=seed, device=device, verbose=0, **given)  # type: ignore[call-arg]
+        return kind(
+            "MlpPolicy",
+            env,
+            gamma=card.training.gamma,
+            policy_kwargs=policy,
+            seed=seed,
+            device=device,
+            verbose=0,
+            **given,
+        )  # type: ignore[call-arg]
     except (TypeError, ValueError, AssertionError) as error:
         raise CardProblem(f"training: {card.training.algorithm} refuses: {error}") from error
 
 
 def save(agent: BaseAlgorithm, view: PolicyView, path: Path) -> None:
     """Weights and normalization, whole or not at all."""
-    tensors = {f"policy.{k}": v.detach().cpu().contiguous().numpy() for k, v in agent.policy.state_dict().items()}
-    tensors |= {"normalization.mean": np.asarray(view.rms.mean), "normalization.var": np.asarray(view.rms.var), "normalization.count": np.asarray([view.rms.count])}
+    tensors = {
+        f"policy.{k}": v.detach().cpu().contiguous().numpy()
+        for k, v in agent.policy.state_dict().items()
+    }
+    tensors |= {
+        "normalization.mean": np.asarray(view.rms.mean),
+        "normalization.var": np.asarray(view.rms.var),
+        "normalization.count": np.asarray([view.rms.count]),
+    }
     temporary = path.with_name(f".{path.name}.tmp")
     save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, str(temporary))
     temporary.replace(path)
 
 
 def load(agent: BaseAlgorithm, view: PolicyView, path: Path) -> None:
-    """Put saved weights into a fresh agent, after checking names, shapes and finiteness. UserError where they do not fit."""
+    """Put saved weights into a fresh agent, after checking names, shapes and finiteness.
+
+    UserError where they do not fit.
+    """
     try:
         tensors = unpack(plain(path, MOST_ARRAYS))
     except FileNotFoundError:
-        raise UserError(f"no weights at {path}", "autoreward resume trains again", MISSING) from None
+        raise UserError(
+            f"no weights at {path}", "autoreward resume trains again", MISSING
+        ) from None
     except SafetensorError as error:
-        raise UserError(f"{path} is no safetensors file: {error}", "move it away, then: autoreward resume", REFUSED) from None
+        raise UserError(
+            f"{path} is no safetensors file: {error}",
+            "move it away, then: autoreward resume",
+            REFUSED,
+        ) from None
     expected = agent.policy.state_dict()
     given = {k.removeprefix("policy."): v for k, v in tensors.items() if k.startswith("policy.")}
-    wrong = [k for k in {*expected, *given} if k not in expected or k not in given or tuple(expected[k].shape) != given[k].shape or not np.isfinite(given[k]).all()]
+    wrong = [
+        k
+        for k in {*expected, *given}
+        if k not in expected
+        or k not in given
+        or tuple(expected[k].shape) != given[k].shape
+        or not np.isfinite(given[k]).all()
+    ]
     size = view.observation_space.shape
-    if wrong or any(tensors.get(f"normalization.{k}", np.zeros(())).shape != size for k in ("mean", "var")):
-        raise UserError(f"{path} does not fit the card's network: {', '.join(sorted(wrong)[:3]) or 'normalization'}", "was the card or the network changed?", REFUSED)
+    if wrong or any(
+        tensors.get(f"normalization.{k}", np.zeros(())).shape != size for k in ("mean", "var")
+    ):
+        raise UserError(
+            f"{path} does not fit the card's network: {', '.join(sorted(wrong)[:3]) or 'normalization'}",
+            "was the card or the network changed?",
+            REFUSED,
+        )
     agent.policy.load_state_dict({k: torch.as_tensor(v) for k, v in given.items()}, strict=True)
     view.rms.mean, view.rms.var = tensors["normalization.mean"], tensors["normalization.var"]
     view.rms.count = float(tensors["normalization.count"][0])

@@ -26,8 +26,8 @@ STEADY, EXTREME = ENVIRONMENTS - 1, ENVIRONMENTS - 2
 def probe(job: ProbeJob) -> None:
     """Recorded play in 8 environments: `out` holds (T, 8, ...) arrays, its .json a report.
 
-    Six play random actions, each held for a random while. Two follow scripts that reach what those do not: one action for a whole
-    episode, and actions at the ends of their range.
+    Six play random actions, each held for a random while. Two follow scripts that reach what those
+    do not: one action for a whole episode, and actions at the ends of their range.
     """
     card = load(Path(job.card))
     venv = environments(card, trusted_code(card), ENVIRONMENTS)
@@ -63,7 +63,15 @@ def probe(job: ProbeJob) -> None:
             for name, value in infos[i]["metrics"].items():
                 metrics.setdefault(name, []).append(float(value))
         success_seen = success_seen or bool(won.any())
-        step = {"prev": vectors[:, :width], "action": actions.copy(), "curr": current[:, :width], "first": first, "terminated": dones & ~cut, "truncated": cut, "success": won}
+        step = {
+            "prev": vectors[:, :width],
+            "action": actions.copy(),
+            "curr": current[:, :width],
+            "first": first,
+            "terminated": dones & ~cut,
+            "truncated": cut,
+            "success": won,
+        }
         steps.append({k: np.array(v) for k, v in step.items()})
         vectors, first = after, dones.copy()
     arrays = {k: np.stack([s[k] for s in steps]) for k in steps[0]}
@@ -84,18 +92,34 @@ def probe(job: ProbeJob) -> None:
     write_arrays(Path(job.out), arrays)
 
 
-def _contradictions(card: TaskCard, action: Any, info_keys: set[str], at_once: int, episodes: int) -> list[str]:
+def _contradictions(
+    card: TaskCard, action: Any, info_keys: set[str], at_once: int, episodes: int
+) -> list[str]:
     """What the card says and the environment does otherwise, though nothing fails."""
     problems = []
-    if isinstance(action, spaces.Box) and np.isfinite(action.low).all() and np.isfinite(action.high).all():
-        for key, said, real in (("low", card.action.low, float(action.low.min())), ("high", card.action.high, float(action.high.max()))):
+    if (
+        isinstance(action, spaces.Box)
+        and np.isfinite(action.low).all()
+        and np.isfinite(action.high).all()
+    ):
+        for key, said, real in (
+            ("low", card.action.low, float(action.low.min())),
+            ("high", card.action.high, float(action.high.max())),
+        ):
             if abs(said - real) > 1e-4 * max(1.0, abs(real)):
-                problems.append(f"action.{key}: the card says {said:g}, the environment has {real:g}")
+                problems.append(
+                    f"action.{key}: the card says {said:g}, the environment has {real:g}"
+                )
     wanted = card.success.info if card.success else None
     if wanted and wanted not in info_keys:
-        problems.append(f"success.info: no step's info had the key {wanted!r}; " + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty"))
+        problems.append(
+            f"success.info: no step's info had the key {wanted!r}; "
+            + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty")
+        )
     if episodes and at_once == episodes:
-        problems.append("success: it holds after the first step of every episode, so it says nothing")
+        problems.append(
+            "success: it holds after the first step of every episode, so it says nothing"
+        )
     return problems
 
 
@@ -106,14 +130,26 @@ def _extreme(space: spaces.Space, action: Array, random: np.random.Generator) ->
     return np.where(random.random(action.shape) < 0.5, space.low, space.high).astype(action.dtype)
 
 
-def _fields(slices: dict[str, tuple[int, int, tuple[int, ...]]], arrays: dict[str, Array], problems: list[str]) -> dict[str, Any]:
+def _fields(
+    slices: dict[str, tuple[int, int, tuple[int, ...]]],
+    arrays: dict[str, Array],
+    problems: list[str],
+) -> dict[str, Any]:
     found = {}
     for name, (low, high, _) in slices.items():
-        values = np.concatenate([arrays["prev"][..., low:high], arrays["curr"][..., low:high]]).reshape(-1, high - low)
+        values = np.concatenate(
+            [arrays["prev"][..., low:high], arrays["curr"][..., low:high]]
+        ).reshape(-1, high - low)
         if not np.isfinite(values).all():
-            problems.append(f"fields.{name}: not finite in {int((~np.isfinite(values)).any(1).sum())} of {len(values)} states")
+            problems.append(
+                f"fields.{name}: not finite in {int((~np.isfinite(values)).any(1).sum())} of {len(values)} states"
+            )
         constant = bool((values == values[0]).all())
-        found[name] = {"low": values.min(0).tolist(), "high": values.max(0).tolist(), "constant": constant}
+        found[name] = {
+            "low": values.min(0).tolist(),
+            "high": values.max(0).tolist(),
+            "constant": constant,
+        }
     if all(f["constant"] for f in found.values()):
         problems.append("fields: no field ever changes; are the sources right?")
     return found

@@ -1,6 +1,8 @@
-"""A replay buffer for signals that learn: it keeps what a transition's reward is made of, and computes the reward when a batch is sampled.
+"""A replay buffer for signals that learn: it keeps what a transition's reward is made of, and
+computes the reward when a batch is sampled.
 
-As in LaRe's released SAC. A reward stored with its transition would be what the signal said when it knew nothing.
+As in LaRe's released SAC. A reward stored with its transition would be what the signal said when it
+knew nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from autoreward.state import Array
 from autoreward.store.records import Verdict
 from autoreward.trainer.rewards import RewardVec
 
-TRIES = 20  # draws for a transition whose episode is over, where its return is needed
+# draws for a transition whose episode is over, where its return is needed
+TRIES = 20
 
 
 class RecomputedReplay(ReplayBuffer):
-    """What the signal keeps (size, n, m) and, once its episode is over, the return (size, n) of every transition; no rewards.
+    """What the signal keeps (size, n, m) and, once its episode is over, the return (size, n) of
+    every transition; no rewards.
 
     `source` answers for the last step that was taken. The signal may learn before each batch.
     """
@@ -35,25 +39,50 @@ class RecomputedReplay(ReplayBuffer):
 
     def _signal(self) -> Signal:
         signal = self.source.signal
-        assert signal is not None and signal.replaces_task  # else a stored task reward would be lost
+        # else a stored task reward would be lost
+        assert signal is not None and signal.replaces_task
         if self.kept is None:
             self.kept = np.zeros((self.buffer_size, *signal.latest.shape))
             weights = self.source.composition.weights_by_name()
             if weights is None:
                 kinds = ", ".join(t.kind for t in self.source.composition.transforms)
                 message = f"the composition {kinds} cannot be computed for single transitions, and this learner draws them from a buffer"
-                raise ProgramRefused(Verdict(kind="composition", stage="training", message=message, hint="weights alone, or a card that trains with PPO"))
-            self.weights = np.array([weights.get(name, 1.0) for name in signal.columns(signal.making.terms, signal.making.potentials, signal.making.sparse).terms])
+                raise ProgramRefused(
+                    Verdict(
+                        kind="composition",
+                        stage="training",
+                        message=message,
+                        hint="weights alone, or a card that trains with PPO",
+                    )
+                )
+            self.weights = np.array(
+                [
+                    weights.get(name, 1.0)
+                    for name in signal.columns(
+                        signal.making.terms, signal.making.potentials, signal.making.sparse
+                    ).terms
+                ]
+            )
         return signal
 
-    def add(self, obs: Array, next_obs: Array, action: Array, reward: Array, done: Array, infos: list[dict[str, Any]]) -> None:
+    def add(
+        self,
+        obs: Array,
+        next_obs: Array,
+        action: Array,
+        reward: Array,
+        done: Array,
+        infos: list[dict[str, Any]],
+    ) -> None:
         """One vector step; `reward` is not kept."""
         signal, row = self._signal(), self.pos
         super().add(obs, next_obs, action, np.zeros_like(reward), done, infos)
         assert self.kept is not None
         self.kept[row], self.returns[row] = signal.latest, np.nan
         for i, (length, total) in signal.ended.items():
-            self.returns[(row - np.arange(min(length, self.buffer_size))) % self.buffer_size, i] = total
+            self.returns[(row - np.arange(min(length, self.buffer_size))) % self.buffer_size, i] = (
+                total
+            )
 
     def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
         """A batch, drawn evenly, with what its transitions are worth now."""
@@ -68,7 +97,13 @@ class RecomputedReplay(ReplayBuffer):
         assert self.kept is not None
         worth = signal.worth(self.kept[rows, columns], self.returns[rows, columns]) @ self.weights
         ended = self.dones[rows, columns] * (1 - self.timeouts[rows, columns])
-        data = (self.observations[rows, columns], self.actions[rows, columns], self.next_observations[rows, columns], ended[:, None], worth.astype(np.float32)[:, None])
+        data = (
+            self.observations[rows, columns],
+            self.actions[rows, columns],
+            self.next_observations[rows, columns],
+            ended[:, None],
+            worth.astype(np.float32)[:, None],
+        )
         return ReplayBufferSamples(*(self.to_torch(part) for part in data))
 
     def _draw(self, count: int) -> tuple[Array, Array]:

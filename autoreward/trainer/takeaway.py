@@ -1,6 +1,8 @@
-"""A run's trained agent outside of it: a stable-baselines3 model, the environment as its policy sees it, and ONNX.
+"""A run's trained agent outside of it: a stable-baselines3 model, the environment as its policy
+sees it, and ONNX.
 
-The model's own network holds the normalization of what it sees, so `model.predict(observation)` takes what `SeenEnvironment` gives.
+The model's own network holds the normalization of what it sees, so `model.predict(observation)`
+takes what `SeenEnvironment` gives.
 """
 
 from __future__ import annotations
@@ -31,9 +33,14 @@ from autoreward.trainer.environment import CardEnvironment, bare_environment, fu
 
 
 class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
-    """One environment of a card as the policy sees it: float32 vectors before normalization. The reward is the task's own."""
+    """One environment of a card as the policy sees it: float32 vectors before normalization.
 
-    def __init__(self, card: LocatedCard, code: ModuleType | None, render_mode: str | None = None) -> None:
+    The reward is the task's own.
+    """
+
+    def __init__(
+        self, card: LocatedCard, code: ModuleType | None, render_mode: str | None = None
+    ) -> None:
         env = CardEnvironment(card, code, render_mode)
         super().__init__(env)
         self.seen = policy.Seen(card, code, env.width)
@@ -42,7 +49,9 @@ class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
     def _view(self, vector: Array) -> Array:
         return self.seen(vector[None])[0].astype(np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         vector, info = self.env.reset(seed=seed, options=options)
         return self._view(vector), info
 
@@ -68,14 +77,18 @@ def functions(card: LocatedCard, names: tuple[str, ...]) -> dict[str, Callable[.
 
 
 class Normalized(FlattenExtractor):
-    """The first layer of a network: running mean and variance of training, frozen; then what `policy.PolicyView` does with them."""
+    """The first layer of a network: running mean and variance of training, frozen; then what
+    `policy.PolicyView` does with them.
+    """
 
     def __init__(self, space: gym.Space[Any], rms: RunningMeanStd) -> None:
         super().__init__(space)
         self.mean: torch.Tensor
         self.scale: torch.Tensor
         self.register_buffer("mean", torch.as_tensor(np.asarray(rms.mean, np.float64)))
-        self.register_buffer("scale", torch.as_tensor(np.sqrt(np.asarray(rms.var, np.float64) + 1e-8)))
+        self.register_buffer(
+            "scale", torch.as_tensor(np.sqrt(np.asarray(rms.var, np.float64) + 1e-8))
+        )
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         x: torch.Tensor = torch.flatten(observations, 1).double()
@@ -83,18 +96,23 @@ class Normalized(FlattenExtractor):
 
 
 def model(card: LocatedCard, weights: Path, device: str = "cpu") -> BaseAlgorithm:
-    """The trained agent, ready to predict, and to go on learning on `SeenEnvironment`s. UserError where the weights do not fit the card."""
+    """The trained agent, ready to predict, and to go on learning on `SeenEnvironment`s.
+
+    UserError where the weights do not fit the card.
+    """
     code = trusted_code(card)
     venv = DummyVecEnv([lambda: CardEnvironment(card, code)])
     view = policy.PolicyView(venv, card, code, training=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one environment is fewer than the batch was chosen for
+        # one environment is fewer than the batch was chosen for
+        warnings.simplefilter("ignore")
         agent = policy.build(card.card, view, 0, device)
     policy.load(agent, view, weights)
     if card.card.policy.normalize:
         layer = Normalized(view.observation_space, view.rms).to(agent.device)
         for module in list(agent.policy.modules()):
-            for name, child in list(module._modules.items()):  # named_children() gives a shared layer under one of its names alone
+            # named_children() gives a shared layer under one of its names alone
+            for name, child in list(module._modules.items()):
                 if isinstance(child, FlattenExtractor):
                     setattr(module, name, layer)
     agent.policy.set_training_mode(False)
@@ -108,30 +126,48 @@ class _Network(torch.nn.Module):
         super().__init__()
         self.policy: Any = agent.policy
         space = agent.action_space
-        self.box = (torch.as_tensor(space.low), torch.as_tensor(space.high)) if isinstance(space, spaces.Box) else None
+        self.box = (
+            (torch.as_tensor(space.low), torch.as_tensor(space.high))
+            if isinstance(space, spaces.Box)
+            else None
+        )
 
     def forward(self, observation: torch.Tensor) -> Any:
         action = self.policy._predict(observation, deterministic=True)
         if self.box is not None:
             low, high = self.box
             squashed = bool(getattr(self.policy, "squash_output", False))
-            action = low + 0.5 * (action + 1.0) * (high - low) if squashed else torch.maximum(torch.minimum(action, high), low)
+            action = (
+                low + 0.5 * (action + 1.0) * (high - low)
+                if squashed
+                else torch.maximum(torch.minimum(action, high), low)
+            )
         if not hasattr(self.policy, "get_distribution"):
             return action
         drawn = self.policy.get_distribution(observation).distribution
         parts = drawn if isinstance(drawn, list) else [drawn]
-        return action, torch.cat([torch.cat([p.mean, p.stddev], -1) if hasattr(p, "loc") else p.logits for p in parts], -1)
+        return action, torch.cat(
+            [torch.cat([p.mean, p.stddev], -1) if hasattr(p, "loc") else p.logits for p in parts],
+            -1,
+        )
 
 
 def to_onnx(job: NetworkJob) -> None:
-    """The job's policy as an ONNX file. Input `observation` (n, k) float32, as `SeenEnvironment` gives it, normalization inside.
+    """The job's policy as an ONNX file.
 
-    Outputs: `action`, the most likely one; and of policies that draw, `distribution`: logits, or means then standard deviations.
+    Input `observation` (n, k) float32, as `SeenEnvironment` gives it, normalization inside.
+
+    Outputs: `action`, the most likely one; and of policies that draw, `distribution`: logits, or
+    means then standard deviations.
     """
     try:
         import onnx
     except ImportError:
-        raise UserError("ONNX export needs the package onnx, not installed here", "pip install 'autoreward-rl[onnx]'", MISSING) from None
+        raise UserError(
+            "ONNX export needs the package onnx, not installed here",
+            "pip install 'autoreward-rl[onnx]'",
+            MISSING,
+        ) from None
     card = load(Path(job.card))
     agent = model(card, Path(job.policy), "cpu")
     network = _Network(agent).eval()
@@ -140,10 +176,21 @@ def to_onnx(job: NetworkJob) -> None:
     axes = {name: {0: "n"} for name in ["observation", *names]}
     buffer = io.BytesIO()
     try:
-        torch.onnx.export(network, (observation,), buffer, input_names=["observation"], output_names=names, dynamic_axes=axes, dynamo=False)  # type: ignore[arg-type]
-    except Exception as error:  # torch's exporter raises all kinds
+        torch.onnx.export(
+            network,
+            (observation,),
+            buffer,  # type: ignore[arg-type]
+            input_names=["observation"],
+            output_names=names,
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+    except Exception as error:
+        # torch's exporter raises all kinds
         raise UserError(
-            f"torch cannot export this {card.card.training.algorithm} policy: {type(error).__name__}: {str(error)[:200]}", "load_run(...).policy() gives it as a stable-baselines3 model", REFUSED
+            f"torch cannot export this {card.card.training.algorithm} policy: {type(error).__name__}: {str(error)[:200]}",
+            "load_run(...).policy() gives it as a stable-baselines3 model",
+            REFUSED,
         ) from None
     onnx.checker.check_model(onnx.load_model_from_string(buffer.getvalue()))
     write(Path(job.out), buffer.getvalue())

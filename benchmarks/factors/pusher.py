@@ -9,5 +9,13 @@ def gap(a, b):
 
 def factors(prev, action, curr, memory):
     hand, puck = gap(curr.fingertip, curr.puck), gap(curr.puck, curr.goal)
-    gained = {"hand_gained": gap(prev.fingertip, prev.puck) - hand, "puck_gained": gap(prev.puck, prev.goal) - puck}
-    return {"hand_to_puck": hand, "puck_to_goal": puck, **gained, "effort": np.square(action).sum(-1)}
+    gained = {
+        "hand_gained": gap(prev.fingertip, prev.puck) - hand,
+        "puck_gained": gap(prev.puck, prev.goal) - puck,
+    }
+    return {
+        "hand_to_puck": hand,
+        "puck_to_goal": puck,
+        **gained,
+        "effort": np.square(action).sum(-1),
+    }

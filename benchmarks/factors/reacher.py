@@ -1,4 +1,6 @@
-"""What reaching is made of: the distance left, what was gained of it, effort, and how fast the arm turns."""
+"""What reaching is made of: the distance left, what was gained of it, effort, and how fast the arm
+turns.
+"""
 
 import numpy as np
 
@@ -8,4 +10,9 @@ def gap(state):
 
 
 def factors(prev, action, curr, memory):
-    return {"distance": gap(curr), "gained": gap(prev) - gap(curr), "effort": np.square(action).sum(-1), "turning": np.square(curr.joint_velocities).sum(-1)}
+    return {
+        "distance": gap(curr),
+        "gained": gap(prev) - gap(curr),
+        "effort": np.square(action).sum(-1),
+        "turning": np.square(curr.joint_velocities).sum(-1),
+    }

@@ -10,7 +10,10 @@ import pytest
 from autoreward.models import Reply, Request
 
 NAMES = ("past_two", "at_exit")
-TRUTH = (({"field": "cell", "op": ">=", "value": 3},), ({"field": "cell", "op": ">=", "other": "exit"},))
+TRUTH = (
+    ({"field": "cell", "op": ">=", "value": 3},),
+    ({"field": "cell", "op": ">=", "other": "exit"},),
+)
 PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'past_two': 0.0 * curr.cell, 'at_exit': 0.0 * curr.exit}\n"
 SIGNAL = '''"""Pays what a judge says of captions."""
 
@@ -41,7 +44,10 @@ class Judged(Signal):
 
 
 class Judge:
-    """A model of any kind: `says(captions)` gives the reply's text, or raises. It sees prompts alone, as a model does."""
+    """A model of any kind: `says(captions)` gives the reply's text, or raises.
+
+    It sees prompts alone, as a model does.
+    """
 
     language = True
 
@@ -67,10 +73,14 @@ def right(captions: list[str]) -> str:
     """As a good model would: `cell 2 -> 3` ends past_two, the exit's cell ends at_exit."""
     said = {}
     for k, caption in enumerate(captions, 1):
-        before, after = (re.search(r"cell (\d+)(?: -> (\d+))?", caption) or pytest.fail(caption)).groups()
+        before, after = (
+            re.search(r"cell (\d+)(?: -> (\d+))?", caption) or pytest.fail(caption)
+        ).groups()
         exit_ = re.search(r"exit (\d+)", caption)[1]
         moved = int(after or before)
-        said[str(k)] = [n for n, end in (("past_two", 3), ("at_exit", int(exit_))) if int(before) < end <= moved]
+        said[str(k)] = [
+            n for n, end in (("past_two", 3), ("at_exit", int(exit_))) if int(before) < end <= moved
+        ]
     return json.dumps(said)
 
 

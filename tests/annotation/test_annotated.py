@@ -1,4 +1,6 @@
-"""Whole trainings that ask: a real trainer process, the engine, an annotator, and a judge at the end of it."""
+"""Whole trainings that ask: a real trainer process, the engine, an annotator, and a judge at the
+end of it.
+"""
 
 import json
 import shutil
@@ -32,18 +34,34 @@ def evidence(folder: Path) -> dict:
 
 
 @pytest.mark.long
-def test_a_training_that_waits_gets_every_label_at_the_end_of_the_rollout_that_asked(tmp_path, job, annotator, train):
+def test_a_training_that_waits_gets_every_label_at_the_end_of_the_rollout_that_asked(
+    tmp_path, job, annotator, train
+):
     model = Judge(right)
     with annotator(model) as answers:
         train(answers, job("a", wait=True))
     finished(tmp_path / "a")
     told, found = evidence(tmp_path / "a"), rows(tmp_path / "a")
-    assert told["asked"] == told["answered"] == told["captions"] == len(found) and told["late"] == told["unanswered"] == 0
-    assert {r for r, _, _ in found} <= set(range(1, 7)) and found == sorted(found, key=lambda r: r[0])
+    assert (
+        told["asked"] == told["answered"] == told["captions"] == len(found)
+        and told["late"] == told["unanswered"] == 0
+    )
+    assert {r for r, _, _ in found} <= set(range(1, 7)) and found == sorted(
+        found, key=lambda r: r[0]
+    )
     assert {tuple(label) for _, _, label in found} >= {(0, 0), (1, 0)}
-    assert all(m["false_positive"] == m["false_negative"] == 0 for m in told["measures"]) and told["measures"][0]["true_positive"] > 0
+    assert (
+        all(m["false_positive"] == m["false_negative"] == 0 for m in told["measures"])
+        and told["measures"][0]["true_positive"] > 0
+    )
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert record is not None and record.answered == record.captions == len(found) and record.calls == len(model.batches) and not record.stopped and not record.simulated
+    assert (
+        record is not None
+        and record.answered == record.captions == len(found)
+        and record.calls == len(model.batches)
+        and not record.stopped
+        and not record.simulated
+    )
     calls = sorted((tmp_path / "run" / "calls" / "iteration-1").glob("a-annotator-*.json"))
     assert len(calls) == record.calls and not any("truth" in p.read_text() for p in calls)
     # the same again: the same agent, whatever the order of answers was
@@ -51,13 +69,18 @@ def test_a_training_that_waits_gets_every_label_at_the_end_of_the_rollout_that_a
         train(answers, job("b", wait=True))
     assert rows(tmp_path / "b") == found and same_agent(tmp_path / "a", tmp_path / "b")
     # and the labels do something: without them the agent is another
-    with annotator(Judge(lambda captions: json.dumps({str(k): [] for k in range(1, len(captions) + 1)}), "no"), "third") as answers:
+    with annotator(
+        Judge(lambda captions: json.dumps({str(k): [] for k in range(1, len(captions) + 1)}), "no"),
+        "third",
+    ) as answers:
         train(answers, job("c", wait=True))
     assert not same_agent(tmp_path / "a", tmp_path / "c")
 
 
 @pytest.mark.long
-def test_captions_of_several_trainers_are_asked_once_in_batches_and_kept_for_good(tmp_path, job, annotator, train):
+def test_captions_of_several_trainers_are_asked_once_in_batches_and_kept_for_good(
+    tmp_path, job, annotator, train
+):
     model = Judge(right)
     with annotator(model, shared=tmp_path / "shared") as answers:
         train(answers, job("a", seed=0), job("b", seed=1), job("c", seed=0, wait=True))
@@ -69,7 +92,11 @@ def test_captions_of_several_trainers_are_asked_once_in_batches_and_kept_for_goo
     again = Judge(right)
     with annotator(again, "second", shared=tmp_path / "shared") as answers:
         train(answers, job("d", seed=0, wait=True))
-    assert again.batches == [] and not (tmp_path / "second" / "calls").exists() and same_agent(tmp_path / "c", tmp_path / "d")
+    assert (
+        again.batches == []
+        and not (tmp_path / "second" / "calls").exists()
+        and same_agent(tmp_path / "c", tmp_path / "d")
+    )
     record = read(tmp_path / "second" / "annotation.json", Annotation)
     assert record is not None and record.kept == record.captions > 0 and record.calls == 0
     shutil.rmtree(tmp_path / "shared")
@@ -79,7 +106,9 @@ def test_captions_of_several_trainers_are_asked_once_in_batches_and_kept_for_goo
     assert third.batches == [] and same_agent(tmp_path / "c", tmp_path / "e")
 
 
-def test_a_training_that_does_not_wait_ends_while_the_judge_still_thinks(tmp_path, job, annotator, train):
+def test_a_training_that_does_not_wait_ends_while_the_judge_still_thinks(
+    tmp_path, job, annotator, train
+):
     over = threading.Event()
 
     def slow(captions: list[str]) -> str:
@@ -90,45 +119,80 @@ def test_a_training_that_does_not_wait_ends_while_the_judge_still_thinks(tmp_pat
     answers = annotator(model)
     train(answers, job("a"))
     finished(tmp_path / "a")
-    assert evidence(tmp_path / "a")["late"] == evidence(tmp_path / "a")["captions"] > 0 and not (tmp_path / "a" / "labels.jsonl").exists()
+    assert (
+        evidence(tmp_path / "a")["late"] == evidence(tmp_path / "a")["captions"] > 0
+        and not (tmp_path / "a" / "labels.jsonl").exists()
+    )
     assert "had no label before training ended" in (tmp_path / "a" / "signal.json").read_text()
     over.set()
     answers.close()
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert record is not None and 0 < record.answered == sum(map(len, model.batches))  # what was under way is paid for, and kept
+    # what was under way is paid for, and kept
+    assert record is not None and 0 < record.answered == sum(map(len, model.batches))
 
 
-def test_a_budget_that_runs_out_half_way_is_told_and_the_training_goes_on(tmp_path, job, annotator, train):
+def test_a_budget_that_runs_out_half_way_is_told_and_the_training_goes_on(
+    tmp_path, job, annotator, train
+):
     said = []
     model = Judge(right)
-    with annotator(model, limits=Limits(max_calls=2), batch=10, say=lambda *a, **k: said.append((a, k))) as answers:
+    with annotator(
+        model, limits=Limits(max_calls=2), batch=10, say=lambda *a, **k: said.append((a, k))
+    ) as answers:
         train(answers, job("a"))
     assert finished(tmp_path / "a").steps > 1024
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert record is not None and len(model.batches) == 2 and "--max-calls 2" in record.stopped and record.answered <= 20 and record.unanswered > 0
-    assert [a[1] for a, _ in said] == ["annotator stopped, training goes on without it", "annotated"] and "--max-calls" in said[0][1]["why"]
+    assert (
+        record is not None
+        and len(model.batches) == 2
+        and "--max-calls 2" in record.stopped
+        and record.answered <= 20
+        and record.unanswered > 0
+    )
+    assert [a[1] for a, _ in said] == [
+        "annotator stopped, training goes on without it",
+        "annotated",
+    ] and "--max-calls" in said[0][1]["why"]
     told = json.loads((tmp_path / "a" / "signal.json").read_text())
-    assert told["evidence"]["unanswered"] > 0 and "were not answered by the annotator" in told["notes"][0]
+    assert (
+        told["evidence"]["unanswered"] > 0
+        and "were not answered by the annotator" in told["notes"][0]
+    )
     # with more of it, what was unanswered is asked, and the counts go on
     with annotator(model) as answers:
         train(answers, job("b", wait=True))
     again = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert again is not None and not again.stopped and again.answered > record.answered and evidence(tmp_path / "b")["unanswered"] == 0
+    assert (
+        again is not None
+        and not again.stopped
+        and again.answered > record.answered
+        and evidence(tmp_path / "b")["unanswered"] == 0
+    )
 
 
 def test_without_an_annotator_nothing_hangs(tmp_path, job, train):
     train(None, job("a", wait=True, steps=1024))
-    assert finished(tmp_path / "a") and evidence(tmp_path / "a")["unanswered"] == evidence(tmp_path / "a")["captions"]
+    assert (
+        finished(tmp_path / "a")
+        and evidence(tmp_path / "a")["unanswered"] == evidence(tmp_path / "a")["captions"]
+    )
 
 
-def test_a_model_that_fails_ends_the_questions_and_not_the_training(tmp_path, job, annotator, train):
+def test_a_model_that_fails_ends_the_questions_and_not_the_training(
+    tmp_path, job, annotator, train
+):
     def fails(captions: list[str]) -> str:
         raise ModelFailed("judge refuses the request")
 
     with annotator(Judge(fails)) as answers:
         train(answers, job("a", wait=True, steps=1024))
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert finished(tmp_path / "a") and record is not None and record.stopped == "judge refuses the request" and record.answered == 0
+    assert (
+        finished(tmp_path / "a")
+        and record is not None
+        and record.stopped == "judge refuses the request"
+        and record.answered == 0
+    )
 
 
 def child() -> psutil.Process | None:
@@ -138,17 +202,21 @@ def child() -> psutil.Process | None:
     return None
 
 
-def test_killed_and_begun_again_it_has_the_same_labels_at_the_same_rollouts(tmp_path, job, annotator, train):
+def test_killed_and_begun_again_it_has_the_same_labels_at_the_same_rollouts(
+    tmp_path, job, annotator, train
+):
     folder, before = tmp_path / "a", []
 
     def kill() -> None:
         while not (folder / "labels.jsonl").exists() or rows(folder)[-1][0] < 3:
             time.sleep(0.01)
         process = child()
-        process.suspend()  # so that what is read is what it leaves
+        # so that what is read is what it leaves
+        process.suspend()
         before.extend(rows(folder))
         with (folder / "labels.jsonl").open("a") as file:
-            file.write('{"rollout": 9, "caption": "ac')  # torn
+            # torn
+            file.write('{"rollout": 9, "caption": "ac')
         process.kill()
 
     killer = threading.Thread(target=kill)
@@ -157,30 +225,54 @@ def test_killed_and_begun_again_it_has_the_same_labels_at_the_same_rollouts(tmp_
     with annotator(slow, batch=5) as answers:
         train(answers, job("a", steps=6000))
     killer.join(60)
-    after = [r for r in (json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()[1:] if line.endswith("}"))]
+    after = [
+        r
+        for r in (
+            json.loads(line)
+            for line in (folder / "labels.jsonl").read_text().splitlines()[1:]
+            if line.endswith("}")
+        )
+    ]
     after = [(r["rollout"], r["caption"], r["label"]) for r in after]
-    assert before and after[: len(before)] == before and len({c for _, c, _ in after}) == len(after) > len(before)
+    assert (
+        before
+        and after[: len(before)] == before
+        and len({c for _, c, _ in after}) == len(after) > len(before)
+    )
     assert evidence(folder)["stored"] == len(before)
     # that file alone makes the same agent, with a judge that would say the opposite
     (tmp_path / "b").mkdir()
     shutil.copy(folder / "labels.jsonl", tmp_path / "b")
-    opposite = Judge(lambda captions: json.dumps({str(k): list(NAMES) for k in range(1, len(captions) + 1)}), "opposite")
+    opposite = Judge(
+        lambda captions: json.dumps({str(k): list(NAMES) for k in range(1, len(captions) + 1)}),
+        "opposite",
+    )
     with annotator(opposite, "other") as answers:
         train(answers, job("b", steps=6000))
     assert same_agent(folder, tmp_path / "b")
     assert not any(set(batch) & {c for _, c, _ in after} for batch in opposite.batches)
 
 
-def test_a_simulated_judge_says_so_everywhere_and_errs_as_often_as_told(tmp_path, job, annotator, train):
+def test_a_simulated_judge_says_so_everywhere_and_errs_as_often_as_told(
+    tmp_path, job, annotator, train
+):
     with annotator(connect("simulated/p=0.9", judging=True), shared=tmp_path / "shared") as answers:
         train(answers, job("a", wait=True, tells=True))
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert record is not None and record.model == "simulated/p=0.9" and record.simulated and not (tmp_path / "shared").exists()
+    assert (
+        record is not None
+        and record.model == "simulated/p=0.9"
+        and record.simulated
+        and not (tmp_path / "shared").exists()
+    )
     assert next((tmp_path / "run" / "labels").iterdir()).name.startswith("simulated-p=0.9-")
     note = json.loads(next((tmp_path / "run" / "calls" / "iteration-1").iterdir()).read_text())
     assert note["model"] == "simulated/p=0.9" and "no model was asked" in note["reply"]["note"]
     measures = evidence(tmp_path / "a")["measures"]
-    wrong, pairs = (sum(sum(m[k] for k in keys) for m in measures) for keys in (("false_positive", "false_negative"), [k for k in measures[0] if k != "what"]))
+    wrong, pairs = (
+        sum(sum(m[k] for k in keys) for m in measures)
+        for keys in (("false_positive", "false_negative"), [k for k in measures[0] if k != "what"])
+    )
     assert pairs > 100 and 0.03 < wrong / pairs < 0.19
 
 

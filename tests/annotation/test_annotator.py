@@ -41,7 +41,11 @@ def captions(n: int, start: int = 0) -> list[Asked]:
 
 
 def test_whole_batches_are_asked_side_by_side_and_the_rest_together(annotator):
-    model, box, gate = Judge(lambda texts: (gate.wait(60), none(texts))[1]), Mailbox(), threading.Event()
+    model, box, gate = (
+        Judge(lambda texts: (gate.wait(60), none(texts))[1]),
+        Mailbox(),
+        threading.Event(),
+    )
     with annotator(model, batch=10, workers=3) as answers:
         for k in range(37):
             answers.ask("t", captions(1, k), box)
@@ -52,15 +56,24 @@ def test_whole_batches_are_asked_side_by_side_and_the_rest_together(annotator):
 
 def test_a_caption_under_way_is_not_asked_twice_and_everybody_is_told(annotator):
     gate, one, two = threading.Event(), Mailbox(), Mailbox()
-    model = Judge(lambda texts: (gate.wait(60), json.dumps({str(k): ["at_exit"] for k in range(1, len(texts) + 1)}))[1])
+    model = Judge(
+        lambda texts: (
+            gate.wait(60),
+            json.dumps({str(k): ["at_exit"] for k in range(1, len(texts) + 1)}),
+        )[1]
+    )
     with annotator(model) as answers:
         answers.ask("one", captions(3), one)
         answers.ask("two", [Asked(70, "caption 2"), Asked(71, "caption 1")], two)
         gate.set()
-        assert one.wait(3) == dict.fromkeys(range(3), (False, True)) and two.wait(2) == {70: (False, True), 71: (False, True)}
+        assert one.wait(3) == dict.fromkeys(range(3), (False, True)) and two.wait(2) == {
+            70: (False, True),
+            71: (False, True),
+        }
         three = Mailbox()
         answers.ask("three", [Asked(0, "caption 2")], three)
-        assert three.labels == {0: (False, True)}  # known: told at once
+        # known: told at once
+        assert three.labels == {0: (False, True)}
     assert [*chain(*model.batches)] == ["caption 0", "caption 1", "caption 2"]
 
 
@@ -70,7 +83,10 @@ def test_a_caption_under_way_is_not_asked_twice_and_everybody_is_told(annotator)
         ("they all look fine to me", "the reply holds no JSON object"),
         ("{}", "transition 1 is missing, and 2 more"),
         ('{"1": [], "2": []}', "transition 3 is missing"),
-        ('{"1": [], "2": ["take_key"], "3": []}', "transition 2: there is no subgoal 'take_key'; there are past_two, at_exit"),
+        (
+            '{"1": [], "2": ["take_key"], "3": []}',
+            "transition 2: there is no subgoal 'take_key'; there are past_two, at_exit",
+        ),
         ('{"1": [], "2": [], "3": [], "4": []}', "there is no transition '4'; they are 1 to 3"),
         ('{"1": [], "2": "at_exit", "3": []}', "2: Input should be a valid list"),
         ('{"1": [], "2": [[]], "3": []}', "2.0: Input should be a valid string"),
@@ -84,12 +100,20 @@ def test_nonsense_is_asked_once_more_with_the_error(annotator, tmp_path, said, p
     with annotator(model) as answers:
         answers.ask("t", captions(3), box)
         assert box.wait(3)[1] == (False, True)
-    assert len(model.prompts) == 2 and "Your last answer could not be read" not in model.prompts[0] and f"could not be read: {problem}" in model.prompts[1]
+    assert (
+        len(model.prompts) == 2
+        and "Your last answer could not be read" not in model.prompts[0]
+        and f"could not be read: {problem}" in model.prompts[1]
+    )
     assert read(tmp_path / "run" / "annotation.json", Annotation).unreadable == 0
 
 
 def test_nonsense_twice_gives_up_on_what_was_not_said_and_asks_on(annotator, tmp_path):
-    replies = ["hm", '{"1": [], "3": ["past_two"], "9": [], "2": ["no such"]}', '{"1": ["at_exit"]}']
+    replies = [
+        "hm",
+        '{"1": [], "3": ["past_two"], "9": [], "2": ["no such"]}',
+        '{"1": ["at_exit"]}',
+    ]
     model, box = Judge(lambda texts: replies.pop(0)), Mailbox()
     with annotator(model) as answers:
         answers.ask("t", captions(3), box)
@@ -97,7 +121,14 @@ def test_nonsense_twice_gives_up_on_what_was_not_said_and_asks_on(annotator, tmp
         answers.ask("t", [Asked(5, "caption 1"), Asked(6, "new")], box)
         assert box.wait(5)[5] is None and box.labels[6] == (False, True)
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert (record.captions, record.answered, record.unanswered, record.unreadable, record.calls, record.stopped) == (4, 3, 1, 1, 3, "")
+    assert (
+        record.captions,
+        record.answered,
+        record.unanswered,
+        record.unreadable,
+        record.calls,
+        record.stopped,
+    ) == (4, 3, 1, 1, 3, "")
 
 
 def test_a_bug_in_a_models_client_ends_the_questions_and_nothing_else(annotator, tmp_path):
@@ -105,7 +136,10 @@ def test_a_bug_in_a_models_client_ends_the_questions_and_nothing_else(annotator,
     with annotator(Judge(lambda texts: 1 / 0), batch=2) as answers:
         answers.ask("t", captions(5), box)
         assert box.wait(5) == dict.fromkeys(range(5))
-    assert read(tmp_path / "run" / "annotation.json", Annotation).stopped == "ZeroDivisionError: division by zero"
+    assert (
+        read(tmp_path / "run" / "annotation.json", Annotation).stopped
+        == "ZeroDivisionError: division by zero"
+    )
 
 
 def test_its_own_limit_of_calls(annotator, tmp_path):
@@ -114,7 +148,12 @@ def test_its_own_limit_of_calls(annotator, tmp_path):
         answers.ask("t", captions(9), box)
         box.wait(9)
     record = read(tmp_path / "run" / "annotation.json", Annotation)
-    assert len(model.batches) == 2 and record.answered == 4 and record.unanswered == 5 and "own limit of 2 calls" in record.stopped
+    assert (
+        len(model.batches) == 2
+        and record.answered == 4
+        and record.unanswered == 5
+        and "own limit of 2 calls" in record.stopped
+    )
 
 
 def test_what_only_an_ended_trainer_waited_for_is_not_asked(annotator, tmp_path):
@@ -140,7 +179,19 @@ def test_a_torn_or_damaged_line_of_the_store_is_asked_again(annotator, tmp_path)
         box.wait(4)
     store = next((tmp_path / "run" / "labels").iterdir())
     lines = store.read_text().splitlines()
-    store.write_text("\n".join([lines[0], lines[1], '{"caption": "caption 1", "label": [1, 2]}', '{"caption": 7}', "[]", lines[4], lines[3][:20]]))
+    store.write_text(
+        "\n".join(
+            [
+                lines[0],
+                lines[1],
+                '{"caption": "caption 1", "label": [1, 2]}',
+                '{"caption": 7}',
+                "[]",
+                lines[4],
+                lines[3][:20],
+            ]
+        )
+    )
     model, box = Judge(none), Mailbox()
     with annotator(model) as answers:
         answers.ask("t", captions(4), box)
@@ -157,14 +208,34 @@ def test_labels_belong_to_model_template_and_subgoals(annotator, tmp_path):
     assert annotator(Judge(none)).digest == first.digest
     changed = tmp_path / "prompts" / "calm" / "annotator"
     changed.mkdir(parents=True)
-    (changed / "judge.md.j2").write_text(Prompts().path("calm/annotator/judge").read_text() + "\nBe strict.\n")
-    names = {p.name for a in (first, annotator(Judge(none, "other/model: 7b"))) for p in [a._file.path]}
+    (changed / "judge.md.j2").write_text(
+        Prompts().path("calm/annotator/judge").read_text() + "\nBe strict.\n"
+    )
+    names = {
+        p.name for a in (first, annotator(Judge(none, "other/model: 7b"))) for p in [a._file.path]
+    }
     assert len(names) == 2 and all("/" not in n and " " not in n for n in names)
     from autoreward.annotation.annotator import Annotator
 
-    other = Annotator(first.caller, Prompts(str(tmp_path / "prompts")), first.template, first.variables, NAMES, tmp_path / "x", tmp_path / "x.json")
+    other = Annotator(
+        first.caller,
+        Prompts(str(tmp_path / "prompts")),
+        first.template,
+        first.variables,
+        NAMES,
+        tmp_path / "x",
+        tmp_path / "x.json",
+    )
     assert other.digest != first.digest
-    renamed = Annotator(first.caller, Prompts(), first.template, first.variables, ("at_exit", "past_two"), tmp_path / "x", tmp_path / "x.json")
+    renamed = Annotator(
+        first.caller,
+        Prompts(),
+        first.template,
+        first.variables,
+        ("at_exit", "past_two"),
+        tmp_path / "x",
+        tmp_path / "x.json",
+    )
     assert renamed.digest != first.digest
 
 
@@ -173,10 +244,14 @@ def test_the_prompt_names_the_subgoals_and_numbers_the_captions(annotator):
     with annotator(model) as answers:
         answers.ask("t", captions(2), box)
         box.wait(2)
-    assert "- `at_exit`: cell reaches exit" in model.prompts[0] and "\n1. caption 0\n2. caption 1" in model.prompts[0] and "| handle | code |" in model.prompts[0]
+    assert (
+        "- `at_exit`: cell reaches exit" in model.prompts[0]
+        and "\n1. caption 0\n2. caption 1" in model.prompts[0]
+        and "| handle | code |" in model.prompts[0]
+    )
 
 
-# -- the simulated judge -------------------------------------------------------------------------------------------------------
+# -- the simulated judge ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.9, 1.0])
@@ -185,15 +260,44 @@ def test_a_simulated_judge_errs_at_its_rate_and_always_in_the_same_places(p):
     said = [[judge.judged(f"caption {k}", name, k % 3 == 0) for name in NAMES] for k in range(5000)]
     kept = sum(x == (k % 3 == 0) for k, row in enumerate(said) for x in row) / 10_000
     assert abs(kept - p) < 0.02
-    assert said == [[Simulated(f"simulated/p={p}").judged(f"caption {k}", name, k % 3 == 0) for name in NAMES] for k in range(5000)]
+    assert said == [
+        [Simulated(f"simulated/p={p}").judged(f"caption {k}", name, k % 3 == 0) for name in NAMES]
+        for k in range(5000)
+    ]
     other = Simulated(f"simulated/p={p},seed=1")
-    moved = sum(other.judged(f"caption {k}", "at_exit", True) != judge.judged(f"caption {k}", "at_exit", True) for k in range(5000)) / 5000
+    moved = (
+        sum(
+            other.judged(f"caption {k}", "at_exit", True)
+            != judge.judged(f"caption {k}", "at_exit", True)
+            for k in range(5000)
+        )
+        / 5000
+    )
     assert abs(moved - 2 * p * (1 - p)) < 0.03
-    both = sum(judge.judged(f"caption {k}", "at_exit", True) == judge.judged(f"caption {k}", "past_two", True) for k in range(5000)) / 5000
-    assert abs(both - (p * p + (1 - p) ** 2)) < 0.03  # names err on their own
+    both = (
+        sum(
+            judge.judged(f"caption {k}", "at_exit", True)
+            == judge.judged(f"caption {k}", "past_two", True)
+            for k in range(5000)
+        )
+        / 5000
+    )
+    # names err on their own
+    assert abs(both - (p * p + (1 - p) ** 2)) < 0.03
 
 
-@pytest.mark.parametrize("name", ["simulated/", "simulated/0.9", "simulated/p=1.1", "simulated/p=x", "simulated/p=0.9,q=1", "simulated/p=nan", "simulated/p=0.9,seed=1.5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "simulated/",
+        "simulated/0.9",
+        "simulated/p=1.1",
+        "simulated/p=x",
+        "simulated/p=0.9,q=1",
+        "simulated/p=nan",
+        "simulated/p=0.9,seed=1.5",
+    ],
+)
 def test_a_misspelled_judge_is_refused_with_the_way_out(name):
     with pytest.raises(UserError) as caught:
         connect(name, judging=True)
@@ -204,7 +308,11 @@ def test_a_simulated_judge_designs_nothing(command):
     with pytest.raises(UserError, match="judges transitions, and writes nothing"):
         connect("simulated/p=0.9")
     done = command("design", "corridor", "--model", "simulated/p=0.9")
-    assert done.returncode == 2 and "--model offline/search" in done.stderr and not (done.stdout + done.stderr).count("Traceback")
+    assert (
+        done.returncode == 2
+        and "--model offline/search" in done.stderr
+        and not (done.stdout + done.stderr).count("Traceback")
+    )
 
 
 def test_without_trusted_predicates_it_says_so_and_answers_nothing(annotator, tmp_path):

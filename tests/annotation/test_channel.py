@@ -27,7 +27,13 @@ class Ends:
         self.sent: list[str] = []
         self.inbox: SimpleQueue[bytes] = SimpleQueue()
         most = asked.get("most", 1000)
-        self.channel = Channel(Captions(CARD, most=most), Annotated(**{"labels": NAMES, **asked}), folder, self.sent.append if live else None, self.inbox if live else None)
+        self.channel = Channel(
+            Captions(CARD, most=most),
+            Annotated(**{"labels": NAMES, **asked}),
+            folder,
+            self.sent.append if live else None,
+            self.inbox if live else None,
+        )
 
     def step(self, *cells: int) -> np.ndarray:
         """One step of as many rows: each moves from `cell` to the next."""
@@ -52,7 +58,10 @@ def test_labels_take_effect_between_rollouts_only(tmp_path):
     assert not ends.channel.of(ids).any()
     ends.channel.update()
     assert ends.channel.of(ids).tolist() == [[True, False], [False, True], [True, False]]
-    assert [json.loads(line).get("rollout") for line in (tmp_path / "labels.jsonl").read_text().splitlines()] == [None, 2, 2]
+    assert [
+        json.loads(line).get("rollout")
+        for line in (tmp_path / "labels.jsonl").read_text().splitlines()
+    ] == [None, 2, 2]
 
 
 def test_a_full_batch_goes_out_at_once_and_nothing_twice(tmp_path):
@@ -71,9 +80,15 @@ def test_one_caption_too_many_is_false_is_not_asked_and_is_told(tmp_path):
     ends.channel.update()
     ends.answer({k: (True, True) for k in range(3)})
     ends.channel.update()
-    assert ids.tolist() == [0, 1, 2, -1, -1] and ends.channel.of(ids)[:, 0].tolist() == [True] * 3 + [False] * 2
+    assert (
+        ids.tolist() == [0, 1, 2, -1, -1]
+        and ends.channel.of(ids)[:, 0].tolist() == [True] * 3 + [False] * 2
+    )
     ends.step(*range(5))
-    assert ends.channel.evidence()["beyond"] >= 2 and "read like none of the first 3 captions" in ends.channel.notes()[0]
+    assert (
+        ends.channel.evidence()["beyond"] >= 2
+        and "read like none of the first 3 captions" in ends.channel.notes()[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +118,8 @@ def test_what_is_no_label_of_an_open_caption_is_left_out(tmp_path, line):
     ends.channel.update()
     assert not ends.channel.labels.any() and not (tmp_path / "labels.jsonl").exists()
     ends.answer({0: (True, False)})
-    ends.answer({0: (False, True)})  # answered already
+    # answered already
+    ends.answer({0: (False, True)})
     ends.channel.update()
     assert ends.channel.of(ids).tolist() == [[True, False]]
 
@@ -115,15 +131,30 @@ def test_stored_labels_take_effect_where_they_stand_and_live_ones_after_them(tmp
     ends = Ends(tmp_path, wait=True)
     ids = ends.step(0, 1, 2, 3)
     ends.channel.update()
-    assert ends.asked == [2, 3] and not ends.channel.of(ids).any()  # what was not answered is asked again, what is stored is not
+    # what was not answered is asked again, what is stored is not
+    assert ends.asked == [2, 3] and not ends.channel.of(ids).any()
     ends.answer({2: (False, True), 3: (False, True)})
     ends.channel.update()
-    assert ends.channel.of(ids)[:, 0].tolist() == [True, False, False, False] and not ends.channel.of(ids)[:, 1].any()
+    assert (
+        ends.channel.of(ids)[:, 0].tolist() == [True, False, False, False]
+        and not ends.channel.of(ids)[:, 1].any()
+    )
     ends.channel.update()
-    assert ends.channel.of(ids).tolist() == [[True, False], [True, True], [False, False], [False, False]]
+    assert ends.channel.of(ids).tolist() == [
+        [True, False],
+        [True, True],
+        [False, False],
+        [False, False],
+    ]
     ends.channel.update()
     assert ends.channel.of(ids)[2:].tolist() == [[False, True]] * 2
-    assert [r for r, _, _ in LabelFile(tmp_path / "labels.jsonl", file.head).rows] == [2, 3, 3, 4, 4]
+    assert [r for r, _, _ in LabelFile(tmp_path / "labels.jsonl", file.head).rows] == [
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]
 
 
 def test_a_replay_asks_nobody_and_writes_nothing(tmp_path):
@@ -136,7 +167,9 @@ def test_a_replay_asks_nobody_and_writes_nothing(tmp_path):
     replay = Ends(tmp_path, live=False, wait=True)
     for rollout in range(4):
         ids = replay.step(0, 1, 7)
-        assert replay.channel.of(ids).tolist() == ([[False, False]] * 3 if rollout < 2 else [[True, True], [False, True], [False, False]])
+        assert replay.channel.of(ids).tolist() == (
+            [[False, False]] * 3 if rollout < 2 else [[True, True], [False, True], [False, False]]
+        )
         replay.channel.update()
     assert (tmp_path / "labels.jsonl").read_bytes() == before
 
@@ -147,11 +180,18 @@ def test_trusted_predicates_are_measured_against_and_told_only_to_a_simulated_ju
         ends.step(1, 2, 3, 39)
         ends.channel.update()
         told = [c.truth for line in ends.sent for c in received(json.loads(line)["captions"])]
-        assert told == ([(False, False), (True, False), (False, False), (False, True)] if tells else [None] * 4)
+        assert told == (
+            [(False, False), (True, False), (False, False), (False, True)] if tells else [None] * 4
+        )
     ends.answer({0: (True, False), 1: (True, False), 2: (False, False)})
     ends.channel.update()
     measure, other = ends.channel.measures()
-    assert (measure.true_positive, measure.false_positive, measure.false_negative, measure.true_negative) == (1, 1, 0, 1) and other.true_negative == 3
+    assert (
+        measure.true_positive,
+        measure.false_positive,
+        measure.false_negative,
+        measure.true_negative,
+    ) == (1, 1, 0, 1) and other.true_negative == 3
     with pytest.raises(UserError, match="not offered to reward programs"):
         Ends(tmp_path, truth=([{"field": "secret", "op": ">", "value": 1}], TRUTH[0]))
 
@@ -170,18 +210,43 @@ def test_a_label_file_that_is_a_link_or_of_other_names_is_refused(tmp_path):
 
 def test_the_inbox_takes_lines_in_pieces_and_drops_what_is_too_long():
     inbox = Inbox()
-    for piece in (b'{"a', b'": 1}\n{"b": 2}', b"\n\n", b"x" * (MOST_LINE + 1), b"y" * 10, b'tail\n{"c": 3}\n'):
+    for piece in (
+        b'{"a',
+        b'": 1}\n{"b": 2}',
+        b"\n\n",
+        b"x" * (MOST_LINE + 1),
+        b"y" * 10,
+        b'tail\n{"c": 3}\n',
+    ):
         inbox.feed(piece)
-    assert [inbox.lines.get_nowait() for _ in range(inbox.lines.qsize())] == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
+    assert [inbox.lines.get_nowait() for _ in range(inbox.lines.qsize())] == [
+        b'{"a": 1}',
+        b'{"b": 2}',
+        b'{"c": 3}',
+    ]
 
 
 def test_what_is_no_caption_does_not_reach_the_annotator():
-    told = received([{"id": 1, "text": "a"}, {"id": True, "text": "b"}, {"id": 2}, 3, {"id": 4, "text": 5}, {"id": 6, "text": "c" * 9999, "truth": [1, 0]}, {"id": 7, "text": "\ud800"}])
-    assert [(c.number, len(c.text), c.truth) for c in told] == [(1, 1, None), (6, 2000, (True, False)), (7, 1, None)] and received("text") == received(None) == []
+    told = received(
+        [
+            {"id": 1, "text": "a"},
+            {"id": True, "text": "b"},
+            {"id": 2},
+            3,
+            {"id": 4, "text": 5},
+            {"id": 6, "text": "c" * 9999, "truth": [1, 0]},
+            {"id": 7, "text": "\ud800"},
+        ]
+    )
+    assert [(c.number, len(c.text), c.truth) for c in told] == [
+        (1, 1, None),
+        (6, 2000, (True, False)),
+        (7, 1, None),
+    ] and received("text") == received(None) == []
     told[-1].text.encode()
 
 
-# -- the engine's pipes ----------------------------------------------------------------------------------------------------------
+# -- the engine's pipes ----------------------------------------------------------------------------
 
 
 class Echo:
@@ -208,7 +273,10 @@ def stand_in(folder, body: str) -> str:
 
 
 def jobs(folder, *names: str) -> list:
-    return [(name, TrainJob(card="card.yaml", program=None, seed=0, out=str(folder / name))) for name in names]
+    return [
+        (name, TrainJob(card="card.yaml", program=None, seed=0, out=str(folder / name)))
+        for name in names
+    ]
 
 
 ASK = '{"captions": [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]}'
@@ -217,22 +285,34 @@ ASK = '{"captions": [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]}'
 def test_answers_come_back_on_standard_input_and_the_end_is_told(tmp_path):
     echo, told = Echo(), []
     body = f'echo \'{ASK}\'; echo \'{{"steps": 5}}\'; read answer; echo "$answer" > "$OUT/answer"'
-    Engine(2, stand_in(tmp_path, body)).run(jobs(tmp_path, "a", "b"), lambda label, data: told.append(data), {"a": echo})
-    assert json.loads((tmp_path / "a" / "answer").read_text()) == {"labels": {"1": [1, 0], "2": [1, 0]}}
-    assert json.loads((tmp_path / "b" / "answer").read_text()) == {"labels": {"1": None, "2": None}}  # nobody answers for it
+    Engine(2, stand_in(tmp_path, body)).run(
+        jobs(tmp_path, "a", "b"), lambda label, data: told.append(data), {"a": echo}
+    )
+    assert json.loads((tmp_path / "a" / "answer").read_text()) == {
+        "labels": {"1": [1, 0], "2": [1, 0]}
+    }
+    # nobody answers for it
+    assert json.loads((tmp_path / "b" / "answer").read_text()) == {"labels": {"1": None, "2": None}}
     assert echo.asked == [("a", [1, 2])] and echo.left == ["a"] and told == [{"steps": 5}] * 2
 
 
 def test_a_trainer_that_does_not_read_holds_up_nobody(tmp_path):
-    """Far more comes back than a pipe takes; the other trainer is served all the while, and the first is let go when it ends."""
+    """Far more comes back than a pipe takes; the other trainer is served all the while, and the
+    first is let go when it ends.
+    """
     body = f"""case "$OUT" in
     *deaf) echo '{ASK}'; while [ ! -e "$OUT/../other/answer" ]; do sleep 0.05; done ;;
     *) sleep 0.5; echo '{ASK}'; read answer; echo "$answer" > "$OUT/answer" ;;
     esac"""
     echo = Echo(20_000)
     began = time.monotonic()
-    Engine(2, stand_in(tmp_path, body)).run(jobs(tmp_path, "deaf", "other"), None, {"deaf": echo, "other": Echo()})
-    assert json.loads((tmp_path / "other" / "answer").read_text())["labels"]["1"] == [1, 0] and time.monotonic() - began < 60
+    Engine(2, stand_in(tmp_path, body)).run(
+        jobs(tmp_path, "deaf", "other"), None, {"deaf": echo, "other": Echo()}
+    )
+    assert (
+        json.loads((tmp_path / "other" / "answer").read_text())["labels"]["1"] == [1, 0]
+        and time.monotonic() - began < 60
+    )
 
 
 def test_answers_to_a_trainer_that_has_ended_go_nowhere(tmp_path):
@@ -246,7 +326,13 @@ def test_answers_to_a_trainer_that_has_ended_go_nowhere(tmp_path):
     late[0]({1: (True, True)})
 
 
-@pytest.mark.parametrize("flood", ["head -c 20000000 /dev/zero | tr '\\0' x", 'echo \'{"captions": 3}\'; echo \'{"captions": [[]]}\'; echo \'{"captions": [{"id": "1"}]}\''])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "head -c 20000000 /dev/zero | tr '\\0' x",
+        'echo \'{"captions": 3}\'; echo \'{"captions": [[]]}\'; echo \'{"captions": [{"id": "1"}]}\'',
+    ],
+)
 def test_a_flood_or_nonsense_on_standard_output_reaches_nobody(tmp_path, flood):
     echo = Echo()
     Engine(1, stand_in(tmp_path, flood)).run(jobs(tmp_path, "a"), None, {"a": echo})

@@ -1,4 +1,6 @@
-"""Judgements against labels in a file: what counts as an end, what is compared, and files that are none."""
+"""Judgements against labels in a file: what counts as an end, what is compared, and files that are
+none.
+"""
 
 import json
 from pathlib import Path
@@ -36,26 +38,53 @@ def test_a_subgoal_ends_where_it_holds_and_did_not_before(tmp_path):
     names, found = ends(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
     assert names == ("half", "moved")
     assert found[0].astype(int).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0], [1, 0]]
-    assert found[1].astype(int).tolist() == [[1, 0], [0, 1]], "what holds after the first step ends with it, also where it held before: it would be paid there"
+    assert found[1].astype(int).tolist() == [[1, 0], [0, 1]], (
+        "what holds after the first step ends with it, also where it held before: it would be paid there"
+    )
 
 
 def test_the_four_counts_by_hand(tmp_path):
-    rows = [{"caption": c, "label": label} for c, label in (("one", [1, 0]), ("two", [0, 0]), ("three", [1, 1]), ("open", None))]
+    rows = [
+        {"caption": c, "label": label}
+        for c, label in (("one", [1, 0]), ("two", [0, 0]), ("three", [1, 1]), ("open", None))
+    ]
     labels = Labels.read(written(tmp_path / "l.jsonl", rows))
-    judged = [("one", [1, 0]), ("one", [0, 0]), ("two", [1, 0]), ("three", [1, 1]), ("open", [1, 1]), ("unheard of", [1, 1])]
-    measures, known = against(labels, ("half", "moved"), [(c, np.array(e, bool)) for c, e in judged])
+    judged = [
+        ("one", [1, 0]),
+        ("one", [0, 0]),
+        ("two", [1, 0]),
+        ("three", [1, 1]),
+        ("open", [1, 1]),
+        ("unheard of", [1, 1]),
+    ]
+    measures, known = against(
+        labels, ("half", "moved"), [(c, np.array(e, bool)) for c, e in judged]
+    )
     assert known == 4
     half = next(m for m in measures if m.what == "half")
-    assert (half.true_positive, half.false_positive, half.false_negative, half.true_negative) == (2, 1, 1, 0)
+    assert (half.true_positive, half.false_positive, half.false_negative, half.true_negative) == (
+        2,
+        1,
+        1,
+        0,
+    )
     assert (half.accuracy, half.precision, half.recall, half.f1) == (0.5, 2 / 3, 2 / 3, 2 / 3)
     moved = next(m for m in measures if m.what == "moved")
     assert (moved.true_positive, moved.true_negative, moved.f1) == (1, 3, 1.0)
 
 
 def test_names_meet_by_name_and_not_by_place(tmp_path):
-    labels = Labels.read(written(tmp_path / "l.jsonl", [{"caption": "one", "label": [0, 1, 0]}], ("other", "moved", "half")))
+    labels = Labels.read(
+        written(
+            tmp_path / "l.jsonl",
+            [{"caption": "one", "label": [0, 1, 0]}],
+            ("other", "moved", "half"),
+        )
+    )
     measures, _ = against(labels, ("half", "moved"), [("one", np.array([False, True]))])
-    assert {m.what: (m.true_positive, m.true_negative) for m in measures if m.what in ("half", "moved")} == {"half": (0, 1), "moved": (1, 0)}
+    assert {
+        m.what: (m.true_positive, m.true_negative) for m in measures if m.what in ("half", "moved")
+    } == {"half": (0, 1), "moved": (1, 0)}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +97,10 @@ def test_names_meet_by_name_and_not_by_place(tmp_path):
         ('{"labels": ["a"]}\n{"caption": "x", "label": null}\n', "no caption in it has a label"),
         ('{"labels": "take_key"}\n', "does not name the labels"),
         ('{"labels": ["a", "a"]}\n', "each once"),
-        ('{"labels": ["a"]}\n\n{"caption": "x", "label": [1, 0]}\n', "l.jsonl:3: no caption with a label of 1 zeros or ones"),
+        (
+            '{"labels": ["a"]}\n\n{"caption": "x", "label": [1, 0]}\n',
+            "l.jsonl:3: no caption with a label of 1 zeros or ones",
+        ),
         ('{"labels": ["a"]}\nnonsense\n', "l.jsonl:2: no caption"),
     ],
 )
@@ -86,17 +118,25 @@ def test_a_label_stays_where_its_caption_comes_again_without_one(tmp_path):
 
 
 def test_only_what_both_name_is_compared(tmp_path):
-    labels = Labels.read(written(tmp_path / "l.jsonl", [{"caption": "one", "label": [0]}], ("half",)))
+    labels = Labels.read(
+        written(tmp_path / "l.jsonl", [{"caption": "one", "label": [0]}], ("half",))
+    )
     measures, _ = against(labels, ("half", "moved"), [("one", np.array([False, True]))])
-    assert all(m.accuracy == 1.0 for m in measures), "that `moved` ends is not labelled, so it is no mistake"
+    assert all(m.accuracy == 1.0 for m in measures), (
+        "that `moved` ends is not labelled, so it is no mistake"
+    )
 
 
 def test_a_program_that_fails_is_told_in_a_sentence(tmp_path):
     place = tmp_path / "iteration-1" / "candidate-a"
     place.mkdir(parents=True)
-    (place / "1-designer.py").write_text("def subgoals(prev, action, curr, memory):\n    raise ValueError('x')\n")
+    (place / "1-designer.py").write_text(
+        "def subgoals(prev, action, curr, memory):\n    raise ValueError('x')\n"
+    )
     fields = np.zeros((3, CARD.card.layout.width))
-    Trajectories(CARD.card.layout, (Episode(fields, np.zeros(2, np.int64), False, True, False),)).save(place / "6-episodes.npz")
+    Trajectories(
+        CARD.card.layout, (Episode(fields, np.zeros(2, np.int64), False, True, False),)
+    ).save(place / "6-episodes.npz")
     with pytest.raises(UserError, match=r"the program of candidate 1a: .*ValueError: x"):
         ends(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
 
@@ -110,8 +150,18 @@ def test_nothing_to_compare_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"), [((), 2, "name either a file to begin"), (("--write", "x.jsonl"), 1, "judges no transitions"), (("--against", "x.jsonl", "--write", "y.jsonl"), 2, "name either")]
+    ("words", "code", "said"),
+    [
+        ((), 2, "name either a file to begin"),
+        (("--write", "x.jsonl"), 1, "judges no transitions"),
+        (("--against", "x.jsonl", "--write", "y.jsonl"), 2, "name either"),
+    ],
 )
 def test_a_run_without_judgements_is_told(command, tmp_path, words, code, said):
     done = command("runs", "labels", EXAMPLE, *words)
-    assert done.returncode == code and said in done.stderr and "next:" in done.stderr and not list(tmp_path.glob("*.jsonl"))
+    assert (
+        done.returncode == code
+        and said in done.stderr
+        and "next:" in done.stderr
+        and not list(tmp_path.glob("*.jsonl"))
+    )

@@ -1,4 +1,6 @@
-"""A study: somebody else's training drives the loop by ask and tell; the run directory is the loop's own, and goes on where it was."""
+"""A study: somebody else's training drives the loop by ask and tell; the run directory is the
+loop's own, and goes on where it was.
+"""
 
 import asyncio
 import json
@@ -40,24 +42,49 @@ def test_ask_and_tell_until_the_end_and_in_between_from_another_process():
     assert result.success == 1.0 and result.steps == (100,)
     with pytest.raises(UserError, match="told already"):
         study.tell(second, Evidence(successes=1, episodes=2))
-    again = Study(run="runs/mine")  # as after a kill: what was told is kept, what was out is given again
+    # as after a kill: what was told is kept, what was out is given again
+    again = Study(run="runs/mine")
     assert again.ask().id == "1a"
-    again.tell("1a", [{"seed": 0, "successes": 1, "episodes": 10, "terms": {"progress": 2.0}, "curve": [(50, 0.0, 100.0), (100, None, None)]}, {"seed": 1, "outcomes": [False] * 10}])
+    again.tell(
+        "1a",
+        [
+            {
+                "seed": 0,
+                "successes": 1,
+                "episodes": 10,
+                "terms": {"progress": 2.0},
+                "curve": [(50, 0.0, 100.0), (100, None, None)],
+            },
+            {"seed": 1, "outcomes": [False] * 10},
+        ],
+    )
     folder = Run(Path("runs/mine")).candidate(1, "a")
     assert len(folder.trainings()) == 2 and folder.evaluation.success == 0.05
     third = again.ask()
     assert third.id == "2a"
     feedback = Run(Path("runs/mine")).feedback(1)
     assert [f"{o.iteration}{o.candidate}" for o in feedback.outcomes] == ["1b", "1a"]
-    assert feedback.outcomes[1].terms[0].name == "progress" and feedback.outcomes[1].curve == ((50, 0.0, 100.0), (100, None, None))
+    assert feedback.outcomes[1].terms[0].name == "progress" and feedback.outcomes[1].curve == (
+        (50, 0.0, 100.0),
+        (100, None, None),
+    )
     assert feedback.outcomes[0].analysis.successes.episodes == 10 and again.best == second.program
     again.tell(third, {"failure": "the network diverged"})
     again.tell(again.ask(), {"outcomes": [True, False]})
     assert again.ask() is None and again.ask() is None
     assert again.final.winner == "1b" and "not confirmed" in again.final.why
-    said = subprocess.run([sys.executable, "-m", "autoreward", "runs", "show", "mine", "--json"], capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, "-m", "autoreward", "runs", "show", "mine", "--json"],
+        capture_output=True,
+        text=True,
+    )
     told = json.loads(said.stdout)
-    assert [c["state"] for c in told["candidates"]] == ["evaluated", "evaluated", "failed", "evaluated"] and "diverged" in told["candidates"][2]["why"]
+    assert [c["state"] for c in told["candidates"]] == [
+        "evaluated",
+        "evaluated",
+        "failed",
+        "evaluated",
+    ] and "diverged" in told["candidates"][2]["why"]
     assert (Path("runs/mine") / "report.html").is_file()
 
 
@@ -74,7 +101,15 @@ def test_ask_and_tell_until_the_end_and_in_between_from_another_process():
         ({"outcomes": [True], "metrics": {"height": float("nan")}}, "metrics.height is not finite"),
         ([], "empty"),
         ([{"outcomes": [True]}, {"outcomes": [False]}], "the same seed 0"),
-        (Evidence(outcomes=(True,), trajectories=(autoreward.Episode(np.zeros((3, 2)), np.zeros(2), True, False, True),)), r"fields of shape \(3, 2\), not \(3, 3\)"),
+        (
+            Evidence(
+                outcomes=(True,),
+                trajectories=(
+                    autoreward.Episode(np.zeros((3, 2)), np.zeros(2), True, False, True),
+                ),
+            ),
+            r"fields of shape \(3, 2\), not \(3, 3\)",
+        ),
     ],
 )
 def test_evidence_that_cannot_be_is_a_sentence_and_nothing_is_written(evidence, word):
@@ -95,10 +130,23 @@ def test_rewards_of_arrays_of_wrapped_environments_and_of_vectors_are_the_same()
     for _ in range(30):
         actions = before[:, 2].astype(int)
         after, rewards, dones, infos = venv.step(actions)
-        current = np.stack([info.get("terminal_observation", row) for info, row in zip(infos, after, strict=True)])
-        named = [dict(zip(("cell", "exit", "handle"), rows.T, strict=True)) for rows in (before, current)]
-        direct, terms = candidate.rewards(named[0], actions, named[1], first=first, terminated=dones, task_reward=[i["autoreward"]["task_reward"] for i in infos])
-        assert (direct.astype(np.float32) == rewards).all() and set(terms) == set(infos[0]["autoreward"]["terms"])
+        current = np.stack(
+            [info.get("terminal_observation", row) for info, row in zip(infos, after, strict=True)]
+        )
+        named = [
+            dict(zip(("cell", "exit", "handle"), rows.T, strict=True)) for rows in (before, current)
+        ]
+        direct, terms = candidate.rewards(
+            named[0],
+            actions,
+            named[1],
+            first=first,
+            terminated=dones,
+            task_reward=[i["autoreward"]["task_reward"] for i in infos],
+        )
+        assert (direct.astype(np.float32) == rewards).all() and set(terms) == set(
+            infos[0]["autoreward"]["terms"]
+        )
         _, reward, *_ = env.step(actions[0])
         assert np.float32(reward) == rewards[0]
         before, first = after.copy(), dones
@@ -116,12 +164,33 @@ def test_the_designer_reads_what_was_told(tmp_path):
         "print('```python\\nimport numpy as np\\n\\n\\ndef reward(prev, action, curr, memory):\\n    return {\"nearer\": %d.0 * (curr.cell - prev.cell)}\\n```' % (n + 1))\n"
     )
     settings = {"critic": "off", "analyzer": "off"}
-    study = Study("corridor", run="runs/mine", model=f"cmd:{sys.executable} {tmp_path}/model.py", iterations=2, candidates=1, settings=settings)
+    study = Study(
+        "corridor",
+        run="runs/mine",
+        model=f"cmd:{sys.executable} {tmp_path}/model.py",
+        iterations=2,
+        candidates=1,
+        settings=settings,
+    )
     for number, candidate in enumerate(study):
         assert f"{number + 1}.0 * (curr.cell" in candidate.program
-        study.tell(candidate, Evidence(successes=3, episodes=10, steps=777, terms={"nearer": 12.5}, curve=((777, 0.3, 91.0),)))
+        study.tell(
+            candidate,
+            Evidence(
+                successes=3,
+                episodes=10,
+                steps=777,
+                terms={"nearer": 12.5},
+                curve=((777, 0.3, 91.0),),
+            ),
+        )
     prompt = (tmp_path / "prompt-1").read_text()
-    assert "success 0.30" in prompt and "trained 777" in prompt and "nearer 12.5" in prompt and "| 777 | 0.3 | 91 |" in prompt
+    assert (
+        "success 0.30" in prompt
+        and "trained 777" in prompt
+        and "nearer 12.5" in prompt
+        and "| 777 | 0.3 | 91 |" in prompt
+    )
 
 
 def test_a_study_works_inside_of_a_running_event_loop_and_touches_no_signal_handler():
@@ -135,12 +204,17 @@ def test_a_study_works_inside_of_a_running_event_loop_and_touches_no_signal_hand
             study.tell(candidate, study.evaluate(handle_puller, episodes=4))
         return study.final.winner
 
-    assert asyncio.run(cell()) == "1a" and (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert (
+        asyncio.run(cell()) == "1a"
+        and (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    )
 
 
 def test_a_study_and_a_run_are_not_taken_for_each_other():
     Study("corridor", run="runs/mine", **SMALL)
-    said = subprocess.run([sys.executable, "-m", "autoreward", "resume", "mine"], capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, "-m", "autoreward", "resume", "mine"], capture_output=True, text=True
+    )
     assert said.returncode == 2 and "trained elsewhere" in said.stderr
     with pytest.raises(UserError, match="trains its own agents"):
         Study(run=ROOT / "runs" / "example")
@@ -156,12 +230,18 @@ def test_a_study_and_a_run_are_not_taken_for_each_other():
 def test_the_scripts_of_the_docs_run(script, capsys):
     runpy.run_path(str(ROOT / "docs" / f"{script}.py"))["main"](f"runs/{script}")
     final = Run(Path("runs") / script).final
-    assert final.arms["winner"].success >= 0.8 and f"the best is {final.winner}" in capsys.readouterr().out
+    assert (
+        final.arms["winner"].success >= 0.8
+        and f"the best is {final.winner}" in capsys.readouterr().out
+    )
 
 
 def test_check_and_train_take_text_or_a_path(tmp_path):
     human = ROOT / "envs" / "classic" / "corridor.human.py"
-    assert autoreward.check(human, "corridor").ok and autoreward.check(human.read_text(), "corridor").ok
+    assert (
+        autoreward.check(human, "corridor").ok
+        and autoreward.check(human.read_text(), "corridor").ok
+    )
     refused = autoreward.check("import os\n", "corridor")
     assert not refused.ok and any(v.kind == "import" for v in refused.verdicts)
     with pytest.raises(UserError, match="not readable"):
@@ -171,6 +251,16 @@ def test_check_and_train_take_text_or_a_path(tmp_path):
 
 
 def test_importing_loads_nothing_heavy():
-    said = subprocess.run([sys.executable, "-c", "import autoreward, sys; print(sorted({'numpy', 'torch', 'pydantic', 'gymnasium', 'litellm'} & set(sys.modules)))"], capture_output=True, text=True)
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import autoreward, sys; print(sorted({'numpy', 'torch', 'pydantic', 'gymnasium', 'litellm'} & set(sys.modules)))",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert said.stdout.strip() == "[]", said.stderr
-    assert set(autoreward.__all__) <= set(dir(autoreward)) and all(getattr(autoreward, name) for name in autoreward.__all__)
+    assert set(autoreward.__all__) <= set(dir(autoreward)) and all(
+        getattr(autoreward, name) for name in autoreward.__all__
+    )

@@ -1,4 +1,6 @@
-"""Manners: instant help, one sentence and an exit code for every fault, one JSON document on stdout."""
+"""Manners: instant help, one sentence and an exit code for every fault, one JSON document on
+stdout.
+"""
 
 import json
 import os
@@ -13,21 +15,47 @@ import pytest
 from autoreward.tasks.find import find
 
 
-def autoreward(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    surrounding = {**os.environ, "AUTOREWARD_CACHE": str(cwd / "cache"), "AUTOREWARD_MODEL": "", **(env or {})}
+def autoreward(
+    *words: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    surrounding = {
+        **os.environ,
+        "AUTOREWARD_CACHE": str(cwd / "cache"),
+        "AUTOREWARD_MODEL": "",
+        **(env or {}),
+    }
     surrounding.pop("OPENAI_API_KEY", None)
-    return subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=cwd, env=surrounding, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "autoreward", *words],
+        cwd=cwd,
+        env=surrounding,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_help_imports_nothing_heavy():
     code = "import sys; sys.argv = ['autoreward', '--help']\nfrom autoreward.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\nprint(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     loaded = set(done.stderr.split())
-    assert "design" in done.stdout and not loaded & {"torch", "litellm", "openai", "stable_baselines3", "gymnasium", "numpy", "pydantic", "jinja2", "yaml"}
+    assert "design" in done.stdout and not loaded & {
+        "torch",
+        "litellm",
+        "openai",
+        "stable_baselines3",
+        "gymnasium",
+        "numpy",
+        "pydantic",
+        "jinja2",
+        "yaml",
+    }
 
 
 def test_no_words_shows_help(tmp_path):
-    assert "Commands:" in autoreward(cwd=tmp_path).stdout + autoreward("--help", cwd=tmp_path).stdout
+    assert (
+        "Commands:" in autoreward(cwd=tmp_path).stdout + autoreward("--help", cwd=tmp_path).stdout
+    )
     assert autoreward("--version", cwd=tmp_path).stdout.startswith("autoreward ")
 
 
@@ -46,7 +74,20 @@ BAD = [
     (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
     (("design", "corridor", "--prompts", "nowhere"), 2, "no such folder"),
     (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: no variable 'tsk'"),
-    (("design", "corridor", "--base-url", "http://127.0.0.1:9", "--model", "m", "--header", "no-colon"), 2, "no colon"),
+    (
+        (
+            "design",
+            "corridor",
+            "--base-url",
+            "http://127.0.0.1:9",
+            "--model",
+            "m",
+            "--header",
+            "no-colon",
+        ),
+        2,
+        "no colon",
+    ),
     (("design", "corridor", "--set", "colour=red"), 2, "no setting 'colour'"),
     (("design", "corridor", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
     (("design", "broken.yaml"), 1, "broken.yaml"),
@@ -80,13 +121,19 @@ def place(tmp_path_factory) -> Path:
         shutil.copy(source, folder)  # type: ignore[arg-type]
     text = card.path.read_text()
     (folder / "broken.yaml").write_text(text.replace("limit: 100\n", "limitt: 100\n"))
-    (folder / "missing.yaml").write_text(text.replace("  limit: 100\n", "  limit: 100\n  needs: [no_such_simulator]\n"))
+    (folder / "missing.yaml").write_text(
+        text.replace("  limit: 100\n", "  limit: 100\n  needs: [no_such_simulator]\n")
+    )
     (folder / "crooked.yaml").write_text(text.replace('source: "0"', 'source: "11"'))
     (folder / "crooked" / "auto-mc-reward" / "designer").mkdir(parents=True)
-    (folder / "crooked" / "auto-mc-reward" / "designer" / "task.md.j2").write_text("{{ tsk.title }} {{ task.title }}")
+    (folder / "crooked" / "auto-mc-reward" / "designer" / "task.md.j2").write_text(
+        "{{ tsk.title }} {{ task.title }}"
+    )
     (folder / "suite.yaml").write_text("tasks: [corridor]\nseeds: [0\nmodels: x\n")
     (folder / "words.yaml").write_text("tasks: [corridor]\nseeds: [zero]\n")
-    (folder / "bad.py").write_text("import numpy as np\n\n\nimport os\n\n\ndef reward(prev, action, curr, memory):\n    return {}\n")
+    (folder / "bad.py").write_text(
+        "import numpy as np\n\n\nimport os\n\n\ndef reward(prev, action, curr, memory):\n    return {}\n"
+    )
     return folder
 
 
@@ -98,7 +145,9 @@ def test_a_fault_is_one_sentence_a_way_out_and_an_exit_code(place, words, code, 
     if "check" not in words[:2] or "nowhere" in words[1] or words[0] == "envs":
         assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
         assert "next:" in done.stderr
-    assert not list((place / "runs").glob("*/run.yaml")), "nothing is begun where something is wrong"
+    assert not list((place / "runs").glob("*/run.yaml")), (
+        "nothing is begun where something is wrong"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +186,19 @@ def test_a_second_process_on_a_run_is_told_so(tmp_path):
 
 def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path):
     """A quota of zero bytes for files: every write fails as on a full disk."""
-    begun = autoreward("design", "corridor", "--iterations", "1", "--candidates", "1", "--max-calls", "0", "--name", "one", cwd=tmp_path)
+    begun = autoreward(
+        "design",
+        "corridor",
+        "--iterations",
+        "1",
+        "--candidates",
+        "1",
+        "--max-calls",
+        "0",
+        "--name",
+        "one",
+        cwd=tmp_path,
+    )
     assert begun.returncode == 5 and "--max-calls" in begun.stderr
     before = sorted(p.name for p in (tmp_path / "runs" / "one").iterdir())
     code = (
@@ -148,9 +209,19 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path):
         "sys.argv = ['autoreward', 'resume', 'runs/one', '--max-calls', '9']\n"
         "from autoreward.cli import main\nmain()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache")}, capture_output=True, text=True)
-    assert done.returncode == 3 and "No space left" in done.stderr and "Traceback" not in done.stderr
-    assert sorted(p.name for p in (tmp_path / "runs" / "one").iterdir() if not p.name.startswith("calls")) == [n for n in before if not n.startswith("calls")]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 3 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    )
+    assert sorted(
+        p.name for p in (tmp_path / "runs" / "one").iterdir() if not p.name.startswith("calls")
+    ) == [n for n in before if not n.startswith("calls")]
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
@@ -164,8 +235,15 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/one/iteration-1/*/5-training/*/job.json")) and time.monotonic() < deadline:
+    while (
+        not list(tmp_path.glob("runs/one/iteration-1/*/5-training/*/job.json"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130 and "autoreward resume runs/one" in said and "Traceback" not in said
+    assert (
+        process.returncode == 130
+        and "autoreward resume runs/one" in said
+        and "Traceback" not in said
+    )

@@ -13,10 +13,26 @@ def written(tmp_path, *scales: float) -> list[str]:
 
 def test_what_merge_writes_is_checked_and_trained(command, tmp_path):
     done = command("merge", *written(tmp_path, 0.01, 0.02), "--how", "worst")
-    assert done.returncode == 0 and "next: autoreward train ensemble.py --task TASK --compose ensemble.yaml" in done.stdout, done.stderr
+    assert (
+        done.returncode == 0
+        and "next: autoreward train ensemble.py --task TASK --compose ensemble.yaml" in done.stdout
+    ), done.stderr
     checked = command("check", "ensemble.py", "--task", "corridor", "--compose", "ensemble.yaml")
     assert checked.returncode == 0 and "accepted" in checked.stdout, checked.stdout + checked.stderr
-    trained = command("train", "ensemble.py", "--task", "corridor", "--compose", "ensemble.yaml", "--seeds", "1", "--steps", "4096", "--out", "t")
+    trained = command(
+        "train",
+        "ensemble.py",
+        "--task",
+        "corridor",
+        "--compose",
+        "ensemble.yaml",
+        "--seeds",
+        "1",
+        "--steps",
+        "4096",
+        "--out",
+        "t",
+    )
     assert trained.returncode == 0, trained.stderr
     again = command("merge", "a.py", "b.py")
     assert again.returncode == 2 and "ensemble.py is there already" in again.stderr

@@ -1,4 +1,6 @@
-"""`autoreward models test`, against a real server on loopback: what is told, and what a bad answer or address looks like."""
+"""`autoreward models test`, against a real server on loopback: what is told, and what a bad answer
+or address looks like.
+"""
 
 import json
 import subprocess
@@ -12,20 +14,47 @@ from server import serve
 
 
 def tried(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "autoreward", "models", "test", *words], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "autoreward", "models", "test", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_a_good_server_is_told_with_price_window_speed_and_what_a_design_takes(tmp_path):
     (tmp_path / "prices.yaml").write_text("test-model: {input: 1.0, output: 2.0, window: 32768}\n")
     with serve() as server:
-        done = tried("test-model", "--base-url", server.url, "--prices", str(tmp_path / "prices.yaml"), "--header", "X-Team: robots")
+        done = tried(
+            "test-model",
+            "--base-url",
+            server.url,
+            "--prices",
+            str(tmp_path / "prices.yaml"),
+            "--header",
+            "X-Team: robots",
+        )
         assert done.returncode == 0, done.stderr
-        assert [r["agent"] for r in server.requests] == ["designer", "critic"] and all(r["headers"]["x-team"] == "robots" for r in server.requests)
-    for words in ("2 requests", "$1 and $2 per million", "32,768 tokens", "tokens a second", "the linter accepts it", "verdict      read", "18 requests", "next: autoreward design corridor"):
+        assert [r["agent"] for r in server.requests] == ["designer", "critic"] and all(
+            r["headers"]["x-team"] == "robots" for r in server.requests
+        )
+    for words in (
+        "2 requests",
+        "$1 and $2 per million",
+        "32,768 tokens",
+        "tokens a second",
+        "the linter accepts it",
+        "verdict      read",
+        "18 requests",
+        "next: autoreward design corridor",
+    ):
         assert words in done.stdout, (words, done.stdout)
 
 
-@pytest.mark.parametrize(("agent", "fault", "words"), [("designer", "truncated", "cannot be read"), ("critic", "truncated", "could not be read")])
+@pytest.mark.parametrize(
+    ("agent", "fault", "words"),
+    [("designer", "truncated", "cannot be read"), ("critic", "truncated", "could not be read")],
+)
 def test_answers_that_cannot_be_used_are_told_and_refused(agent, fault, words):
     with serve(lambda who, number: fault if who == agent else None) as server:
         done = tried("test-model", "--base-url", server.url, "--json")
@@ -35,4 +64,9 @@ def test_answers_that_cannot_be_used_are_told_and_refused(agent, fault, words):
 
 def test_nobody_at_the_address_is_one_sentence():
     done = tried("test-model", "--base-url", "http://127.0.0.1:9/v1")
-    assert done.returncode == 4 and "is it running" in done.stderr and "Traceback" not in done.stderr and "resume" not in done.stderr
+    assert (
+        done.returncode == 4
+        and "is it running" in done.stderr
+        and "Traceback" not in done.stderr
+        and "resume" not in done.stderr
+    )

@@ -132,8 +132,23 @@ def here(tmp_path: Path) -> Path:
 def command(here: Path):
     """command("envs", "new", ...) -> the finished process, in that folder."""
 
-    def run(*words: str, env: dict[str, str] | None = None, said: str | None = None) -> subprocess.CompletedProcess[str]:
-        surrounding = {**os.environ, "AUTOREWARD_CACHE": str(here / "cache"), "AUTOREWARD_MODEL": "", **(env or {})}
-        return subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=here, env=surrounding, capture_output=True, text=True, timeout=200, input=said)
+    def run(
+        *words: str, env: dict[str, str] | None = None, said: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        surrounding = {
+            **os.environ,
+            "AUTOREWARD_CACHE": str(here / "cache"),
+            "AUTOREWARD_MODEL": "",
+            **(env or {}),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "autoreward", *words],
+            cwd=here,
+            env=surrounding,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            input=said,
+        )
 
     return run

@@ -1,4 +1,6 @@
-"""Environments that nobody prepared: the benchmark with its edits as data; a few on every day, all of them with whole designs in the long tests."""
+"""Environments that nobody prepared: the benchmark with its edits as data; a few on every day, all
+of them with whole designs in the long tests.
+"""
 
 import subprocess
 import sys
@@ -10,14 +12,22 @@ BENCH = Path(__file__).parents[2] / "benchmarks" / "own.py"
 
 
 def rows(*words: str, timeout: int) -> list[list[str]]:
-    done = subprocess.run([sys.executable, str(BENCH), *words], capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [sys.executable, str(BENCH), *words], capture_output=True, text=True, timeout=timeout
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line.startswith("| ")][2:]
+    return [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in done.stdout.splitlines()
+        if line.startswith("| ")
+    ][2:]
 
 
 def test_cards_of_unknown_environments_are_accepted_after_few_edits():
     found = rows("frozenlake", "blackjack", "pendulum", timeout=120)
-    assert [r[0] for r in found] == ["frozenlake", "blackjack", "pendulum"] and all(r[6] == "accepted" and int(r[5]) <= 10 for r in found)
+    assert [r[0] for r in found] == ["frozenlake", "blackjack", "pendulum"] and all(
+        r[6] == "accepted" and int(r[5]) <= 10 for r in found
+    )
 
 
 @pytest.mark.long
@@ -25,4 +35,6 @@ def test_cards_of_unknown_environments_are_accepted_after_few_edits():
 def test_ten_environments_go_from_nothing_to_a_report():
     found = rows("--design", timeout=2900)
     tried = [r for r in found if not r[2].startswith("skipped")]
-    assert len(tried) >= 9 and all(r[7].startswith("report after") and int(r[5]) <= 10 for r in tried)
+    assert len(tried) >= 9 and all(
+        r[7].startswith("report after") and int(r[5]) <= 10 for r in tried
+    )

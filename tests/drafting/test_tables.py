@@ -32,15 +32,34 @@ A [ball](http://x.org) rolls.
 
 def test_tables_belong_to_the_key_named_before_them():
     rows = observation_rows(DOC, "observation", 2)
-    assert rows[1].meaning == "its angle" and (rows[1].low, rows[1].high, rows[1].unit) == (-0.418, 0.418, "rad") and rows[0].low is None
-    assert observation_rows(DOC, "desired_goal", 2)[0].meaning == "goal" and observation_rows(DOC, "achieved_goal", 2) == {}
-    assert observation_rows(DOC, "observation", 3) == {}, "a table of another width is another observation's"
+    assert (
+        rows[1].meaning == "its angle"
+        and (rows[1].low, rows[1].high, rows[1].unit) == (-0.418, 0.418, "rad")
+        and rows[0].low is None
+    )
+    assert (
+        observation_rows(DOC, "desired_goal", 2)[0].meaning == "goal"
+        and observation_rows(DOC, "achieved_goal", 2) == {}
+    )
+    assert observation_rows(DOC, "observation", 3) == {}, (
+        "a table of another width is another observation's"
+    )
 
 
 def test_actions_come_from_a_table_or_a_list_that_is_complete():
-    assert action_words(DOC, 2) == {0: "push along x", 1: "push along y"} and action_words(DOC, 3) == {}
-    assert action_words("## Action Space\n- 0: left\n- 1: right\n\n## Else\n- 2: no", 2) == {0: "left", 1: "right"}
+    assert (
+        action_words(DOC, 2) == {0: "push along x", 1: "push along y"}
+        and action_words(DOC, 3) == {}
+    )
+    assert action_words("## Action Space\n- 0: left\n- 1: right\n\n## Else\n- 2: no", 2) == {
+        0: "left",
+        1: "right",
+    }
 
 
 def test_prose_is_the_description_without_links():
-    assert prose(DOC) == "A ball rolls." and section(DOC, "nothing") == "" and prose("Just this.\n\n# More\nnot this") == "Just this."
+    assert (
+        prose(DOC) == "A ball rolls."
+        and section(DOC, "nothing") == ""
+        and prose("Just this.\n\n# More\nnot this") == "Just this."
+    )

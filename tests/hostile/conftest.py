@@ -44,14 +44,18 @@ def long_probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(short_probes: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(
+    short_probes: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
     """Short probes and little patience, for programs that may hang."""
     monkeypatch.chdir(hasty)
     return Bench(short_probes, template)
 
 
 @pytest.fixture
-def brief(brief_probes: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def brief(
+    brief_probes: Path, template: Template, hasty: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
     """A few steps only: the limit of a call grows with its steps."""
     monkeypatch.chdir(hasty)
     return Bench(brief_probes, template)

@@ -1,7 +1,9 @@
-"""What the conformance suite shares: a card, probes made without an environment, a program's way through lint and check, and each jail.
+"""What the conformance suite shares: a card, probes made without an environment, a program's way
+through lint and check, and each jail.
 
-A case is data: a name, the program, the class that lint must name ("" = passes), the classes that check may name ("" = accepted),
-and its benign twin: the nearest legitimate program, which both must accept.
+A case is data: a name, the program, the class that lint must name ("" = passes), the classes that
+check may name ("" = accepted), and its benign twin: the nearest legitimate program, which both must
+accept.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ HEAD = "import numpy as np\n\n"
 # The shipped profiles with less patience, so that what hangs or is slow is found sooner.
 PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "unsafe"}
 JAILS = ("template", "cold", "bwrap")
-LIMIT = 12.0  # seconds of wall time that no case may take, on a loaded machine, at the patience below
+# seconds of wall time that no case may take, on a loaded machine, at the patience below
+LIMIT = 12.0
 WALL, CPU = 2.0, 0.3
 
 
@@ -64,10 +67,18 @@ class Case:
 
 def reward(body: str, before: str = "") -> str:
     """A program whose reward() has this body."""
-    return HEAD + before + ("\n\n" if before else "") + "def reward(prev, action, curr, memory):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    return (
+        HEAD
+        + before
+        + ("\n\n" if before else "")
+        + "def reward(prev, action, curr, memory):\n"
+        + "".join(f"    {line}\n" for line in body.splitlines())
+    )
 
 
-GOOD = reward('return {"closer": np.linalg.norm(prev.pos - prev.goal, axis=-1) - np.linalg.norm(curr.pos - curr.goal, axis=-1)}')
+GOOD = reward(
+    'return {"closer": np.linalg.norm(prev.pos - prev.goal, axis=-1) - np.linalg.norm(curr.pos - curr.goal, axis=-1)}'
+)
 
 
 def case(name: str, text: str, lint: str, check: str, twin: str = GOOD) -> Case:
@@ -80,7 +91,9 @@ def _whole(text: str) -> str:
 
 
 def transitions(steps: int, n: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
-    """Recorded transitions (T, n, ...) of a point that is pushed about, as a probe job leaves them."""
+    """Recorded transitions (T, n, ...) of a point that is pushed about, as a probe job leaves
+    them.
+    """
     random = np.random.default_rng(seed)
     action = random.uniform(-1, 1, (steps, n, 2))
     pos, vel = random.uniform(-1, 1, (n, 2)), np.zeros((n, 2))
@@ -88,19 +101,30 @@ def transitions(steps: int, n: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
 
     def state() -> np.ndarray:
         quat = np.stack([np.cos(angle / 2), np.zeros(n), np.zeros(n), np.sin(angle / 2)], 1)
-        return np.concatenate([pos, goal, vel, quat, key[:, None], (np.floor(2 * pos[:, :1] + 2)).clip(0, 3)], 1)
+        return np.concatenate(
+            [pos, goal, vel, quat, key[:, None], (np.floor(2 * pos[:, :1] + 2)).clip(0, 3)], 1
+        )
 
     parts: dict[str, list[np.ndarray]] = {"prev": [], "curr": [], "first": [], "terminated": []}
     first = np.ones(n, bool)
     for t in range(steps):
         parts["prev"].append(state())
         vel = 0.8 * vel + 0.04 * action[t]
-        pos, angle, key = np.clip(pos + vel, -1, 1), angle + 0.1, np.where(random.random(n) < 0.05, 1.0, key)
+        pos, angle, key = (
+            np.clip(pos + vel, -1, 1),
+            angle + 0.1,
+            np.where(random.random(n) < 0.05, 1.0, key),
+        )
         parts["curr"].append(state())
         parts["first"].append(first)
         done = random.random(n) < 0.05
         parts["terminated"].append(done & (random.random(n) < 0.5))
-        pos, vel, key, first = np.where(done[:, None], random.uniform(-1, 1, (n, 2)), pos), np.where(done[:, None], 0.0, vel), np.where(done, 0.0, key), done
+        pos, vel, key, first = (
+            np.where(done[:, None], random.uniform(-1, 1, (n, 2)), pos),
+            np.where(done[:, None], 0.0, vel),
+            np.where(done, 0.0, key),
+            done,
+        )
     return {"action": action, **{k: np.stack(v) for k, v in parts.items()}}
 
 
@@ -121,18 +145,34 @@ class Bench:
         """(lint's, check's). Check runs whatever lint says: the linter is no wall."""
         begun, before = time.monotonic(), children()
         profile = {"bwrap": "bwrap", "unsafe": "unsafe"}.get(jail, "default")
-        result = check(text, CARD, self.probes, profile if self.patient else PATIENCE[profile], None if jail == "cold" else self.template)
+        result = check(
+            text,
+            CARD,
+            self.probes,
+            profile if self.patient else PATIENCE[profile],
+            None if jail == "cold" else self.template,
+        )
         assert time.monotonic() - begun < LIMIT, "it hung longer than its limit"
         assert children() <= before | {self.template._process.pid}, "a process was left behind"
-        return [v for v in lint(text, CARD.reward_layout) if v.severity == "refuse"], [v for v in result.verdicts if v.severity == "refuse"]
+        return [v for v in lint(text, CARD.reward_layout) if v.severity == "refuse"], [
+            v for v in result.verdicts if v.severity == "refuse"
+        ]
 
     def run(self, text: str, jail: str, steps: int = 1) -> tuple[str, np.ndarray]:
         """One question: (class of refusal or "", terms)."""
         profile = {"bwrap": "quick-bwrap", "unsafe": "unsafe"}.get(jail, "quick")
         made = transitions(steps, 4)
         try:
-            with Worker(text, CARD.reward_layout, CARD.action, profile=profile, template=None if jail in ("cold", "bwrap") else self.template) as worker:
-                return "", worker.ask(made["prev"], made["action"], made["curr"], made["first"]).terms
+            with Worker(
+                text,
+                CARD.reward_layout,
+                CARD.action,
+                profile=profile,
+                template=None if jail in ("cold", "bwrap") else self.template,
+            ) as worker:
+                return "", worker.ask(
+                    made["prev"], made["action"], made["curr"], made["first"]
+                ).terms
         except ProgramRefused as error:
             assert error.verdict.message
             return error.verdict.kind, np.zeros(0)
@@ -140,14 +180,20 @@ class Bench:
 
 def children() -> set[int]:
     """Processes of ours that are alive, grandchildren too."""
-    return {p.pid for p in psutil.Process(os.getpid()).children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE}
+    return {
+        p.pid
+        for p in psutil.Process(os.getpid()).children(recursive=True)
+        if p.status() != psutil.STATUS_ZOMBIE
+    }
 
 
 def hasty_profiles(folder: Path) -> None:
     """`sandboxes/quick*.toml` in `folder`, for a process that stands there."""
     (folder / "sandboxes").mkdir()
     for backend, name in (("kernel", "quick"), ("bwrap", "quick-bwrap"), ("limits", "unsafe")):
-        (folder / "sandboxes" / f"{name}.toml").write_text(f'backend = "{backend}"\nmemory_mb = 1024\ncall_cpu_seconds = {CPU}\nwall_seconds = {WALL}\n')
+        (folder / "sandboxes" / f"{name}.toml").write_text(
+            f'backend = "{backend}"\nmemory_mb = 1024\ncall_cpu_seconds = {CPU}\nwall_seconds = {WALL}\n'
+        )
 
 
 def available(jail: str) -> str:
@@ -160,11 +206,20 @@ def must_be_refused(bench: Bench, case: Case, jail: str = "template") -> list[Ve
     """The classes are the expected ones; every refusal has a message that a reader can act on."""
     read, ran = bench.refusals(case.text, jail)
     kinds = [v.kind for v in read]
-    assert case.lint in kinds if case.lint else kinds == [], f"lint says {[(v.kind, v.message) for v in read]}"
+    assert case.lint in kinds if case.lint else kinds == [], (
+        f"lint says {[(v.kind, v.message) for v in read]}"
+    )
     ended = [v.kind for v in ran]
-    assert (set(ended) & set(case.check.split("|"))) if ended else ("" in case.check.split("|")), f"check says {[(v.kind, v.message) for v in ran]}"
+    assert (set(ended) & set(case.check.split("|"))) if ended else ("" in case.check.split("|")), (
+        f"check says {[(v.kind, v.message) for v in ran]}"
+    )
     for verdict in read + ran:
-        assert verdict.message and len(verdict.message) < 600 and verdict.message.isprintable() and verdict.hint.isprintable(), verdict
+        assert (
+            verdict.message
+            and len(verdict.message) < 600
+            and verdict.message.isprintable()
+            and verdict.hint.isprintable()
+        ), verdict
     return read + ran
 
 
@@ -175,4 +230,7 @@ def must_be_accepted(bench: Bench, text: str, jail: str = "template") -> None:
 
 def twins(cases: list[Case]) -> list[tuple[str, str]]:
     """(name, text) of every benign twin once."""
-    return [(next(c.name for c in cases if c.twin == text), text) for text in dict.fromkeys(c.twin for c in cases)]
+    return [
+        (next(c.name for c in cases if c.twin == text), text)
+        for text in dict.fromkeys(c.twin for c in cases)
+    ]

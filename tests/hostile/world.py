@@ -1,7 +1,10 @@
-"""What a program might reach for: canary files, a listening server, a process with a secret. Evidence is taken from outside of the worker.
+"""What a program might reach for: canary files, a listening server, a process with a secret.
 
-A probe is the inside of a try block that sets `got`: to the secret number where it reads, to 1 where it does something. With the jail
-off it must succeed (else it proves nothing); in a jail `got` must stay 0, or the program be refused, and the world be as it was.
+Evidence is taken from outside of the worker.
+
+A probe is the inside of a try block that sets `got`: to the secret number where it reads, to 1
+where it does something. With the jail off it must succeed (else it proves nothing); in a jail `got`
+must stay 0, or the program be refused, and the world be as it was.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from harness import Bench, children, must_be_accepted, reward
 from autoreward.sandbox.outside.start import ROOT
 
 SECRET = 73519
-DECOYS: set[int] = set()  # processes of any world
-UNAVAILABLE = -1.0  # what a probe sets `got` to where this machine itself has no such thing
+# processes of any world
+DECOYS: set[int] = set()
+# what a probe sets `got` to where this machine itself has no such thing
+UNAVAILABLE = -1.0
 # A process that holds the secret in its environment and in memory, and says where.
 DECOY = "import ctypes, sys, time; b = ctypes.create_string_buffer(b'73519'); print(ctypes.addressof(b), flush=True); time.sleep(600)"
 
@@ -80,14 +85,31 @@ class World:
         """Everything that is not as it was made."""
         found = []
         canary = self.folder / "canary"
-        if not canary.is_file() or canary.read_text() != str(SECRET) or canary.stat().st_mode & 0o777 != 0o600 or canary.stat().st_nlink != 1 or canary.stat().st_mtime_ns != 10**18:
+        if (
+            not canary.is_file()
+            or canary.read_text() != str(SECRET)
+            or canary.stat().st_mode & 0o777 != 0o600
+            or canary.stat().st_nlink != 1
+            or canary.stat().st_mtime_ns != 10**18
+        ):
             found.append("the canary file")
-        found += [p.name for p in self.folder.iterdir() if p.name not in ("canary", "canary.npy", "socket", "sub")]
+        found += [
+            p.name
+            for p in self.folder.iterdir()
+            if p.name not in ("canary", "canary.npy", "socket", "sub")
+        ]
         if self.decoy.poll() is not None:
             found.append("the decoy process ended")
-        elif psutil.Process(self.decoy.pid).status() == psutil.STATUS_STOPPED or psutil.Process(self.decoy.pid).nice() != 0:
+        elif (
+            psutil.Process(self.decoy.pid).status() == psutil.STATUS_STOPPED
+            or psutil.Process(self.decoy.pid).nice() != 0
+        ):
             found.append("the decoy process was touched")
-        for name, sock in (("listener", self.listener), ("local", self.local), ("abstract", self.abstract)):
+        for name, sock in (
+            ("listener", self.listener),
+            ("local", self.local),
+            ("abstract", self.abstract),
+        ):
             with contextlib.suppress(BlockingIOError):
                 sock.accept()[0].close()
                 found.append(f"a connection to {name}")
@@ -104,7 +126,13 @@ class World:
         return more
 
     def _new(self) -> set[int]:
-        orphans = {p.pid for p in psutil.process_iter(["cmdline", "ppid", "status"]) if p.info["ppid"] == 1 and str(ROOT) in (p.info["cmdline"] or ()) and p.info["status"] != psutil.STATUS_ZOMBIE}
+        orphans = {
+            p.pid
+            for p in psutil.process_iter(["cmdline", "ppid", "status"])
+            if p.info["ppid"] == 1
+            and str(ROOT) in (p.info["cmdline"] or ())
+            and p.info["status"] != psutil.STATUS_ZOMBIE
+        }
         return (children() | orphans) - self.before - DECOYS
 
 
@@ -118,7 +146,13 @@ def made(folder: Path):
     import numpy as np
 
     np.save(folder / "canary.npy", np.array([float(SECRET)]))
-    decoy = subprocess.Popen([sys.executable, "-S", "-c", DECOY], stdout=subprocess.PIPE, text=True, env={"CANARY_KEY": str(SECRET)}, start_new_session=True)
+    decoy = subprocess.Popen(
+        [sys.executable, "-S", "-c", DECOY],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"CANARY_KEY": str(SECRET)},
+        start_new_session=True,
+    )
     assert decoy.stdout is not None
     DECOYS.add(decoy.pid)
     address = int(decoy.stdout.readline())
@@ -161,7 +195,10 @@ class Worlds:
 
 
 def must_fire(bench: Bench, world: World, probe: Probe) -> None:
-    """With the jail off: the probe gets what it is after. What it did to the world is undone with it."""
+    """With the jail off: the probe gets what it is after.
+
+    What it did to the world is undone with it.
+    """
     kind, terms = bench.run(world.program(probe.lines), "unsafe")
     seen = world.changed()
     for pid in world._new() - {bench.template._process.pid}:
@@ -169,7 +206,9 @@ def must_fire(bench: Bench, world: World, probe: Probe) -> None:
             os.kill(pid, 9)
     if terms.size and terms.flat[0] == UNAVAILABLE:
         pytest.skip("this machine itself has no such thing, so nothing is shown here")
-    assert seen or kind == "crash" or (terms.size and terms.flat[0] != 0), f"with the jail off it did nothing: {kind}, {terms}"
+    assert seen or kind == "crash" or (terms.size and terms.flat[0] != 0), (
+        f"with the jail off it did nothing: {kind}, {terms}"
+    )
 
 
 def must_be_stopped(bench: Bench, world: World, probe: Probe, jail: str) -> None:
@@ -186,5 +225,9 @@ def twin_is_accepted(bench: Bench, probe: Probe) -> None:
 
 
 def in_jails(probes: list[Probe]) -> list[tuple[Probe, str]]:
-    """Every probe in a forked worker, every sixth in each of the other jails: they set up the same filter, more slowly."""
-    return [(p, "template") for p in probes] + [(p, jail) for jail in ("cold", "bwrap") for p in probes[::6]]
+    """Every probe in a forked worker, every sixth in each of the other jails: they set up the same
+    filter, more slowly.
+    """
+    return [(p, "template") for p in probes] + [
+        (p, jail) for jail in ("cold", "bwrap") for p in probes[::6]
+    ]

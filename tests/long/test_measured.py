@@ -1,4 +1,7 @@
-"""Claims of the README, measured again: the demo, the recorded language-model programs, the table. Minutes to hours; `make test-long`."""
+"""Claims of the README, measured again: the demo, the recorded language-model programs, the table.
+
+Minutes to hours; `make test-long`.
+"""
 
 import csv
 import json
@@ -14,7 +17,8 @@ from autoreward.models.replies import program_of
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
-# What the recorded programs reached in the prototype, seeds 0 and 1 (final success of 'bare' and 'full').
+# What the recorded programs reached in the prototype, seeds 0 and 1 (final success of 'bare' and
+# 'full').
 REACHED = {
     "mountaincar": {"bare": (0.98, 0.99), "full": (0.99, 0.99)},
     "swingup": {"bare": (0.02, 1.0), "full": (0.99, 1.0)},
@@ -28,14 +32,36 @@ REACHED = {
 
 
 def autoreward(*words: str, cwd: Path, timeout: float = 3000) -> str:
-    done = subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=cwd, env={**os.environ, "AUTOREWARD_MODEL": ""}, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [sys.executable, "-m", "autoreward", *words],
+        cwd=cwd,
+        env={**os.environ, "AUTOREWARD_MODEL": ""},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 def test_the_demo_solves_doorkey_where_sparse_stays_near_zero(tmp_path):
     began = time.monotonic()
-    told = json.loads(autoreward("design", "doorkey16", "--iterations", "2", "--candidates", "3", "--model", "offline/search", "--name", "demo", "--json", cwd=tmp_path))
+    told = json.loads(
+        autoreward(
+            "design",
+            "doorkey16",
+            "--iterations",
+            "2",
+            "--candidates",
+            "3",
+            "--model",
+            "offline/search",
+            "--name",
+            "demo",
+            "--json",
+            cwd=tmp_path,
+        )
+    )
     print(f"{time.monotonic() - began:.0f} s")
     arms = told["final"]["arms"]
     assert arms["winner"]["success"] >= 0.8 and arms["sparse"]["success"] < 0.1
@@ -48,10 +74,25 @@ def test_recorded_programs_reach_what_they_reached(tmp_path):
     near = {}
     for task, kinds in REACHED.items():
         for kind, expected in kinds.items():
-            program, _ = program_of((ROOT / "tests" / "recorded" / f"{kind}_{task}.reply.txt").read_text())
+            program, _ = program_of(
+                (ROOT / "tests" / "recorded" / f"{kind}_{task}.reply.txt").read_text()
+            )
             path = tmp_path / f"{kind}_{task}.py"
             path.write_text(program)
-            result = json.loads(autoreward("train", str(path), "--task", task, "--seeds", "2", "--out", str(tmp_path / f"{kind}_{task}"), "--json", cwd=tmp_path))
+            result = json.loads(
+                autoreward(
+                    "train",
+                    str(path),
+                    "--task",
+                    task,
+                    "--seeds",
+                    "2",
+                    "--out",
+                    str(tmp_path / f"{kind}_{task}"),
+                    "--json",
+                    cwd=tmp_path,
+                )
+            )
             mean = sum(expected) / 2
             print(f"{task:<12} {kind:<5} prototype {mean:.2f} here {result['success']:.2f}")
             near[task, kind] = abs(result["success"] - mean) <= 0.1
@@ -61,12 +102,27 @@ def test_recorded_programs_reach_what_they_reached(tmp_path):
 
 @pytest.mark.timeout(14400)
 def test_the_table(tmp_path):
-    """At least 5 cards where sparse stays under 10%: mean success of three designs at least 80%, none under 60%."""
-    autoreward("bench", str(ROOT / "benchmarks" / "first.yaml"), "--out", str(tmp_path / "first"), cwd=ROOT, timeout=14000)
+    """At least 5 cards where sparse stays under 10%: mean success of three designs at least 80%,
+    none under 60%.
+    """
+    autoreward(
+        "bench",
+        str(ROOT / "benchmarks" / "first.yaml"),
+        "--out",
+        str(tmp_path / "first"),
+        cwd=ROOT,
+        timeout=14000,
+    )
     cards: dict[str, list[tuple[float, float]]] = {}
     for row in csv.DictReader((tmp_path / "first" / "results.csv").open()):
         cards.setdefault(row["task"], []).append((float(row["success"] or 0), float(row["sparse"])))
     print(cards)
-    hard = {task: [w for w, _ in rows] for task, rows in cards.items() if sum(s for _, s in rows) / len(rows) < 0.1}
-    solved = [task for task, rates in hard.items() if sum(rates) / len(rates) >= 0.8 and min(rates) >= 0.6]
+    hard = {
+        task: [w for w, _ in rows]
+        for task, rows in cards.items()
+        if sum(s for _, s in rows) / len(rows) < 0.1
+    }
+    solved = [
+        task for task, rates in hard.items() if sum(rates) / len(rates) >= 0.8 and min(rates) >= 0.6
+    ]
     assert len(solved) >= 5, solved

@@ -1,4 +1,6 @@
-"""The analyzer reads failed episodes in batches, a call each, and a last call sums up; one batch asks as before."""
+"""The analyzer reads failed episodes in batches, a call each, and a last call sums up; one batch
+asks as before.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -36,19 +38,38 @@ class Scripted:
 
     def ask(self, request):
         self.asked.append(request.text)
-        said = {"causes": [f"cause {len(self.asked)}"], "suggestions": [], "citations": [{"episode": 0, "step": 1, "field": "cell", "claim": "c"}], "summary": f"summary {len(self.asked)}"}
+        said = {
+            "causes": [f"cause {len(self.asked)}"],
+            "suggestions": [],
+            "citations": [{"episode": 0, "step": 1, "field": "cell", "claim": "c"}],
+            "summary": f"summary {len(self.asked)}",
+        }
         return Reply(json.dumps(said), self.name)
 
 
 @pytest.fixture
 def explained(tmp_path):
-    episodes = tuple(Episode(np.zeros((4, CARD.layout.width)), np.zeros(3, np.int64), False, True, k == 9) for k in range(10))
+    episodes = tuple(
+        Episode(np.zeros((4, CARD.layout.width)), np.zeros(3, np.int64), False, True, k == 9)
+        for k in range(10)
+    )
     Trajectories(CARD.layout, episodes).save(tmp_path / "e.npz")
 
     def explain(batches):
         model = Scripted()
         caller = Caller(model, tmp_path / f"calls-{batches}", Limits(), {"batches": str(batches)})
-        found = analyzer.analyze(caller, Prompts(), CARD, METHOD, program=PROGRAM, trajectories=tmp_path / "e.npz", evaluation=Evaluation(success=0.1), training=[], iteration=1, candidate="a")
+        found = analyzer.analyze(
+            caller,
+            Prompts(),
+            CARD,
+            METHOD,
+            program=PROGRAM,
+            trajectories=tmp_path / "e.npz",
+            evaluation=Evaluation(success=0.1),
+            training=[],
+            iteration=1,
+            candidate="a",
+        )
         return model.asked, found
 
     return explain
@@ -56,18 +77,30 @@ def explained(tmp_path):
 
 def test_one_batch_is_one_call(explained):
     asked, found = explained(1)
-    assert len(asked) == 1 and found.causes == ("cause 1",) and "Episode 0 (" in asked[0] and "Episode 4 (" not in asked[0]
+    assert (
+        len(asked) == 1
+        and found.causes == ("cause 1",)
+        and "Episode 0 (" in asked[0]
+        and "Episode 4 (" not in asked[0]
+    )
 
 
 def test_two_batches_are_other_episodes_and_their_sum_is_what_counts(explained):
     asked, found = explained(2)
     assert len(asked) == 3 and "Episode 4 (" in asked[1] and "Episode 0 (" not in asked[1]
-    assert "Batch 1: summary 1" in asked[2] and "cause: cause 2" in asked[2] and "Episode 0 (" not in asked[2]
-    assert found.causes == ("cause 3",) and found.summary == "summary 3" and found.citations[0].checked
+    assert (
+        "Batch 1: summary 1" in asked[2]
+        and "cause: cause 2" in asked[2]
+        and "Episode 0 (" not in asked[2]
+    )
+    assert (
+        found.causes == ("cause 3",) and found.summary == "summary 3" and found.citations[0].checked
+    )
 
 
 def test_batches_without_a_failure_are_not_read(explained):
-    asked, _ = explained(5)  # nine failures fill three batches
+    # nine failures fill three batches
+    asked, _ = explained(5)
     assert len(asked) == 4
 
 

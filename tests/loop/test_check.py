@@ -27,7 +27,12 @@ def reward(body: str) -> str:
 def test_the_human_program_passes_and_its_terms_are_measured(probes):
     assert CARD.human is not None
     result = check(CARD.human.read_text(), CARD.card, probes, "default")
-    assert result.ok and {t.name for t in result.terms} == {"progress", "step_cost"} and result.memory and result.probes >= 1000
+    assert (
+        result.ok
+        and {t.name for t in result.terms} == {"progress", "step_cost"}
+        and result.memory
+        and result.probes >= 1000
+    )
     assert sum(t.share for t in result.terms) == pytest.approx(1.0)
     assert [v.kind for v in result.verdicts] == ["broadcast"]
 
@@ -65,14 +70,25 @@ def test_warnings_go_along_and_refuse_nobody(probes, program, kind):
 
 def test_terms_that_use_what_the_policy_does_not_see_are_named(tmp_path):
     """Asked by changing the field, so that it does not matter how the code comes by it."""
-    text = CARD.path.read_text().replace('{name: handle, source: "2",', '{name: handle, source: "2", policy: false,')
+    text = CARD.path.read_text().replace(
+        '{name: handle, source: "2",', '{name: handle, source: "2", policy: false,'
+    )
     (tmp_path / "corridor.yaml").write_text(text.replace("code: corridor.py", f"code: {CARD.code}"))
     card = load(tmp_path / "corridor.yaml").card
     out = tmp_path / "probes.npz"
-    Engine(1).run([("probes", ProbeJob(card=str(tmp_path / "corridor.yaml"), seed=0, out=str(out)))])
+    Engine(1).run(
+        [("probes", ProbeJob(card=str(tmp_path / "corridor.yaml"), seed=0, out=str(out)))]
+    )
     program = (
-        reward("read = getattr(curr, 'han' + 'dle')\n    return {'way': curr.cell - prev.cell, 'peek': 0.1 * (read - 1.5), 'both': read * curr.cell}")
+        reward(
+            "read = getattr(curr, 'han' + 'dle')\n    return {'way': curr.cell - prev.cell, 'peek': 0.1 * (read - 1.5), 'both': read * curr.cell}"
+        )
         + "\n\ndef potential(s):\n    return {'p': -s.handle}\n"
     )
     result = check(program, card, out, "default")
-    assert {t.name: t.unseen for t in result.terms} == {"way": (), "peek": ("handle",), "both": ("handle",), "p": ("handle",)}
+    assert {t.name: t.unseen for t in result.terms} == {
+        "way": (),
+        "peek": ("handle",),
+        "both": ("handle",),
+        "p": ("handle",),
+    }

@@ -1,4 +1,6 @@
-"""The whole loop on a tiny card, from the command line: what lies on disk, kill -9 and resume, replay."""
+"""The whole loop on a tiny card, from the command line: what lies on disk, kill -9 and resume,
+replay.
+"""
 
 import json
 import os
@@ -12,23 +14,50 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-OPTIONS = ["--iterations", "2", "--candidates", "2", "--final-seeds", "1", "--jobs", "2", "--model", "offline/search"]
+OPTIONS = [
+    "--iterations",
+    "2",
+    "--candidates",
+    "2",
+    "--final-seeds",
+    "1",
+    "--jobs",
+    "2",
+    "--model",
+    "offline/search",
+]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache"), "AUTOREWARD_MODEL": ""}
 
 
-def autoreward(tmp_path: Path, *words: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=timeout)
+def autoreward(
+    tmp_path: Path, *words: str, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "autoreward", *words],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def content(run: Path) -> dict[str, object]:
-    """Everything a run decided: programs, verdicts, curves, counts, winner; not times, not job files."""
+    """Everything a run decided: programs, verdicts, curves, counts, winner; not times, not job
+    files.
+    """
     found: dict[str, object] = {}
     for path in sorted(p for p in run.rglob("*") if p.is_file()):
         name = str(path.relative_to(run))
-        if name.startswith((".", "calls/", "report", "events", "run.yaml")) or "job" in path.name or path.name.startswith(".") or path.suffix == ".stderr":
+        if (
+            name.startswith((".", "calls/", "report", "events", "run.yaml"))
+            or "job" in path.name
+            or path.name.startswith(".")
+            or path.suffix == ".stderr"
+        ):
             continue
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as data:
@@ -53,7 +82,15 @@ def test_a_run_leaves_every_stage_on_disk(whole: Path):
         assert (whole / f"iteration-{iteration}" / "feedback.json").is_file()
         for candidate in sorted((whole / f"iteration-{iteration}").glob("candidate-*")):
             names = {p.name for p in candidate.iterdir()}
-            assert {"1-designer.py", "2-critic.json", "3-check.json", "4-screening.json", "5-training", "6-evaluation.json", "7-analyzer.json"} <= names
+            assert {
+                "1-designer.py",
+                "2-critic.json",
+                "3-check.json",
+                "4-screening.json",
+                "5-training",
+                "6-evaluation.json",
+                "7-analyzer.json",
+            } <= names
     assert (whole / "best" / "program.py").is_file() and (whole / "report.html").is_file()
     final = json.loads((whole / "final.json").read_text())
     assert final["arms"]["winner"]["success"] >= 0.8 > final["arms"]["sparse"]["success"]
@@ -65,36 +102,67 @@ def test_final_seeds_are_not_the_seeds_of_the_search(whole: Path):
     assert searched and confirmed and not searched & confirmed
 
 
-@pytest.mark.parametrize("kill", [0, *(pytest.param(k, marks=pytest.mark.long) for k in range(1, 10))])
+@pytest.mark.parametrize(
+    "kill", [0, *(pytest.param(k, marks=pytest.mark.long) for k in range(1, 10))]
+)
 def test_kill_and_resume_give_the_same_run(whole: Path, tmp_path: Path, kill: int):
-    seed = int(os.environ.get("AUTOREWARD_KILL_SEED", "0")) or random.SystemRandom().randrange(10**6)
+    seed = int(os.environ.get("AUTOREWARD_KILL_SEED", "0")) or random.SystemRandom().randrange(
+        10**6
+    )
     moment = random.Random(seed + kill).uniform(0.5, 25)
     print(f"AUTOREWARD_KILL_SEED={seed} kill {kill} after {moment:.2f} s")
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoreward", "design", "corridor", *OPTIONS, "--name", "whole"], cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "autoreward", "design", "corridor", *OPTIONS, "--name", "whole"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)
     process.wait()
     if not (tmp_path / "runs" / "whole" / "run.yaml").exists():
         pytest.skip("killed before there was a run")
-    calls = {p: p.read_bytes() for p in (tmp_path / "runs" / "whole" / "calls").rglob("*.json") if json.loads(p.read_text()).get("reply")}
+    calls = {
+        p: p.read_bytes()
+        for p in (tmp_path / "runs" / "whole" / "calls").rglob("*.json")
+        if json.loads(p.read_text()).get("reply")
+    }
     done = autoreward(tmp_path, "resume", "runs/whole", "--json")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert all(p.read_bytes() == before for p, before in calls.items()), "a reply on disk was asked for again"
+    assert all(p.read_bytes() == before for p, before in calls.items()), (
+        "a reply on disk was asked for again"
+    )
     ours, theirs = content(tmp_path / "runs" / "whole"), content(whole)
     assert ours.keys() == theirs.keys()
     different = [name for name in ours if ours[name] != theirs[name]]
     assert not different
 
 
-@pytest.mark.long  # test_example.py replays a real conversation
+# test_example.py replays a real conversation
+@pytest.mark.long
 def test_replay_gives_the_same_programs_and_scores(whole: Path, tmp_path: Path):
     options = [o for o in OPTIONS if o not in ("--model", "offline/search")]
-    done = autoreward(tmp_path, "design", "corridor", *options, "--model", f"replay/{whole}", "--name", "again", "--json")
+    done = autoreward(
+        tmp_path,
+        "design",
+        "corridor",
+        *options,
+        "--model",
+        f"replay/{whole}",
+        "--name",
+        "again",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     ours, theirs = content(tmp_path / "runs" / "again"), content(whole)
-    same = [n for n in theirs if n.endswith(("1-designer.py", "3-check.json", "curve.npz", "6-evaluation.json", "leaders.json"))]
+    same = [
+        n
+        for n in theirs
+        if n.endswith(
+            ("1-designer.py", "3-check.json", "curve.npz", "6-evaluation.json", "leaders.json")
+        )
+    ]
     assert len(same) > 10 and all(ours[n] == theirs[n] for n in same)
 
 
@@ -108,9 +176,15 @@ def test_a_card_that_changed_is_refused(whole: Path, tmp_path: Path):
     for source in (card.path, card.code, card.human):
         if source:
             (tmp_path / "envs" / source.name).write_bytes(source.read_bytes())
-    begun = autoreward(tmp_path, "design", "corridor", *OPTIONS, "--name", "one", "--max-calls", "1")
+    begun = autoreward(
+        tmp_path, "design", "corridor", *OPTIONS, "--name", "one", "--max-calls", "1"
+    )
     assert begun.returncode == 5, begun.stderr[-2000:]
     data = yaml.safe_load((tmp_path / "envs" / card.path.name).read_text())
     (tmp_path / "envs" / card.path.name).write_text(yaml.safe_dump({**data, "title": "another"}))
     done = autoreward(tmp_path, "resume", "runs/one")
-    assert done.returncode == 1 and "changed since this run began" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and "changed since this run began" in done.stderr
+        and "Traceback" not in done.stderr
+    )

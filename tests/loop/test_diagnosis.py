@@ -12,13 +12,27 @@ NOTHING = Evaluation(success=0.0, low=0.0, high=0.1, steps=(1000,), steps_to_80=
 DONE = [TrainingDone(seed=0, stopped="budget", steps=1000, budget=1000)]
 
 
-def evidence(card, terms: dict[str, list[float]], length: int = 40, ending: str = "limit", fields: dict[str, np.ndarray] | None = None) -> Evidence:
+def evidence(
+    card,
+    terms: dict[str, list[float]],
+    length: int = 40,
+    ending: str = "limit",
+    fields: dict[str, np.ndarray] | None = None,
+) -> Evidence:
     """Three equal episodes; `terms` are values per step, repeated to the length."""
     states = np.zeros((length + 1, card.layout.width))
     for name, values in (fields or {}).items():
         states[:, card.layout.slices[name][0]] = values
-    episode = Episode(states, np.zeros(length, int), ending != "limit", ending == "limit", ending == "success")
-    values = np.stack([np.resize(np.asarray(v, float), length) if len(v) < length else np.asarray(v, float) for v in terms.values()], 1)
+    episode = Episode(
+        states, np.zeros(length, int), ending != "limit", ending == "limit", ending == "success"
+    )
+    values = np.stack(
+        [
+            np.resize(np.asarray(v, float), length) if len(v) < length else np.asarray(v, float)
+            for v in terms.values()
+        ],
+        1,
+    )
     return Evidence(card, Trajectories(card.layout, (episode,) * 3), tuple(terms), [values] * 3)
 
 
@@ -39,14 +53,28 @@ def test_hovering_is_a_term_earned_early_and_then_nothing():
 
 def test_early_failure_and_endings():
     e = evidence(CORRIDOR, {"a": [0.0]}, 7, "failure")
-    assert "early-failure" in found(e) and endings(e) == {"success": 0.0, "failure": 1.0, "limit": 0.0, "mean_length": 7.0}
+    assert "early-failure" in found(e) and endings(e) == {
+        "success": 0.0,
+        "failure": 1.0,
+        "limit": 0.0,
+        "mean_length": 7.0,
+    }
 
 
 def test_success_is_no_failure():
     good = Evaluation(success=1.0, low=0.9, high=1.0, steps=(1000,), steps_to_80=(200,))
     e = evidence(CORRIDOR, {"progress": [0.1]}, 20, "success")
-    assert found(e, good, [TrainingDone(seed=0, stopped="solved", steps=300, budget=1000, steps_to_80=200)]) == {}
-    assert "slow" in found(e, good, [TrainingDone(seed=0, stopped="solved", steps=900, budget=1000, steps_to_80=800)])
+    assert (
+        found(
+            e,
+            good,
+            [TrainingDone(seed=0, stopped="solved", steps=300, budget=1000, steps_to_80=200)],
+        )
+        == {}
+    )
+    assert "slow" in found(
+        e, good, [TrainingDone(seed=0, stopped="solved", steps=900, budget=1000, steps_to_80=800)]
+    )
     assert part(e, False) is None and part(e, True).term_sums["progress"] > 0
 
 

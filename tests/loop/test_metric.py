@@ -1,4 +1,6 @@
-"""A card without a success: a metric and a constraint rank planted programs, end training, and are told with intervals."""
+"""A card without a success: a metric and a constraint rank planted programs, end training, and are
+told with intervals.
+"""
 
 import json
 import subprocess
@@ -48,28 +50,69 @@ class Cart(gym.Env):
 def power(env):
     return env.speed**2
 """
-PLANTED = {"a": "return {'fast': 0.1 * curr.speed}", "b": "return {'fast': 0.1 * (curr.speed - 0.8 * curr.power)}", "c": "return {'slow': -0.1 * curr.speed}"}
+PLANTED = {
+    "a": "return {'fast': 0.1 * curr.speed}",
+    "b": "return {'fast': 0.1 * (curr.speed - 0.8 * curr.power)}",
+    "c": "return {'slow': -0.1 * curr.speed}",
+}
 
 
 def replies() -> str:
     told = []
     for name, body in PLANTED.items():
         program = f"```python\nimport numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    {body}\n```"
-        for agent, text in (("designer", program), ("critic", '{"ok": true, "problems": []}'), ("analyzer", '{"causes": [], "suggestions": [], "citations": [], "summary": "-"}')):
-            told.append({"agent": agent, "iteration": 1, "candidate": name, "attempt": 0, "model": "planted", "reply": {"text": text}})
+        for agent, text in (
+            ("designer", program),
+            ("critic", '{"ok": true, "problems": []}'),
+            ("analyzer", '{"causes": [], "suggestions": [], "citations": [], "summary": "-"}'),
+        ):
+            told.append(
+                {
+                    "agent": agent,
+                    "iteration": 1,
+                    "candidate": name,
+                    "attempt": 0,
+                    "model": "planted",
+                    "reply": {"text": text},
+                }
+            )
     return "\n".join(map(json.dumps, told))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A design over the three planted programs: fastest, a compromise that keeps the constraint, standing still."""
+    """A design over the three planted programs: fastest, a compromise that keeps the constraint,
+    standing still.
+    """
     place = tmp_path_factory.mktemp("metric")
     (place / "envs").mkdir()
     (place / "envs" / "cart.yaml").write_text(CARD)
     (place / "envs" / "cart.py").write_text(CODE)
     (place / "planted.jsonl").write_text(replies())
-    words = ["design", "cart", "--model", "replay/planted.jsonl", "--iterations", "1", "--candidates", "3", "--final-seeds", "2", "--jobs", "2", "--name", "cart", "--json"]
-    done = subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=place, capture_output=True, text=True, timeout=280)
+    words = [
+        "design",
+        "cart",
+        "--model",
+        "replay/planted.jsonl",
+        "--iterations",
+        "1",
+        "--candidates",
+        "3",
+        "--final-seeds",
+        "2",
+        "--jobs",
+        "2",
+        "--name",
+        "cart",
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "autoreward", *words],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return place / "runs" / "cart"
 
@@ -86,25 +129,54 @@ def test_the_constraint_comes_first_then_the_metric(run: Path):
     final = json.loads((run / "final.json").read_text())
     assert final["winner"] == "1b"
     winner = final["arms"]["winner"]
-    assert winner["success"] is None and 0 <= winner["metric_low"] <= winner["metric"] <= winner["metric_high"] <= 1 and len(winner["scores"]) == 2
+    assert (
+        winner["success"] is None
+        and 0 <= winner["metric_low"] <= winner["metric"] <= winner["metric_high"] <= 1
+        and len(winner["scores"]) == 2
+    )
 
 
 @pytest.mark.long
 def test_training_ends_early_at_the_goal(run: Path):
-    done = json.loads(next((run / "iteration-1" / "candidate-a" / "5-training").glob("seed-*/done.json")).read_text())
+    done = json.loads(
+        next(
+            (run / "iteration-1" / "candidate-a" / "5-training").glob("seed-*/done.json")
+        ).read_text()
+    )
     assert done["stopped"] == "solved" and done["steps"] < done["budget"]
-    curve = read_arrays(next((run / "iteration-1" / "candidate-a" / "5-training").glob("seed-*/curve.npz")))
+    curve = read_arrays(
+        next((run / "iteration-1" / "candidate-a" / "5-training").glob("seed-*/curve.npz"))
+    )
     assert curve["metric"][-1] > 0.9 and curve["metric"][0] < 0.9
-    done = json.loads(next((run / "iteration-1" / "candidate-b" / "5-training").glob("seed-*/done.json")).read_text())
+    done = json.loads(
+        next(
+            (run / "iteration-1" / "candidate-b" / "5-training").glob("seed-*/done.json")
+        ).read_text()
+    )
     assert done["stopped"] == "budget"
 
 
 @pytest.mark.long
 def test_report_and_show_tell_metric_and_constraint(run: Path):
     page = (run / "report.html").read_text()
-    assert "mean_speed" in page and "mean_power" in page and "<polyline" in page and "Success:" not in page
-    shown = subprocess.run([sys.executable, "-m", "autoreward", "runs", "show", str(run)], cwd=run.parent.parent, capture_output=True, text=True, timeout=60)
-    assert "breaks mean_power at most 0.5" in shown.stdout and "metric 0." in shown.stdout and "winner 1b" in shown.stdout
+    assert (
+        "mean_speed" in page
+        and "mean_power" in page
+        and "<polyline" in page
+        and "Success:" not in page
+    )
+    shown = subprocess.run(
+        [sys.executable, "-m", "autoreward", "runs", "show", str(run)],
+        cwd=run.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (
+        "breaks mean_power at most 0.5" in shown.stdout
+        and "metric 0." in shown.stdout
+        and "winner 1b" in shown.stdout
+    )
 
 
 @pytest.mark.long

@@ -1,4 +1,6 @@
-"""kill -9 of the command or of a trainer: nothing is left running after 5 s, and no file on disk is half of one."""
+"""kill -9 of the command or of a trainer: nothing is left running after 5 s, and no file on disk
+is half of one.
+"""
 
 import json
 import os
@@ -14,14 +16,40 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-WORDS = ["design", "corridor", "--iterations", "1", "--candidates", "2", "--final-seeds", "1", "--jobs", "2", "--model", "offline/search", "--name", "run"]
+WORDS = [
+    "design",
+    "corridor",
+    "--iterations",
+    "1",
+    "--candidates",
+    "2",
+    "--final-seeds",
+    "1",
+    "--jobs",
+    "2",
+    "--model",
+    "offline/search",
+    "--name",
+    "run",
+]
 
 
 @pytest.fixture
 def design(tmp_path: Path):
     """A design that has just begun, in a folder of its own."""
-    environment = {**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache"), "AUTOREWARD_MODEL": ""}
-    process = subprocess.Popen([sys.executable, "-m", "autoreward", *WORDS], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    environment = {
+        **os.environ,
+        "AUTOREWARD_CACHE": str(tmp_path / "cache"),
+        "AUTOREWARD_MODEL": "",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoreward", *WORDS],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     yield process
     process.kill()
     process.communicate()
@@ -73,7 +101,9 @@ def whole_files(run: Path) -> int:
     return len(paths)
 
 
-@pytest.mark.parametrize("moment", ["training", "any", pytest.param("any later", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "moment", ["training", "any", pytest.param("any later", marks=pytest.mark.long)]
+)
 def test_kill_9_of_the_command_leaves_no_process(design, tmp_path: Path, moment: str):
     if moment == "training":
         a_trainer_with_a_worker(design)

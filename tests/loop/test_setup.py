@@ -1,4 +1,6 @@
-"""A run that came from a stranger executes nothing of his: looking is free, going on says what it would use and asks."""
+"""A run that came from a stranger executes nothing of his: looking is free, going on says what it
+would use and asks.
+"""
 
 import os
 import shutil
@@ -56,9 +58,11 @@ def test_what_reaches_out_is_named_and_asked_for(stranger, changes, word):
     with pytest.raises(UserError) as caught:
         setup.trust(run, False)
     assert word in caught.value.message and "--trust" in caught.value.hint
-    summary(run.path), write_report(run.path)  # looking executes nothing
+    # looking executes nothing
+    summary(run.path), write_report(run.path)
     setup.trust(run, True)
-    setup.trust(run, False)  # once is enough
+    # once is enough
+    setup.trust(run, False)
 
 
 def test_a_card_out_of_the_run_directory_is_asked_for(stranger, tmp_path):
@@ -82,10 +86,15 @@ def test_a_run_with_a_link_in_it_is_not_written_through(stranger, tmp_path, fold
 
 def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOREWARD_CACHE", str(tmp_path / "cache"))
-    run = setup.start(setup.Options("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"), setup.model_options({}))
+    run = setup.start(
+        setup.Options("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"),
+        setup.model_options({}),
+    )
     setup.trust(run, False)
     header = RunHeader.model_validate(yaml.safe_load((run.path / "run.yaml").read_text()))
-    (run.path / "run.yaml").write_text(yaml.safe_dump(header.model_copy(update={"model": "cmd:rm"}).model_dump(mode="json")))
+    (run.path / "run.yaml").write_text(
+        yaml.safe_dump(header.model_copy(update={"model": "cmd:rm"}).model_dump(mode="json"))
+    )
     with pytest.raises(UserError, match="the command rm"):
         setup.trust(Run(run.path), False)
 
@@ -100,7 +109,9 @@ def test_links_devices_and_bombs_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="no plain file"):
         plain(tmp_path / "pipe")
-    np.savez_compressed(tmp_path / "bomb.npz", zeros=np.zeros(1 << 28, np.uint8), more=np.zeros(1 << 28, np.float32))
+    np.savez_compressed(
+        tmp_path / "bomb.npz", zeros=np.zeros(1 << 28, np.uint8), more=np.zeros(1 << 28, np.float32)
+    )
     with pytest.raises(UserError, match="unpacks to"):
         read_arrays(tmp_path / "bomb.npz")
     np.savez(tmp_path / "objects.npz", o=np.array([{}], object))
@@ -116,7 +127,24 @@ def test_weights_that_do_not_fit_are_refused(stranger, tmp_path):
 
     weights = EXAMPLE / "final" / "winner" / "seed-50" / "policy.safetensors"
     tensors = load(weights.read_bytes())
-    for change in ({"policy.extra": np.ones(3, np.float32)}, {"normalization.mean": np.ones(99)}, {k: v * np.nan for k, v in tensors.items() if k.startswith("policy.")}):
+    for change in (
+        {"policy.extra": np.ones(3, np.float32)},
+        {"normalization.mean": np.ones(99)},
+        {k: v * np.nan for k, v in tensors.items() if k.startswith("policy.")},
+    ):
         (tmp_path / "policy.safetensors").write_bytes(save({**tensors, **change}))
         with pytest.raises(UserError, match="does not fit"):
-            Engine(1).run([("x", EvaluateJob(card=str(find("corridor").path), policies=(str(tmp_path / "policy.safetensors"),), outs=(str(tmp_path / "s.json"),), seeds=(0,), episodes=2))])
+            Engine(1).run(
+                [
+                    (
+                        "x",
+                        EvaluateJob(
+                            card=str(find("corridor").path),
+                            policies=(str(tmp_path / "policy.safetensors"),),
+                            outs=(str(tmp_path / "s.json"),),
+                            seeds=(0,),
+                            episodes=2,
+                        ),
+                    )
+                ]
+            )

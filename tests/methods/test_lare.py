@@ -1,4 +1,6 @@
-"""lare: several samples, one call that merges them, factors from hints offline; programs without one are told what to define."""
+"""lare: several samples, one call that merges them, factors from hints offline; programs without
+one are told what to define.
+"""
 
 import pytest
 
@@ -19,10 +21,15 @@ CARD = find("halfcheetah5m")
 def test_five_samples_come_before_the_call_that_merges_them():
     assert METHOD.prepares({}) == 5 and METHOD.prepares({"samples": "2"}) == 2
     asked = messages(Prompts(), CARD.card, METHOD, Question(), {}, (), "sample")
-    assert "2 to 12 factors" in asked[-1].content and "def factors(prev, action, curr, memory)" in asked[0].content
+    assert (
+        "2 to 12 factors" in asked[-1].content
+        and "def factors(prev, action, curr, memory)" in asked[0].content
+    )
     replies = [{"template": "sample", "number": k, "text": f"SAMPLE {k}"} for k in (1, 2)]
     merged = messages(Prompts(), CARD.card, METHOD, Question(), {}, replies)[-1].content
-    assert "# Answer 1" in merged and "SAMPLE 2" in merged and "Incorporate all the factors" in merged
+    assert (
+        "# Answer 1" in merged and "SAMPLE 2" in merged and "Incorporate all the factors" in merged
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in listing() if n != "mine"])
@@ -31,8 +38,13 @@ def test_offline_factors_are_clean_and_each_variant_leaves_another_one_out(name)
     if not card.hints:
         pytest.skip("no hints to work from")
     programs = [write_factors(card, v) for v in range(4)]
-    assert all(not [v for v in lint(p, card.reward_layout, "factors") if v.severity == "refuse"] for p in programs)
-    assert len({p.partition("def factors")[2] for p in programs}) > 1 or programs[0].count('":') <= 3
+    assert all(
+        not [v for v in lint(p, card.reward_layout, "factors") if v.severity == "refuse"]
+        for p in programs
+    )
+    assert (
+        len({p.partition("def factors")[2] for p in programs}) > 1 or programs[0].count('":') <= 3
+    )
 
 
 def test_offline_samples_are_programs_too():
@@ -41,7 +53,14 @@ def test_offline_samples_are_programs_too():
     assert "def factors(" in text and "no language model" in text
 
 
-@pytest.mark.parametrize(("setting", "words"), [({"samples": "0"}, "whole number from 1 to 20"), ({"samples": "2.5"}, "whole number"), ({"loss": "mse"}, "rd or rrd")])
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"samples": "0"}, "whole number from 1 to 20"),
+        ({"samples": "2.5"}, "whole number"),
+        ({"loss": "mse"}, "rd or rrd"),
+    ],
+)
 def test_settings_name_what_they_take(setting, words):
     with pytest.raises(UserError, match=words):
         METHOD.require(CARD, "m", setting)

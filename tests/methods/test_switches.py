@@ -1,4 +1,6 @@
-"""Switching the critic or the analyzer off: which calls are made, what the records say, and what the next designer is told."""
+"""Switching the critic or the analyzer off: which calls are made, what the records say, and what
+the next designer is told.
+"""
 
 import json
 import sys
@@ -12,7 +14,18 @@ from autoreward.store.run import Run
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import GOOD
 
-QUICK = ("--iterations", "1", "--candidates", "1", "--final-seeds", "1", "--steps", "1024", "--name", "run")
+QUICK = (
+    "--iterations",
+    "1",
+    "--candidates",
+    "1",
+    "--final-seeds",
+    "1",
+    "--steps",
+    "1024",
+    "--name",
+    "run",
+)
 
 
 def designed(command, tmp_path: Path, *words: str) -> Run:
@@ -21,7 +34,9 @@ def designed(command, tmp_path: Path, *words: str) -> Run:
     (tmp_path / "model.py").write_text(
         f"import sys\ntold = sys.stdin.read()\ndesigner, critic, _, analyzer = {answers}\nprint(critic if 'You review reward' in told else analyzer if 'You explain why' in told else designer)\n"
     )
-    done = command("design", "corridor", *QUICK, "--model", f"cmd:{sys.executable} model.py", *words)
+    done = command(
+        "design", "corridor", *QUICK, "--model", f"cmd:{sys.executable} model.py", *words
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return Run(tmp_path / "runs" / "run")
 
@@ -30,20 +45,39 @@ def asked(run: Run) -> set[str]:
     return {p.name.split("-")[1] for p in run.path.glob("calls/*/*.json")}
 
 
-@pytest.mark.parametrize("method", [pytest.param(m, marks=pytest.mark.long) for m in ("auto-mc-reward", "eureka")])
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=pytest.mark.long) for m in ("auto-mc-reward", "eureka")]
+)
 def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_path, method):
-    run = designed(command, tmp_path, "--method", method, "--set", "critic=off", "--set", "analyzer=off")
+    run = designed(
+        command, tmp_path, "--method", method, "--set", "critic=off", "--set", "analyzer=off"
+    )
     candidate = run.candidates()[0]
     assert asked(run) == {"designer"}
     analysis = json.loads((candidate.path / "7-analyzer.json").read_text())
-    why = {"auto-mc-reward": ("--set critic=off", "--set analyzer=off"), "eureka": ("the method eureka has no critic", "the method eureka has no analyzer")}[method]
-    assert (candidate.review.by, candidate.review.alone, candidate.review.opinion) == ("lint", why[0], "")
-    assert (analysis["by"], analysis["alone"], analysis["told"], analysis["causes"]) == ("code", why[1], False, [])
+    why = {
+        "auto-mc-reward": ("--set critic=off", "--set analyzer=off"),
+        "eureka": ("the method eureka has no critic", "the method eureka has no analyzer"),
+    }[method]
+    assert (candidate.review.by, candidate.review.alone, candidate.review.opinion) == (
+        "lint",
+        why[0],
+        "",
+    )
+    assert (analysis["by"], analysis["alone"], analysis["told"], analysis["causes"]) == (
+        "code",
+        why[1],
+        False,
+        [],
+    )
     assert run.feedback(1).outcomes[0].analysis is None
     for told in (command("runs", "show", "last").stdout, (run.path / "report.html").read_text()):
         assert f"the linter alone: {why[0]}" in told and f"code alone: {why[1]}" in told
     data = json.loads(command("runs", "show", "last", "--json").stdout)
-    assert data["alone"].keys() == {"critic", "analyzer"} and data["candidates"][0]["analysis_told"] is False
+    assert (
+        data["alone"].keys() == {"critic", "analyzer"}
+        and data["candidates"][0]["analysis_told"] is False
+    )
 
 
 @pytest.mark.long
@@ -51,12 +85,25 @@ def test_by_code_the_designer_still_reads_the_findings_and_the_critic_is_asked(c
     run = designed(command, tmp_path, "--set", "analyzer=code")
     analysis = run.feedback(1).outcomes[0].analysis
     assert asked(run) == {"designer", "critic"} and run.candidates()[0].review.alone == ""
-    assert analysis is not None and (analysis.by, analysis.alone, analysis.told) == ("code", "--set analyzer=code", True) and analysis.endings
+    assert (
+        analysis is not None
+        and (analysis.by, analysis.alone, analysis.told) == ("code", "--set analyzer=code", True)
+        and analysis.endings
+    )
     shown = command("runs", "show", "last").stdout
-    assert "code alone: --set analyzer=code" in shown and "no designer was told" not in shown and "linter alone" not in shown
+    assert (
+        "code alone: --set analyzer=code" in shown
+        and "no designer was told" not in shown
+        and "linter alone" not in shown
+    )
 
 
 def test_findings_are_told_unless_the_analyzer_is_off_or_not_there():
     method = find_method("auto-mc-reward")
-    assert method.off("critic", {}) == "" and method.tells_findings({}) and method.tells_findings({"analyzer": "code"}) and not method.tells_findings({"analyzer": "off"})
+    assert (
+        method.off("critic", {}) == ""
+        and method.tells_findings({})
+        and method.tells_findings({"analyzer": "code"})
+        and not method.tells_findings({"analyzer": "off"})
+    )
     assert not find_method("eureka").tells_findings({})

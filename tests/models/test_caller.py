@@ -81,7 +81,13 @@ def test_a_long_retry_after_is_not_slept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limits", "word"), [(Limits(max_calls=1), "--max-calls"), (Limits(max_tokens=20), "--max-tokens"), (Limits(max_cost=0.015), "--max-cost"), (Limits(max_time=-1.0), "--max-time")]
+    ("limits", "word"),
+    [
+        (Limits(max_calls=1), "--max-calls"),
+        (Limits(max_tokens=20), "--max-tokens"),
+        (Limits(max_cost=0.015), "--max-cost"),
+        (Limits(max_time=-1.0), "--max-time"),
+    ],
 )
 def test_limits_are_checked_before_each_call(tmp_path, limits, word):
     model = Scripted("one", "two")
@@ -121,5 +127,8 @@ def test_half_a_surrogate_pair_in_a_reply_is_written_all_the_same(tmp_path):
             return 1
 
     caller = Caller(Odd(), tmp_path, Limits())
-    assert caller.ask(Request("designer", 1, "a", 0, (Message("user", "hello"),))).text == "well ? then"
+    assert (
+        caller.ask(Request("designer", 1, "a", 0, (Message("user", "hello"),))).text
+        == "well ? then"
+    )
     assert "well ? then" in next(tmp_path.rglob("*.json")).read_text()

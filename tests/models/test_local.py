@@ -18,7 +18,15 @@ def request(candidate: str = "a", text: str = "write", place=None) -> Request:
 
 
 def recording(folder, prompt: str = "write"):
-    note = {"agent": "designer", "iteration": 1, "candidate": "a", "attempt": 0, "model": "m", "prompt_sha256": digest(request(text=prompt)), "reply": {"text": "hello"}}
+    note = {
+        "agent": "designer",
+        "iteration": 1,
+        "candidate": "a",
+        "attempt": 0,
+        "model": "m",
+        "prompt_sha256": digest(request(text=prompt)),
+        "reply": {"text": "hello"},
+    }
     (folder / "calls" / "iteration-1").mkdir(parents=True)
     (folder / "calls" / "iteration-1" / "a-designer-0.json").write_text(json.dumps(note))
     return folder
@@ -33,7 +41,10 @@ def test_replay_matches_by_agent_iteration_candidate_and_try(tmp_path):
 
 def test_replay_says_when_the_prompt_differs_and_strict_refuses(tmp_path, capsys):
     place = recording(tmp_path, "another prompt")
-    assert "differs" in connect(f"replay/{place}").ask(request()).note and "differs" in capsys.readouterr().err
+    assert (
+        "differs" in connect(f"replay/{place}").ask(request()).note
+        and "differs" in capsys.readouterr().err
+    )
     with pytest.raises(ModelFailed, match="differs"):
         connect(f"replay/{place}", ModelOptions(strict=True)).ask(request())
 
@@ -75,13 +86,22 @@ def test_a_command_gets_the_prompt_and_answers(tmp_path):
     assert connect(f"cmd:{sys.executable} {script}").ask(request()).text.strip() == "WRITE"
 
 
-@pytest.mark.parametrize(("command", "word"), [("no-such-command-here", "no command"), (f"{sys.executable} -c 'import sys; sys.exit(\"out of luck\")'", "out of luck")])
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("no-such-command-here", "no command"),
+        (f"{sys.executable} -c 'import sys; sys.exit(\"out of luck\")'", "out of luck"),
+    ],
+)
 def test_a_command_that_fails(command, word):
     with pytest.raises(UserError, match=word):
         connect(f"cmd:{command}").ask(request())
 
 
-@pytest.mark.parametrize("name", ["offline/other", "cmd:", "replay/nowhere", "no-such-provider-at-all", "openai/gpt-4o-mini"])
+@pytest.mark.parametrize(
+    "name",
+    ["offline/other", "cmd:", "replay/nowhere", "no-such-provider-at-all", "openai/gpt-4o-mini"],
+)
 def test_wrong_names_and_missing_keys_are_clear(name, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UserError) as caught:

@@ -17,9 +17,19 @@ from autoreward.tasks.find import find, listing
 CARDS = sorted(listing())
 
 
-def design(card: TaskCard, candidate: str = "a", iteration: int = 1, feedback: Feedback | None = None, attempt: int = 0) -> str:
+def design(
+    card: TaskCard,
+    candidate: str = "a",
+    iteration: int = 1,
+    feedback: Feedback | None = None,
+    attempt: int = 0,
+) -> str:
     material = {"card": card, "feedback": feedback, "attempt": attempt, "seed": 0}
-    reply = OfflineSearch().ask(Request("designer", iteration, candidate, attempt, (Message("user", "x"),), material=material))
+    reply = OfflineSearch().ask(
+        Request(
+            "designer", iteration, candidate, attempt, (Message("user", "x"),), material=material
+        )
+    )
     assert "no language model" in reply.text
     return program_of(reply.text)[0]
 
@@ -38,8 +48,16 @@ def test_renaming_everything_renames_the_program_and_nothing_else(name):
     card = find(name).card
     data = card.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     names = {f.name: f"q{k}" for k, f in enumerate(card.fields)}
-    judged = {k: data[k] for k in ("success", "metric", "constraints", "goal", "caption") if k in data}
-    text = yaml.safe_dump(data["hints"]) + "\0" + yaml.safe_dump(judged) + "\0" + yaml.safe_dump([f["name"] for f in data["fields"]])
+    judged = {
+        k: data[k] for k in ("success", "metric", "constraints", "goal", "caption") if k in data
+    }
+    text = (
+        yaml.safe_dump(data["hints"])
+        + "\0"
+        + yaml.safe_dump(judged)
+        + "\0"
+        + yaml.safe_dump([f["name"] for f in data["fields"]])
+    )
     for old in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w]){old}(?![\w])", names[old], text)
     hints, judged, fields = (yaml.safe_load(t) for t in text.split("\0"))
@@ -53,7 +71,10 @@ def test_renaming_everything_renames_the_program_and_nothing_else(name):
             "description": "Something else.",
             "hints": hints,
             **judged,
-            "fields": [{**f, "name": n, "meaning": "?"} for f, n in zip(data["fields"], fields, strict=True)],
+            "fields": [
+                {**f, "name": n, "meaning": "?"}
+                for f, n in zip(data["fields"], fields, strict=True)
+            ],
         }
     )
     for letter in "abc":
@@ -64,8 +85,17 @@ def test_renaming_everything_renames_the_program_and_nothing_else(name):
 
 
 def outcome(card: TaskCard, letter: str, success: float, *found: Diagnostic) -> Outcome:
-    result = Evaluation(success=success, low=success, high=success, steps=(1000,), steps_to_80=(None,))
-    return Outcome(iteration=1, candidate=letter, program=design(card, letter), status="evaluated", evaluation=result, analysis=Analysis(diagnostics=found))
+    result = Evaluation(
+        success=success, low=success, high=success, steps=(1000,), steps_to_80=(None,)
+    )
+    return Outcome(
+        iteration=1,
+        candidate=letter,
+        program=design(card, letter),
+        status="evaluated",
+        evaluation=result,
+        analysis=Analysis(diagnostics=found),
+    )
 
 
 def test_a_hovering_term_is_dropped_or_changed_and_without_feedback_it_is_not():
@@ -76,7 +106,11 @@ def test_a_hovering_term_is_dropped_or_changed_and_without_feedback_it_is_not():
     for letter in "abc":
         after = plan_of(design(card, letter, 2, told))
         assert after is not None and before is not None
-        changed = 0 in after.dropped or after.forms[0] != before.forms[0] or after.weight(0) < before.weight(0)
+        changed = (
+            0 in after.dropped
+            or after.forms[0] != before.forms[0]
+            or after.weight(0) < before.weight(0)
+        )
         assert changed and after.forms[1] == before.forms[1]
     assert design(card, "a", 2) == design(card, "a", 1)
     innocent = Feedback(iteration=1, outcomes=(outcome(card, "a", 0.0),))
@@ -103,5 +137,11 @@ def test_what_works_is_made_faster_and_early_ends_cost_no_time():
 
 def test_a_program_of_somebody_else_does_not_confuse_it():
     card = find("corridor").card
-    alien = Outcome(iteration=1, candidate="a", program="# plan {broken\n", status="evaluated", evaluation=Evaluation(success=0.5, low=0.4, high=0.6))
+    alien = Outcome(
+        iteration=1,
+        candidate="a",
+        program="# plan {broken\n",
+        status="evaluated",
+        evaluation=Evaluation(success=0.5, low=0.4, high=0.6),
+    )
     assert next(around(card, Feedback(iteration=1, outcomes=(alien,)))) == next(first_plans(card))

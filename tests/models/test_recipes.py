@@ -1,4 +1,6 @@
-"""The recipes of docs/models.md, each against a server on loopback that speaks that protocol: what is sent where, and with which key."""
+"""The recipes of docs/models.md, each against a server on loopback that speaks that protocol: what
+is sent where, and with which key.
+"""
 
 import json
 import threading
@@ -15,7 +17,9 @@ USED = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """OpenAI's chat completions (also vLLM's, llama.cpp's, a gateway's), Azure's deployments, Ollama's own API."""
+    """OpenAI's chat completions (also vLLM's, llama.cpp's, a gateway's), Azure's deployments,
+    Ollama's own API.
+    """
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -26,12 +30,42 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/api/show":
             self.say({"model_info": {}, "template": "", "capabilities": ["completion"]})
         elif self.path == "/api/generate":
-            self.say({"model": "q", "response": "well", "done": True, "prompt_eval_count": 7, "eval_count": 3})
+            self.say(
+                {
+                    "model": "q",
+                    "response": "well",
+                    "done": True,
+                    "prompt_eval_count": 7,
+                    "eval_count": 3,
+                }
+            )
         elif self.path == "/api/chat":
-            self.say({"model": "q", "message": {"role": "assistant", "content": "well"}, "done": True, "done_reason": "stop", "prompt_eval_count": 7, "eval_count": 3})
+            self.say(
+                {
+                    "model": "q",
+                    "message": {"role": "assistant", "content": "well"},
+                    "done": True,
+                    "done_reason": "stop",
+                    "prompt_eval_count": 7,
+                    "eval_count": 3,
+                }
+            )
         else:
-            choice = {"index": 0, "message": {"role": "assistant", "content": "well"}, "finish_reason": "stop"}
-            self.say({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": USED})
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": "well"},
+                "finish_reason": "stop",
+            }
+            self.say(
+                {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": "m",
+                    "choices": [choice],
+                    "usage": USED,
+                }
+            )
 
     def say(self, value: dict[str, Any]) -> None:
         data = json.dumps(value).encode()
@@ -59,17 +93,32 @@ def keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
 
 
-def asked(server: ThreadingHTTPServer, name: str, path: str = "", **options: Any) -> tuple[str, dict[str, str], dict[str, Any]]:
+def asked(
+    server: ThreadingHTTPServer, name: str, path: str = "", **options: Any
+) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The one request that a question came to."""
-    model = connect(name, ModelOptions(base_url=f"http://127.0.0.1:{server.server_port}{path}", **options))
+    model = connect(
+        name, ModelOptions(base_url=f"http://127.0.0.1:{server.server_port}{path}", **options)
+    )
     reply = model.ask(REQUEST)
-    assert (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.finish) == ("well", 7, 3, "stop")
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.finish) == (
+        "well",
+        7,
+        3,
+        "stop",
+    )
     (found,) = [s for s in server.seen if s[0] != "/api/show"]  # type: ignore[attr-defined]
     return found
 
 
 def test_a_gateway_gets_its_headers_and_the_key_of_the_command(server):
-    path, headers, body = asked(server, "team/some-model", "/v1", headers={"X-Team": "robots"}, key_command="echo sk-of-the-gateway")
+    path, headers, body = asked(
+        server,
+        "team/some-model",
+        "/v1",
+        headers={"X-Team": "robots"},
+        key_command="echo sk-of-the-gateway",
+    )
     assert path == "/v1/chat/completions" and body["model"] == "team/some-model"
     assert headers["authorization"] == "Bearer sk-of-the-gateway" and headers["x-team"] == "robots"
 
@@ -80,7 +129,9 @@ def test_vllm_and_llama_cpp_are_openai_compatible_servers(server, name):
     assert path == "/v1/chat/completions" and body["model"] == name
 
 
-@pytest.mark.parametrize(("name", "place"), [("ollama/qwen3", "/api/generate"), ("ollama_chat/qwen3", "/api/chat")])
+@pytest.mark.parametrize(
+    ("name", "place"), [("ollama/qwen3", "/api/generate"), ("ollama_chat/qwen3", "/api/chat")]
+)
 def test_ollama_gets_the_window_and_nobodys_key(server, name, place):
     path, headers, body = asked(server, name, num_ctx=16384)
     assert path == place and body["options"]["num_ctx"] == 16384 and body["model"] == "qwen3"

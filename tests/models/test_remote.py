@@ -1,4 +1,6 @@
-"""Every fault at every agent, over real HTTP through litellm: understood, mended, retried, or a clear end; and what is on disk then."""
+"""Every fault at every agent, over real HTTP through litellm: understood, mended, retried, or a
+clear end; and what is on disk then.
+"""
 
 import json
 import sys
@@ -39,14 +41,30 @@ def trajectories(path: Path) -> Path:
 
 def call(agent: str, server, folder: Path, key: str = "sk-SECRET", **options):
     (folder / "key").write_text(key)
-    model = connect("test-model", ModelOptions(base_url=server.url, key_command=f"cat {folder / 'key'}", timeout=3.0, **options))
+    model = connect(
+        "test-model",
+        ModelOptions(
+            base_url=server.url, key_command=f"cat {folder / 'key'}", timeout=3.0, **options
+        ),
+    )
     caller = Caller(model, folder / "calls", Limits())
     if agent == "designer":
         return caller, designer.design(caller, Prompts(), CARD, METHOD, designer.Question())
     if agent == "critic":
         return caller, critic.review(caller, Prompts(), CARD, METHOD, PROGRAM, 1, "a", 0)
     result = Evaluation(success=0.0, low=0.0, high=0.1, steps=(100,), steps_to_80=(None,))
-    return caller, analyzer.analyze(caller, Prompts(), CARD, METHOD, program=PROGRAM, trajectories=trajectories(folder / "e.npz"), evaluation=result, training=[], iteration=1, candidate="a")
+    return caller, analyzer.analyze(
+        caller,
+        Prompts(),
+        CARD,
+        METHOD,
+        program=PROGRAM,
+        trajectories=trajectories(folder / "e.npz"),
+        evaluation=result,
+        training=[],
+        iteration=1,
+        candidate="a",
+    )
 
 
 def good(agent: str, result) -> bool:
@@ -54,7 +72,11 @@ def good(agent: str, result) -> bool:
         return result.program.strip() == PROGRAM.strip()
     if agent == "critic":
         return result.ok and result.by == "lint + test-model" and result.opinion == "sound"
-    return result.causes == ("it hovers",) and result.by == "code + test-model" and result.citations[0].checked is True
+    return (
+        result.causes == ("it hovers",)
+        and result.by == "code + test-model"
+        and result.citations[0].checked is True
+    )
 
 
 def on_disk(folder: Path) -> list[dict]:
@@ -85,7 +107,10 @@ def test_what_may_pass_is_tried_again(agent, fault, tmp_path):
 def test_a_reply_without_a_program_goes_back_to_the_designer(fault, tmp_path):
     with serve(lambda a, n: fault) as server, pytest.raises(designer.Unparseable) as caught:
         call("designer", server, tmp_path)
-    assert caught.value.verdict.kind in ("cut-off", "empty-reply", "no-program") and on_disk(tmp_path)[0]["reply"]
+    assert (
+        caught.value.verdict.kind in ("cut-off", "empty-reply", "no-program")
+        and on_disk(tmp_path)[0]["reply"]
+    )
 
 
 @pytest.mark.parametrize("agent", ("critic", "analyzer"))
@@ -108,7 +133,11 @@ def test_an_unreadable_verdict_gets_one_more_turn_and_then_is_told(agent, fault,
 def test_what_cannot_be_mended_ends_with_a_sentence(agent, fault, tmp_path):
     with serve(lambda a, n: fault) as server, pytest.raises(UserError) as caught:
         call(agent, server, tmp_path)
-    assert caught.value.code == FATAL[fault] and "sk-SECRET" not in caught.value.message and server.counts[agent] == 1
+    assert (
+        caught.value.code == FATAL[fault]
+        and "sk-SECRET" not in caught.value.message
+        and server.counts[agent] == 1
+    )
     [note] = on_disk(tmp_path)
     assert "reply" not in note and len(note["failures"]) == 1
 
@@ -130,7 +159,9 @@ def test_nobody_listens(tmp_path):
 def test_headers_go_along_and_are_not_stored(tmp_path):
     with serve() as server:
         call("designer", server, tmp_path, headers={"X-Team": "TOKEN-42"})
-    assert server.requests[0]["headers"]["x-team"] == "TOKEN-42" and "TOKEN-42" not in json.dumps(on_disk(tmp_path))
+    assert server.requests[0]["headers"]["x-team"] == "TOKEN-42" and "TOKEN-42" not in json.dumps(
+        on_disk(tmp_path)
+    )
 
 
 def test_a_prompt_longer_than_the_window_is_an_error_before_the_call(tmp_path):

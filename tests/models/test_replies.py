@@ -9,7 +9,9 @@ from autoreward.rewards.program import facts, lint
 from autoreward.tasks.find import find
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded").glob("*.reply.txt"))
-PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'a': prev.x}\n"
+PROGRAM = (
+    "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'a': prev.x}\n"
+)
 OTHER = PROGRAM.replace("prev.x", "curr.x")
 
 
@@ -79,7 +81,15 @@ class Verdict(BaseModel):
     ok: bool
 
 
-@pytest.mark.parametrize("text", ['{"ok": true}', 'Sure:\n```json\n{"ok": true}\n```', 'First {not json} then {"ok": true} done', '{"other": 1} {"ok": true}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"ok": true}',
+        'Sure:\n```json\n{"ok": true}\n```',
+        'First {not json} then {"ok": true} done',
+        '{"other": 1} {"ok": true}',
+    ],
+)
 def test_records_are_found_in_prose(text):
     assert record_of(text, Verdict).ok
 

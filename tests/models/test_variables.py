@@ -1,4 +1,6 @@
-"""What agents are told: curves pooled without losing windows, and nothing of the hints unless they are shown."""
+"""What agents are told: curves pooled without losing windows, and nothing of the hints unless they
+are shown.
+"""
 
 import pytest
 
@@ -13,16 +15,27 @@ def outcome(**changes) -> Outcome:
 
 
 def test_windows_are_pooled_and_gaps_stay_gaps():
-    curve = tuple((100 * (k + 1), None if k < 10 else 0.0 if k % 2 else 1.0, None) for k in range(50))
+    curve = tuple(
+        (100 * (k + 1), None if k < 10 else 0.0 if k % 2 else 1.0, None) for k in range(50)
+    )
     rows = briefing.outcome(outcome(curve=curve), False)["curve"]
     assert [r["steps"] for r in rows] == list(range(500, 5001, 500))
-    assert [r["success"] for r in rows[:3]] == [None, None, pytest.approx(0.6)] and all(r["length"] is None for r in rows)
+    assert [r["success"] for r in rows[:3]] == [None, None, pytest.approx(0.6)] and all(
+        r["length"] is None for r in rows
+    )
 
 
 @pytest.mark.parametrize("shown", [False, True])
 def test_hints_and_what_was_computed_from_them_are_shown_only_on_demand(shown):
     card = find("doorkey16").card
-    told = outcome(analysis=Analysis(diagnostics=(Diagnostic(kind="furthest-subgoal", words="they miss the door", from_hints=True), Diagnostic(kind="slow", words="slow"))))
+    told = outcome(
+        analysis=Analysis(
+            diagnostics=(
+                Diagnostic(kind="furthest-subgoal", words="they miss the door", from_hints=True),
+                Diagnostic(kind="slow", words="slow"),
+            )
+        )
+    )
     assert ("furthest-subgoal" in str(briefing.outcome(told, shown))) == shown
     assert bool(briefing.hints(card, shown)) == shown
 

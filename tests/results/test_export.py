@@ -1,4 +1,6 @@
-"""An exported file gives the rewards of training, step by step, where nothing but numpy and gymnasium can be imported; and exporting runs nothing."""
+"""An exported file gives the rewards of training, step by step, where nothing but numpy and
+gymnasium can be imported; and exporting runs nothing.
+"""
 
 import ast
 import json
@@ -29,9 +31,18 @@ from autoreward.trainer.environment import CardEnvironment, trusted_code
 from autoreward.trainer.rewards import RewardVec
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("numpy", "numpy.libs", "gymnasium", "cloudpickle", "farama_notifications", "typing_extensions.py")  # numpy, gymnasium, and what gymnasium itself needs
+# numpy, gymnasium, and what gymnasium itself needs
+NEEDED = (
+    "numpy",
+    "numpy.libs",
+    "gymnasium",
+    "cloudpickle",
+    "farama_notifications",
+    "typing_extensions.py",
+)
 
-# An environment with a nested Dict observation, fields of info and of the environment's state, a Tuple action, every ending.
+# An environment with a nested Dict observation, fields of info and of the environment's state, a
+# Tuple action, every ending.
 CODE = """
 import math
 
@@ -119,13 +130,23 @@ def walk(tmp_path: Path, **changes) -> LocatedCard:
 
 def a_run(folder: Path, card: LocatedCard, program: str, **changes) -> Run:
     """A run directory with one evaluated candidate."""
-    header = RunHeader(task=card.card.name, card=card.card.model_dump(mode="json", by_alias=True, exclude_defaults=True), card_path=str(card.path), card_digest=card.digest())
+    header = RunHeader(
+        task=card.card.name,
+        card=card.card.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        card_path=str(card.path),
+        card_digest=card.digest(),
+    )
     run = Run.create(folder, header.model_copy(update=changes), "one")
     candidate = run.candidate(1, "a")
     write(candidate.program_path, program)
     write(candidate.path / "2-critic.json", Review(ok=True))
     write(candidate.path / "3-check.json", Check(ok=True))
-    write(candidate.path / "6-evaluation.json", Evaluation(success=0.5, low=0.4, high=0.6, scores=(Score(seed=0, episodes=100, successes=50),)))
+    write(
+        candidate.path / "6-evaluation.json",
+        Evaluation(
+            success=0.5, low=0.4, high=0.6, scores=(Score(seed=0, episodes=100, successes=50),)
+        ),
+    )
     return run
 
 
@@ -148,7 +169,9 @@ class Tape(gym.Wrapper):
 
 
 def trained(card: LocatedCard, program: str, monkeypatch, steps: int, choose, n: int = 3):
-    """Rewards (T, n) as a training computes them, with the real worker; the tapes of the n environments; terminated and done (T, n)."""
+    """Rewards (T, n) as a training computes them, with the real worker; the tapes of the n
+    environments; terminated and done (T, n).
+    """
     code, made = trusted_code(card), environment_module.bare_environment
     tapes = []
 
@@ -158,7 +181,14 @@ def trained(card: LocatedCard, program: str, monkeypatch, steps: int, choose, n:
 
     monkeypatch.setattr(environment_module, "bare_environment", taped)
     with Worker(program, card.card.reward_layout, card.card.action) as worker:
-        venv = RewardVec(DummyVecEnv([lambda: CardEnvironment(card, code)] * n), Making(card.card, ()), worker, Composition(), find_signal(PLAIN), record=steps)
+        venv = RewardVec(
+            DummyVecEnv([lambda: CardEnvironment(card, code)] * n),
+            Making(card.card, ()),
+            worker,
+            Composition(),
+            find_signal(PLAIN),
+            record=steps,
+        )
         venv.seed(7)
         venv.action_space.seed(7)
         seen, rewards = venv.reset(), []
@@ -224,7 +254,9 @@ json.dump(out, sys.stdout)
 
 
 def bare(script: str, *arguments: str, cwd: Path) -> str:
-    """Run a script where only numpy, gymnasium and the standard library can be imported: `-I -S` and a folder of links."""
+    """Run a script where only numpy, gymnasium and the standard library can be imported: `-I -S`
+    and a folder of links.
+    """
     site = cwd / "only"
     site.mkdir(exist_ok=True)
     for name in NEEDED:
@@ -232,7 +264,13 @@ def bare(script: str, *arguments: str, cwd: Path) -> str:
         if there.exists() and not (site / name).exists():
             (site / name).symlink_to(there)
     (cwd / "script.py").write_text(f"import sys\nsys.path.append({str(site)!r})\n" + script)
-    done = subprocess.run([sys.executable, "-I", "-S", "-B", str(cwd / "script.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", str(cwd / "script.py"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -242,11 +280,15 @@ def plain(value):
 
 
 def same(rewards, again) -> bool:
-    return np.asarray(rewards, np.float32).tobytes() == np.asarray(again, np.float64).astype(np.float32).tobytes()
+    return (
+        np.asarray(rewards, np.float32).tobytes()
+        == np.asarray(again, np.float64).astype(np.float32).tobytes()
+    )
 
 
 DRAW = np.random.default_rng(0)
-CASES = {  # card: what the agent does, the episode limit, steps
+# card: what the agent does, the episode limit, steps
+CASES = {
     "classic/corridor": (lambda venv, row: int(row[2]) if DRAW.random() < 0.6 else 1, 100, 450),
     "minigrid/doorkey16": (lambda venv, row: venv.action_space.sample(), 80, 300),
     "mujoco/hopper3m": (lambda venv, row: 0.3 * venv.action_space.sample(), 60, 400),
@@ -254,23 +296,48 @@ CASES = {  # card: what the agent does, the episode limit, steps
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_exported_file_gives_the_rewards_of_training_with_numpy_and_gymnasium_alone(name, tmp_path, monkeypatch):
+def test_an_exported_file_gives_the_rewards_of_training_with_numpy_and_gymnasium_alone(
+    name, tmp_path, monkeypatch
+):
     card = load(ROOT / "envs" / f"{name}.yaml")
     for module in card.card.environment.needs:
         pytest.importorskip(module)
     choose, limit, steps = CASES[name]
-    card = card.model_copy(update={"card": card.card.model_copy(update={"environment": card.card.environment.model_copy(update={"limit": limit})})})
+    card = card.model_copy(
+        update={
+            "card": card.card.model_copy(
+                update={"environment": card.card.environment.model_copy(update={"limit": limit})}
+            )
+        }
+    )
     field = card.card.reward_layout.names[0]
-    program = card.human.read_text() + f'\n\ndef potential(state):\n    return {{"late": -0.1 * np.abs(state.{field}).reshape(len(state), -1).sum(-1)}}\n'
+    program = (
+        card.human.read_text()
+        + f'\n\ndef potential(state):\n    return {{"late": -0.1 * np.abs(state.{field}).reshape(len(state), -1).sum(-1)}}\n'
+    )
     rewards, tapes, terminated, done = trained(card, program, monkeypatch, steps, choose)
     assert name == "minigrid/doorkey16" or terminated.any()
     made = export(a_run(tmp_path, card, program), card, "1a")
     (tmp_path / "exported.py").write_text(made.text)
-    (tmp_path / "tapes.json").write_text(json.dumps([[[plain(x) for x in (s[0], s[1], s[2], s[3], bool(s[4]), bool(s[5]))] + [{}] for s in t.said] for t in tapes]))
-    out = json.loads(bare(REPLAY, str(tmp_path / "exported.py"), str(tmp_path / "tapes.json"), cwd=tmp_path))
+    (tmp_path / "tapes.json").write_text(
+        json.dumps(
+            [
+                [
+                    [plain(x) for x in (s[0], s[1], s[2], s[3], bool(s[4]), bool(s[5]))] + [{}]
+                    for s in t.said
+                ]
+                for t in tapes
+            ]
+        )
+    )
+    out = json.loads(
+        bare(REPLAY, str(tmp_path / "exported.py"), str(tmp_path / "tapes.json"), cwd=tmp_path)
+    )
     for k, episode in enumerate(out):
         assert same(rewards[:, k], [r[0] for r in episode])
-        assert [r[1] for r in episode] == terminated[:, k].tolist() and [r[1] or r[2] for r in episode] == done[:, k].tolist()
+        assert [r[1] for r in episode] == terminated[:, k].tolist() and [
+            r[1] or r[2] for r in episode
+        ] == done[:, k].tolist()
 
 
 def imported(path: Path):
@@ -282,8 +349,12 @@ def imported(path: Path):
 
 
 @pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("success", [WALK["success"], {"info": "arrived", "ends_episode": False}, {"predicate": "far"}])
-def test_dict_info_and_state_fields_and_the_vector_of_environments_give_the_same_rewards(tmp_path, monkeypatch, success, own):
+@pytest.mark.parametrize(
+    "success", [WALK["success"], {"info": "arrived", "ends_episode": False}, {"predicate": "far"}]
+)
+def test_dict_info_and_state_fields_and_the_vector_of_environments_give_the_same_rewards(
+    tmp_path, monkeypatch, success, own
+):
     card = walk(tmp_path, success=success, task_reward="environment" if own else "success")
     choose = lambda venv, row: venv.action_space.sample()  # noqa: E731
     rewards, _, terminated, done = trained(card, PROGRAM, monkeypatch, 150, choose)
@@ -300,11 +371,21 @@ def test_dict_info_and_state_fields_and_the_vector_of_environments_give_the_same
     venv.reset()
     again, ends = [], []
     for _ in range(150):
-        _, reward, dones, infos = venv.step([tuple(int(a) for a in flat.sample()) for _ in range(3)])
+        _, reward, dones, infos = venv.step(
+            [tuple(int(a) for a in flat.sample()) for _ in range(3)]
+        )
         again.append(reward)
         ends.append(dones)
     assert same(rewards, again) and (np.stack(ends) == done).all()
-    assert set(infos[0]["autoreward"]["terms"]) == {"progress", "effort", "late", "kind", "text", "near", "height"}
+    assert set(infos[0]["autoreward"]["terms"]) == {
+        "progress",
+        "effort",
+        "late",
+        "kind",
+        "text",
+        "near",
+        "height",
+    }
     script = f"""
 import importlib.util, sys
 def load(name, path):
@@ -322,9 +403,17 @@ print(sorted(info["autoreward"]["terms"]))
 
 def test_functions_that_need_more_than_numpy_and_gymnasium_are_asked_for(tmp_path):
     card = walk(tmp_path)
-    (tmp_path / "walk.py").write_text(CODE.replace("import math\n", "import math\nimport yaml\n").replace("SCALE * env.x", "yaml.safe_load('2.0') * env.x"))
+    (tmp_path / "walk.py").write_text(
+        CODE.replace("import math\n", "import math\nimport yaml\n").replace(
+            "SCALE * env.x", "yaml.safe_load('2.0') * env.x"
+        )
+    )
     made = export(a_run(tmp_path, card, PROGRAM), card, "1a")
-    assert made.missing == ("doubled",) and "BRING ALONG" in made.text and "yaml" not in made.text.split("_functions()")[1].split("return")[0]
+    assert (
+        made.missing == ("doubled",)
+        and "BRING ALONG" in made.text
+        and "yaml" not in made.text.split("_functions()")[1].split("return")[0]
+    )
     (tmp_path / "exported.py").write_text(made.text)
     exported, code = imported(tmp_path / "exported.py"), trusted_code(card)
     with pytest.raises(ValueError, match=r"doubled.*functions="):
@@ -337,7 +426,10 @@ def test_functions_that_need_more_than_numpy_and_gymnasium_are_asked_for(tmp_pat
 def test_what_a_function_uses_comes_along_and_nothing_else():
     found = plain_functions(CODE, ("doubled",))
     assert "import math" in found and "SCALE" in found and "class Walk" not in found
-    assert plain_functions(CODE, ("nothing",)) is None and plain_functions("from x import *\ndef f(e): return e", ("f",)) is None
+    assert (
+        plain_functions(CODE, ("nothing",)) is None
+        and plain_functions("from x import *\ndef f(e): return e", ("f",)) is None
+    )
 
 
 def test_exporting_runs_nothing_and_a_runs_words_cannot_leave_their_string(tmp_path):
@@ -346,16 +438,25 @@ def test_exporting_runs_nothing_and_a_runs_words_cannot_leave_their_string(tmp_p
     (tmp_path / "walk.py").write_text(CODE + f"\nopen({str(evil)!r}, 'w')\n")
     quiet = export(a_run(tmp_path / "quiet", card, side), card, "1a")
     words = 'x\\"""\nimport os\nos.system("echo")\n"""'
-    loud = export(a_run(tmp_path / "loud", card, side, model=words, created=words, versions={"numpy": words}), card, "1a")
+    loud = export(
+        a_run(tmp_path / "loud", card, side, model=words, created=words, versions={"numpy": words}),
+        card,
+        "1a",
+    )
     assert not evil.exists()
     one, other = ast.parse(quiet.text).body, ast.parse(loud.text).body
-    assert [ast.dump(n) for n in one[1:]] == [ast.dump(n) for n in other[1:]] and "os.system" in ast.get_docstring(ast.parse(loud.text))
+    assert [ast.dump(n) for n in one[1:]] == [
+        ast.dump(n) for n in other[1:]
+    ] and "os.system" in ast.get_docstring(ast.parse(loud.text))
     assert "without a sandbox" in ast.get_docstring(ast.parse(quiet.text))
 
 
 UNFIT = [
     ("import os\n\n\ndef reward(p, a, c, m):\n    return {}\n", "import of os"),
-    ("from numpy import *\n\n\ndef potential(s):\n    return {'a': s.height}\n", "inside of a function"),
+    (
+        "from numpy import *\n\n\ndef potential(s):\n    return {'a': s.height}\n",
+        "inside of a function",
+    ),
 ]
 
 

@@ -1,4 +1,6 @@
-"""A composition at work: episodes side by side, step by step or replayed, saved and put back; the same numbers each time."""
+"""A composition at work: episodes side by side, step by step or replayed, saved and put back; the
+same numbers each time.
+"""
 
 import json
 from itertools import pairwise
@@ -8,21 +10,39 @@ import pytest
 
 from autoreward.rewards.composition import KINDS, Columns, Composer, Composition, Unfit
 
-TERMS, POTENTIALS, SPARSE = ("a", "b", "factor", "event"), ("near", "done", "phi"), frozenset({"event"})
+TERMS, POTENTIALS, SPARSE = (
+    ("a", "b", "factor", "event"),
+    ("near", "done", "phi"),
+    frozenset({"event"}),
+)
 LISTS = {
     "potential": [{"kind": "potential", "over": ["near"], "shift": -1.0}],
     "gain": [{"kind": "gain", "over": ["near"]}],
     "best": [{"kind": "best"}],
-    "milestones": [{"kind": "milestones", "stages": [{"done": "done", "progress": "near"}, {"done": "phi"}]}],
+    "milestones": [
+        {"kind": "milestones", "stages": [{"done": "done", "progress": "near"}, {"done": "phi"}]}
+    ],
     "clip": [{"kind": "clip", "over": ["a", "near"], "eta": 0.5}],
     "delta": [{"kind": "delta", "over": ["a", "near"]}],
     "normalize": [{"kind": "normalize", "rollouts": 3}],
     "weights": [{"kind": "weights", "weights": {"a": 2.0}, "sparse": 0.5}],
     "difficulty": [{"kind": "difficulty", "over": ["event", "b"], "window": 5}],
     "gate": [{"kind": "gate", "over": "dense", "until": "event"}],
-    "switch": [{"kind": "switch", "over": ["b"], "window": 6, "episodes": 2, "above": 0.3, "below": 0.1, "ramp": 2}],
+    "switch": [
+        {
+            "kind": "switch",
+            "over": ["b"],
+            "window": 6,
+            "episodes": 2,
+            "above": 0.3,
+            "below": 0.1,
+            "ramp": 2,
+        }
+    ],
     "penalties": [{"kind": "penalties", "progress": "a", "factors": ["factor"]}],
-    "lagrange": [{"kind": "lagrange", "constraints": [{"term": "b", "at_most": -0.3}], "rate": 1.0}],
+    "lagrange": [
+        {"kind": "lagrange", "constraints": [{"term": "b", "at_most": -0.3}], "rate": 1.0}
+    ],
     "ensemble": [{"kind": "ensemble", "over": ["a", "b"]}],
     "signs": [{"kind": "signs"}],
     "all of them": [
@@ -41,21 +61,38 @@ LISTS = {
 
 
 def composer(transforms):
-    return Composer(Composition.model_validate({"transforms": transforms}), Columns(TERMS, POTENTIALS, SPARSE), 0.97)
+    return Composer(
+        Composition.model_validate({"transforms": transforms}),
+        Columns(TERMS, POTENTIALS, SPARSE),
+        0.97,
+    )
 
 
 def stream(steps=60, n=4, seed=0):
-    """Steps of n environments that reset by themselves: potentials of a new episode begin anew; ends of both sorts; rollouts of 10 steps."""
+    """Steps of n environments that reset by themselves: potentials of a new episode begin anew;
+    ends of both sorts; rollouts of 10 steps.
+    """
     rng = np.random.default_rng(seed)
     terms = rng.normal(size=(steps, n, len(TERMS)))
     terms[..., 2], terms[..., 3] = rng.uniform(size=(steps, n)), rng.uniform(size=(steps, n)) < 0.2
     done = rng.uniform(size=(steps, n)) < 0.15
     terminated = done & (rng.uniform(size=(steps, n)) < 0.6)
     first = np.concatenate([np.ones((1, n), bool), done[:-1]])
-    after = np.stack([rng.normal(size=(steps, n)), rng.uniform(size=(steps, n)) < 0.3, rng.normal(size=(steps, n))], -1)
-    before = np.where(first[..., None], rng.normal(size=after.shape), np.concatenate([after[:1], after[:-1]]))
+    after = np.stack(
+        [
+            rng.normal(size=(steps, n)),
+            rng.uniform(size=(steps, n)) < 0.3,
+            rng.normal(size=(steps, n)),
+        ],
+        -1,
+    )
+    before = np.where(
+        first[..., None], rng.normal(size=after.shape), np.concatenate([after[:1], after[:-1]])
+    )
     task = (terminated & (rng.uniform(size=(steps, n)) < 0.5)).astype(float)
-    return [terms, before, after, task, first, terminated, done, task > 0], np.arange(steps) % 10 == 9
+    return [terms, before, after, task, first, terminated, done, task > 0], np.arange(
+        steps
+    ) % 10 == 9
 
 
 def test_every_kind_is_tried_here():
@@ -80,7 +117,8 @@ def test_what_was_saved_goes_on_with_the_same_numbers(name):
     arrays, ends = stream()
     whole, _ = composer(LISTS[name]).replay(*arrays, ends=ends)
     begun = composer(LISTS[name])
-    begun.replay(*(a[:33] for a in arrays), ends=ends[:33])  # in the middle of episodes and of a rollout
+    # in the middle of episodes and of a rollout
+    begun.replay(*(a[:33] for a in arrays), ends=ends[:33])
     resumed = composer(LISTS[name])
     resumed.restore(json.loads(json.dumps(begun.state(), allow_nan=False)))
     rest, _ = resumed.replay(*(a[33:] for a in arrays), ends=ends[33:])
@@ -89,7 +127,9 @@ def test_what_was_saved_goes_on_with_the_same_numbers(name):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_environments_do_not_mix_and_an_episode_knows_nothing_of_the_one_before(name):
-    """Before any update, an episode alone pays what it paid among others; weights learned over episodes come later."""
+    """Before any update, an episode alone pays what it paid among others; weights learned over
+    episodes come later.
+    """
     arrays, _ = stream()
     whole, _ = composer(LISTS[name]).replay(*arrays)
     for env in range(2):
@@ -99,27 +139,71 @@ def test_environments_do_not_mix_and_an_episode_knows_nothing_of_the_one_before(
             assert alone[:, 0] == pytest.approx(whole[start:end, env], rel=1e-12, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", [n for n in LISTS if any(k.state == "across episodes" for k in KINDS if k.model_fields["kind"].default == n)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in LISTS
+        if any(k.state == "across episodes" for k in KINDS if k.model_fields["kind"].default == n)
+    ],
+)
 def test_what_is_learned_takes_effect_between_rollouts_alone(name):
     arrays, ends = stream()
     never, _ = composer(LISTS[name]).replay(*arrays)
     learned, _ = composer(LISTS[name]).replay(*arrays, ends=ends)
-    assert never[:10].tobytes() == learned[:10].tobytes() and not np.array_equal(never[10:], learned[10:])
+    assert never[:10].tobytes() == learned[:10].tobytes() and not np.array_equal(
+        never[10:], learned[10:]
+    )
 
 
 def cycle(kind, times):
     """The discounted sum of an episode that goes up and down `times` times, then succeeds."""
     states = [0.1, *[0.9, 0.1] * times, 1.0]
-    terms = {"a": [np.diff(states)], "b": [np.array(states[1:])], "event": [(np.array(states[1:]) > 0.8).astype(float)], "factor": [np.ones(len(states) - 1)]}
-    potentials = {"near": states, "done": [float(s > 0.8) for s in states], "phi": [0.0] * len(states)}
+    terms = {
+        "a": [np.diff(states)],
+        "b": [np.array(states[1:])],
+        "event": [(np.array(states[1:]) > 0.8).astype(float)],
+        "factor": [np.ones(len(states) - 1)],
+    }
+    potentials = {
+        "near": states,
+        "done": [float(s > 0.8) for s in states],
+        "phi": [0.0] * len(states),
+    }
     steps = len(states) - 1
     gamma = 0.999999
-    made = Composer(Composition.model_validate({"transforms": LISTS[kind]}), Columns(TERMS, POTENTIALS, SPARSE), gamma)
+    made = Composer(
+        Composition.model_validate({"transforms": LISTS[kind]}),
+        Columns(TERMS, POTENTIALS, SPARSE),
+        gamma,
+    )
     column = np.stack([np.ravel(terms[t]) for t in TERMS], -1)[:, None]
     phi = np.array([potentials[p] for p in POTENTIALS]).T[:, None]
-    off = np.array([float(t in {"potential": (), "delta": ("a",), "difficulty": ("event", "b"), "penalties": ("a",)}.get(kind, ())) for t in TERMS])
+    off = np.array(
+        [
+            float(
+                t
+                in {
+                    "potential": (),
+                    "delta": ("a",),
+                    "difficulty": ("event", "b"),
+                    "penalties": ("a",),
+                }.get(kind, ())
+            )
+            for t in TERMS
+        ]
+    )
     last = np.arange(steps)[:, None] == steps - 1
-    rewards, _ = made.replay(column * off, phi[:-1], phi[1:], np.zeros((steps, 1)), np.arange(steps)[:, None] == 0, last, last, last)
+    rewards, _ = made.replay(
+        column * off,
+        phi[:-1],
+        phi[1:],
+        np.zeros((steps, 1)),
+        np.arange(steps)[:, None] == 0,
+        last,
+        last,
+        last,
+    )
     return float(rewards.sum())
 
 
@@ -135,14 +219,29 @@ def test_a_state_of_another_composition_or_shape_is_refused():
     made.replay(*arrays, ends=ends)
     with pytest.raises(Unfit, match="another composition"):
         composer(LISTS["best"]).restore(made.state())
-    other = Composer(Composition.model_validate({"transforms": LISTS["normalize"]}), Columns(("a",)), 0.9)
+    other = Composer(
+        Composition.model_validate({"transforms": LISTS["normalize"]}), Columns(("a",)), 0.9
+    )
     with pytest.raises(Unfit, match="another shape"):
         other.restore(made.state())
 
 
 def test_numbers_that_training_cannot_hold_are_the_candidates_fault():
-    made = Composer(Composition.model_validate({"transforms": [{"kind": "weights", "weights": {"a": 1e6}}]}), Columns(("a",)), 0.9)
+    made = Composer(
+        Composition.model_validate({"transforms": [{"kind": "weights", "weights": {"a": 1e6}}]}),
+        Columns(("a",)),
+        0.9,
+    )
     once = np.ones(1, bool)
     with pytest.raises(Unfit) as caught:
-        made.step(np.array([[1e35]]), np.zeros((1, 0)), np.zeros((1, 0)), np.zeros(1), once, once, once, once)
+        made.step(
+            np.array([[1e35]]),
+            np.zeros((1, 0)),
+            np.zeros((1, 0)),
+            np.zeros(1),
+            once,
+            once,
+            once,
+            once,
+        )
     assert caught.value.kind == "not-finite"

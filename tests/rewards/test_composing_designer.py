@@ -22,17 +22,31 @@ def told(**given) -> str:
 
 
 def test_by_default_nothing_is_said_of_compositions():
-    assert "yaml" not in told() and "composition" not in told() and told() == told(composition=Composition())
+    assert (
+        "yaml" not in told()
+        and "composition" not in told()
+        and told() == told(composition=Composition())
+    )
 
 
 def test_a_designer_that_may_choose_is_shown_every_kind():
     text = told(composing=True)
-    assert "second fenced block" in text and all(f"| {k.model_fields['kind'].default} |" in text and k.words()["title"] in text for k in KINDS)
+    assert "second fenced block" in text and all(
+        f"| {k.model_fields['kind'].default} |" in text and k.words()["title"] in text
+        for k in KINDS
+    )
 
 
 def test_designer_and_critic_are_told_what_was_pinned():
-    for text in (told(composition=read("signs")), critic.message(Prompts(), CARD, METHOD, "x = 1", composition=read("signs")).content):
-        assert "- kind: signs" in text and "the sum of your terms (potentials shaped as above)" not in text and "SPARSE" in text
+    for text in (
+        told(composition=read("signs")),
+        critic.message(Prompts(), CARD, METHOD, "x = 1", composition=read("signs")).content,
+    ):
+        assert (
+            "- kind: signs" in text
+            and "the sum of your terms (potentials shaped as above)" not in text
+            and "SPARSE" in text
+        )
 
 
 def test_the_last_yaml_block_counts_and_none_is_none():
@@ -42,11 +56,19 @@ def test_the_last_yaml_block_counts_and_none_is_none():
     assert "def reward" in program_of(reply)[0]
 
 
-@pytest.mark.parametrize(("block", "line"), [("transforms:\n\n- kind: bset", 3), ("- kind: [", 1), ("- kind: signs\n  dense: {}", 2)])
+@pytest.mark.parametrize(
+    ("block", "line"),
+    [("transforms:\n\n- kind: bset", 3), ("- kind: [", 1), ("- kind: signs\n  dense: {}", 2)],
+)
 def test_a_bad_block_has_a_class_a_line_and_a_way_out(block, line):
     with pytest.raises(Unreadable) as caught:
         composition_of(f"{PROGRAM}\n```yaml\n{block}\n```\n")
-    assert caught.value.kind == "composition" and caught.value.line == line and caught.value.hint and "yaml block" in caught.value.message
+    assert (
+        caught.value.kind == "composition"
+        and caught.value.line == line
+        and caught.value.hint
+        and "yaml block" in caught.value.message
+    )
 
 
 def test_a_study_adds_up_plainly_and_says_so(tmp_path, monkeypatch):

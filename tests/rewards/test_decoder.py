@@ -1,4 +1,6 @@
-"""Return decomposition in numbers: the losses on worked examples, the unbiased one in expectation, planted factors found, slopes bounded."""
+"""Return decomposition in numbers: the losses on worked examples, the unbiased one in expectation,
+planted factors found, slopes bounded.
+"""
 
 import json
 from itertools import combinations, product
@@ -17,12 +19,22 @@ def tensors(*arrays):
 
 
 def drawn_losses(rewards, k, replacement):
-    """(biased, unbiased) RRD loss, averaged over every way to draw k steps of one episode of the true rewards."""
-    steps = product(range(len(rewards)), repeat=k) if replacement else combinations(range(len(rewards)), k)
+    """(biased, unbiased) RRD loss, averaged over every way to draw k steps of one episode of the
+    true rewards.
+    """
+    steps = (
+        product(range(len(rewards)), repeat=k)
+        if replacement
+        else combinations(range(len(rewards)), k)
+    )
     rows = np.array([[rewards[i] for i in chosen] for chosen in steps])
     correction = np.full(len(rows), 1.0 if replacement else 1 - k / len(rewards))
-    values, mask, target, correction = tensors(rows, np.ones_like(rows), np.full(len(rows), np.mean(rewards)), correction)
-    return float(mean_error(values, mask, target)), float(mean_error(values, mask, target, correction))
+    values, mask, target, correction = tensors(
+        rows, np.ones_like(rows), np.full(len(rows), np.mean(rewards)), correction
+    )
+    return float(mean_error(values, mask, target)), float(
+        mean_error(values, mask, target, correction)
+    )
 
 
 def test_the_worked_example_of_rrd_and_its_correction():
@@ -34,20 +46,30 @@ def test_the_worked_example_of_rrd_and_its_correction():
 
 @pytest.mark.parametrize("replacement", [False, True])
 def test_the_unbiased_loss_is_the_full_one_in_expectation_for_wrong_rewards_too(replacement):
-    """Any rewards and any return, not only a perfect decoder: all draws are enumerated, so this is the expectation itself."""
+    """Any rewards and any return, not only a perfect decoder: all draws are enumerated, so this is
+    the expectation itself.
+    """
     chance = np.random.default_rng(0)
     for length, k in ((3, 2), (5, 3), (6, 4)):
         rewards, mean = chance.normal(size=length) * 3, float(chance.normal())
-        steps = np.array(list(product(range(length), repeat=k) if replacement else combinations(range(length), k)))
+        steps = np.array(
+            list(
+                product(range(length), repeat=k) if replacement else combinations(range(length), k)
+            )
+        )
         correction = np.full(len(steps), 1.0 if replacement else 1 - k / length)
-        values, mask, target, factor = tensors(rewards[steps], np.ones(steps.shape), np.full(len(steps), mean), correction)
+        values, mask, target, factor = tensors(
+            rewards[steps], np.ones(steps.shape), np.full(len(steps), mean), correction
+        )
         full = (rewards.mean() - mean) ** 2
         assert float(mean_error(values, mask, target, factor)) == pytest.approx(full)
         assert float(mean_error(values, mask, target)) > full + 0.01
 
 
 def test_the_decoders_own_draws_give_the_full_loss_in_expectation():
-    """As the decoder samples: episodes longer and shorter than K, masked; 2,000 draws against the loss over all steps."""
+    """As the decoder samples: episodes longer and shorter than K, masked; 2,000 draws against the
+    loss over all steps.
+    """
     chance = np.random.default_rng(1)
     decoder = Decoder(("a", "b"), "rrd-unbiased", drawn=8, batch=8 * 64, hidden=(16,), seed=3)
     lengths = [40, 5, 8, 25, 60, 12, 9, 30]
@@ -55,10 +77,21 @@ def test_the_decoders_own_draws_give_the_full_loss_in_expectation():
         decoder.add(chance.normal(size=(length, 2)), float(chance.normal() * length))
     decoder.fit(1)
     with torch.no_grad():
-        decoder.network[-1].weight.normal_(generator=decoder.generator)  # steps that differ much
+        # steps that differ much
+        decoder.network[-1].weight.normal_(generator=decoder.generator)
         known = decoder.episodes
-        whole = [decoder.network(decoder._inputs(known.rows(np.arange(e.start, e.start + e.length))))[:, 0] for e in known.whole]
-        full = np.mean([(float(r.mean()) - e.task_return / e.length / decoder.unit) ** 2 for r, e in zip(whole, known.whole, strict=True)])
+        whole = [
+            decoder.network(decoder._inputs(known.rows(np.arange(e.start, e.start + e.length))))[
+                :, 0
+            ]
+            for e in known.whole
+        ]
+        full = np.mean(
+            [
+                (float(r.mean()) - e.task_return / e.length / decoder.unit) ** 2
+                for r, e in zip(whole, known.whole, strict=True)
+            ]
+        )
         biased, unbiased = [], []
         for _ in range(2000):
             places, mask, target, correction = decoder._sample()
@@ -94,14 +127,20 @@ def test_rd_over_sums_of_factors_finds_the_weights_of_the_worked_example():
 
 
 def planted(chance):
-    """The hidden reward is tanh(s0 * s1) + .3 s2 of a 30-dimensional state; 60 episodes of 50 steps."""
+    """The hidden reward is tanh(s0 * s1) + .3 s2 of a 30-dimensional state; 60 episodes of 50
+    steps.
+    """
     states = chance.normal(size=(60, 50, 30))
     hidden = np.tanh(states[..., 0] * states[..., 1]) + 0.3 * states[..., 2]
     return states, hidden, chance.normal(size=(60, 50, 3))
 
 
 def correlation(inputs, truth, loss, steps=300, **changes):
-    decoder = Decoder(tuple(f"z{k}" for k in range(inputs.shape[-1])), loss, **{"hidden": (), "rate": 0.01, "batch": 1500, **changes})
+    decoder = Decoder(
+        tuple(f"z{k}" for k in range(inputs.shape[-1])),
+        loss,
+        **{"hidden": (), "rate": 0.01, "batch": 1500, **changes},
+    )
     for z, rewards in zip(inputs, truth, strict=True):
         decoder.add(z, rewards.sum())
     decoder.fit(steps)
@@ -113,7 +152,9 @@ def correlation(inputs, truth, loss, steps=300, **changes):
 def test_a_planted_factor_is_found_and_raw_fields_do_not_show_it(loss):
     states, hidden, noise = planted(np.random.default_rng(0))
     drawn = {"drawn": 16}
-    good, decoder = correlation(np.concatenate([hidden[..., None], noise], -1), hidden, loss, **drawn)
+    good, decoder = correlation(
+        np.concatenate([hidden[..., None], noise], -1), hidden, loss, **drawn
+    )
     raw, _ = correlation(states, hidden, loss, **drawn)
     without, _ = correlation(noise, hidden, loss, **drawn)
     assert good > 0.98 and raw < 0.45 and abs(without) < 0.1
@@ -124,7 +165,16 @@ def test_a_planted_factor_is_found_and_raw_fields_do_not_show_it(loss):
 @pytest.mark.long
 def test_the_network_of_the_paper_finds_the_planted_factor_too():
     _, hidden, noise = planted(np.random.default_rng(2))
-    good, _ = correlation(np.concatenate([hidden[..., None], noise], -1), hidden, "rrd-unbiased", 400, hidden=(256, 256), rate=3e-4, batch=256, drawn=16)
+    good, _ = correlation(
+        np.concatenate([hidden[..., None], noise], -1),
+        hidden,
+        "rrd-unbiased",
+        400,
+        hidden=(256, 256),
+        rate=3e-4,
+        batch=256,
+        drawn=16,
+    )
     assert good > 0.9
 
 
@@ -144,13 +194,17 @@ def test_slopes_above_one_are_penalized_and_flat_ones_are_free():
     assert 10 * float(slope_penalty(lambda v: 2 * v, x, y, along)) == pytest.approx(10)
     assert float(slope_penalty(lambda v: 0.5 * v, x, y, along)) == 0
     two = torch.randn(64, 2)
-    assert float(slope_penalty(lambda v: v.sum(-1, keepdim=True) * 3 / 2**0.5, two, two, along)) == pytest.approx(4)
+    assert float(
+        slope_penalty(lambda v: v.sum(-1, keepdim=True) * 3 / 2**0.5, two, two, along)
+    ) == pytest.approx(4)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 10.0])
 def test_with_the_penalty_the_slope_of_a_cliff_stays_below_one_and_a_half(penalty):
     chance = np.random.default_rng(0)
-    decoder = Decoder(("a", "b"), "rd", penalty=penalty, hidden=(64, 64), rate=3e-3, batch=64, seed=1)
+    decoder = Decoder(
+        ("a", "b"), "rd", penalty=penalty, hidden=(64, 64), rate=3e-3, batch=64, seed=1
+    )
     z = chance.normal(size=(64, 1, 2))
     for episode in z:
         decoder.add(episode, 100.0 * (episode[0, 0] > 0))
@@ -158,7 +212,9 @@ def test_with_the_penalty_the_slope_of_a_cliff_stays_below_one_and_a_half(penalt
     a, b = chance.normal(size=(2, 1000, 2))
     x = decoder._inputs(a), decoder._inputs(b)
     with torch.no_grad():
-        rises = (decoder.network(x[0]) - decoder.network(x[1])).abs()[:, 0] / (x[0] - x[1]).norm(dim=1)
+        rises = (decoder.network(x[0]) - decoder.network(x[1])).abs()[:, 0] / (x[0] - x[1]).norm(
+            dim=1
+        )
     assert float(rises.max()) < 1.5 if penalty else float(rises.max()) > 2
     assert np.corrcoef(decoder.reward(a), a[:, 0] > 0)[0, 1] > 0.6
 
@@ -171,7 +227,9 @@ def test_the_store_keeps_newest_whole_episodes_within_its_bound():
     for episode in known.whole:
         assert (known.rows(episode.start + np.arange(episode.length)) == episode.task_return).all()
     assert known.rows(known.latest(5))[:, 0].tolist() == [2, 3, 3, 3, 3]
-    assert (known.mean, known.std, known.mean_length) == pytest.approx((2.5, np.std([1, 2, 3, 4]), 23 / 4)) and known.extremes == (2, 3)
+    assert (known.mean, known.std, known.mean_length) == pytest.approx(
+        (2.5, np.std([1, 2, 3, 4]), 23 / 4)
+    ) and known.extremes == (2, 3)
 
 
 def test_ircr_spreads_returns_evenly_and_divides_by_no_zero():
@@ -200,7 +258,8 @@ def fitted(seed=5, penalty=10.0):
     for _ in range(12):
         z = chance.normal(size=(30, 3))
         decoder.add(z, z[:, 0].sum())
-    torch.rand(3)  # what others draw is no matter
+    # what others draw is no matter
+    torch.rand(3)
     decoder.fit(15)
     for _ in range(4):
         z = chance.normal(size=(20, 3))
@@ -224,7 +283,11 @@ def test_a_saved_decoder_says_the_same_and_a_broken_file_is_refused(tmp_path):
     decoder.save(path)
     again = Decoder.load(path)
     z = np.random.default_rng(1).normal(size=(9, 3))
-    assert again.reward(z).tobytes() == decoder.reward(z).tobytes() and again.names == decoder.names and again.loss == decoder.loss
+    assert (
+        again.reward(z).tobytes() == decoder.reward(z).tobytes()
+        and again.names == decoder.names
+        and again.loss == decoder.loss
+    )
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert json.loads(header["__metadata__"]["decoder"])["hidden"] == [256, 256]

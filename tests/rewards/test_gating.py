@@ -6,9 +6,13 @@ import pytest
 from autoreward.rewards.composition.gating import sigmoid
 
 
-@pytest.mark.parametrize(("s", "c", "total"), [(0, 0.5, 0.05), (0, 1, 0.1), (1, 0.5, 1.5), (1, 1, 2.0)])
+@pytest.mark.parametrize(
+    ("s", "c", "total"), [(0, 0.5, 0.05), (0, 1, 0.1), (1, 0.5, 1.5), (1, 1, 2.0)]
+)
 def test_the_soft_gate_pays_a_little_before_success_and_most_with_it(pays, s, c, total):
-    assert pays([{"kind": "gate", "over": ["c"]}], {"c": [c]}, task=[s]).sum() == pytest.approx(total)
+    assert pays([{"kind": "gate", "over": ["c"]}], {"c": [c]}, task=[s]).sum() == pytest.approx(
+        total
+    )
 
 
 def test_the_hard_gate_is_shut_until_something_more_important_was_reached(pays):
@@ -49,29 +53,47 @@ def test_penalties_take_from_progress_and_never_soften_a_step_back(pays):
     assert pays(rule, {"dx": [2.0], "speed": [0.5], "comfort": [0.75]}).tolist() == [0.75]
     assert pays(rule, {"dx": [2.0], "speed": [0.0], "comfort": [1.0]}).tolist() == [0.0]
     assert pays(rule, {"dx": [-2.0], "speed": [0.5], "comfort": [1.0]}).tolist() == [-2.0]
-    assert pays(rule, {"dx": [1.0], "speed": [1.7], "comfort": [1.0]}).tolist() == [1.0]  # a factor is at most 1
+    # a factor is at most 1
+    assert pays(rule, {"dx": [1.0], "speed": [1.7], "comfort": [1.0]}).tolist() == [1.0]
 
 
 def test_a_multiplier_falls_once_its_constraint_is_kept(made, played):
-    composer = made([{"kind": "lagrange", "constraints": [{"term": "upright", "at_least": 3.0}]}], ("speed", "upright"))
+    composer = made(
+        [{"kind": "lagrange", "constraints": [{"term": "upright", "at_least": 3.0}]}],
+        ("speed", "upright"),
+    )
     assert played(composer, {"speed": [4.0], "upright": [5.0]}).tolist() == [0.5 * 4 + 0.5 * 5]
     composer.update()
-    assert composer.kept[0]["l"] == pytest.approx([-0.005]) and sigmoid(composer.kept[0]["l"]) == pytest.approx([0.49875], abs=1e-6)
-    assert played(composer, {"speed": [4.0], "upright": [0.0]}) == pytest.approx([4 * (1 - 0.49875)], abs=1e-5)
+    assert composer.kept[0]["l"] == pytest.approx([-0.005]) and sigmoid(
+        composer.kept[0]["l"]
+    ) == pytest.approx([0.49875], abs=1e-6)
+    assert played(composer, {"speed": [4.0], "upright": [0.0]}) == pytest.approx(
+        [4 * (1 - 0.49875)], abs=1e-5
+    )
 
 
 def test_at_most_negates_term_and_threshold(made, played):
-    composer = made([{"kind": "lagrange", "constraints": [{"term": "energy", "at_most": 1.0}], "rate": 1.0}], ("energy",))
-    assert played(composer, {"energy": [2.0, 2.0]}).tolist() == [-1.0, -1.0]  # 4 in the episode: 3 too much
+    composer = made(
+        [{"kind": "lagrange", "constraints": [{"term": "energy", "at_most": 1.0}], "rate": 1.0}],
+        ("energy",),
+    )
+    # 4 in the episode: 3 too much
+    assert played(composer, {"energy": [2.0, 2.0]}).tolist() == [-1.0, -1.0]
     composer.update()
     assert composer.kept[0]["l"] == pytest.approx([0.25 * 3])
 
 
 def test_multipliers_stay_while_no_episode_ends_and_a_hopeless_constraint_is_told(made, played):
-    composer = made([{"kind": "lagrange", "constraints": [{"term": "x", "at_least": 1000.0}], "rate": 10.0}], ("x",))
+    composer = made(
+        [{"kind": "lagrange", "constraints": [{"term": "x", "at_least": 1000.0}], "rate": 10.0}],
+        ("x",),
+    )
     composer.update()
     assert composer.kept[0]["l"].tolist() == [0.0]
     for _ in range(25):
         played(composer, {"x": [0.0]})
         composer.update()
-    assert any("not reached" in note for note in composer.notes()) and np.isfinite(composer.kept[0]["l"]).all()
+    assert (
+        any("not reached" in note for note in composer.notes())
+        and np.isfinite(composer.kept[0]["l"]).all()
+    )

@@ -1,4 +1,6 @@
-"""Several programs in one: an ensemble over programs is what the formula says, each with its own names, memory and imports."""
+"""Several programs in one: an ensemble over programs is what the formula says, each with its own
+names, memory and imports.
+"""
 
 import numpy as np
 import pytest
@@ -72,10 +74,18 @@ def test_an_ensemble_over_programs(how):
     terms = played(text, states, first)
     np.testing.assert_allclose(terms, apart, rtol=1e-12)
     caution = {"caution": 0.25} if how == "careful" else {}
-    composition = Composition.model_validate({"transforms": [{"kind": "ensemble", "over": ["a", "b", "c"], "how": how, **caution}]})
+    composition = Composition.model_validate(
+        {"transforms": [{"kind": "ensemble", "over": ["a", "b", "c"], "how": how, **caution}]}
+    )
     none, no = np.zeros((*first.shape, 0)), np.zeros(first.shape, bool)
-    rewards, _ = Composer(composition, Columns(("a", "b", "c")), CARD.training.gamma).replay(terms, none, none, np.zeros(first.shape), first, no, no, no)
-    wanted = {"mean": apart.mean(-1), "worst": apart.min(-1), "careful": apart.mean(-1) - 0.25 * apart.var(-1)}[how]
+    rewards, _ = Composer(composition, Columns(("a", "b", "c")), CARD.training.gamma).replay(
+        terms, none, none, np.zeros(first.shape), first, no, no, no
+    )
+    wanted = {
+        "mean": apart.mean(-1),
+        "worst": apart.min(-1),
+        "careful": apart.mean(-1) - 0.25 * apart.var(-1),
+    }[how]
     np.testing.assert_allclose(rewards, wanted, rtol=1e-12)
 
 
@@ -84,8 +94,14 @@ def test_an_ensemble_over_programs(how):
     [
         ("x = 1\n", "b: it defines no reward"),
         ("def broken(:\n", "b: it defines no reward"),
-        (THIRD + "def potential(s):\n    return {'near': s.cell}\n", "b: potentials are shaped by the learner"),
-        (THIRD + "NAMES = ['best']\nMEMORY = {n: 0.0 for n in NAMES}\n", "b: its MEMORY is no literal"),
+        (
+            THIRD + "def potential(s):\n    return {'near': s.cell}\n",
+            "b: potentials are shaped by the learner",
+        ),
+        (
+            THIRD + "NAMES = ['best']\nMEMORY = {n: 0.0 for n in NAMES}\n",
+            "b: its MEMORY is no literal",
+        ),
         (THIRD + "BASE = {'z': 0.0}\nMEMORY = {**BASE, 'm': 5.0}\n", "b: its MEMORY is no literal"),
         (THIRD + "MEMORY = {1: 2.0}\n", "b: its MEMORY is no literal"),
         (THIRD + "MEMORY = {'m': 5.0}\nMEMORY['n'] = 1.0\n", "b: its MEMORY is no literal"),
@@ -100,7 +116,15 @@ def test_what_cannot_be_merged_is_refused_by_name(program, said):
 
 def test_names_that_look_alike_stay_apart():
     body = "def reward(prev, action, curr, memory):\n    memory['K'] = memory['K'] + 1.0\n    return {'t': memory['K']}\n"
-    texts = {"x": "MEMORY = {'y_m': 0.0}\n" + body.replace("K", "y_m"), "x_y": "MEMORY = {'m': 5.0}\n" + body.replace("K", "m"), "x_reward": "MEMORY = {'a\"b': 9.0}\n" + body.replace("'K'", "'a\"b'")}
+    texts = {
+        "x": "MEMORY = {'y_m': 0.0}\n" + body.replace("K", "y_m"),
+        "x_y": "MEMORY = {'m': 5.0}\n" + body.replace("K", "m"),
+        "x_reward": "MEMORY = {'a\"b': 9.0}\n" + body.replace("'K'", "'a\"b'"),
+    }
     states, first = walk(3, 2)
     first[1:] = False
-    assert played(merged(texts), states, first)[:, 0].tolist() == [[1, 6, 10], [2, 7, 11], [3, 8, 12]]
+    assert played(merged(texts), states, first)[:, 0].tolist() == [
+        [1, 6, 10],
+        [2, 7, 11],
+        [3, 8, 12],
+    ]

@@ -1,22 +1,44 @@
-"""Bad lists are refused with their reason; a file's errors name the line; presets are what they say."""
+"""Bad lists are refused with their reason; a file's errors name the line; presets are what they
+say.
+"""
 
 import pytest
 
 from autoreward.errors import UserError
-from autoreward.rewards.composition import KINDS, PRESETS, Columns, Composer, Composition, Unfit, Unreadable, parse, read
+from autoreward.rewards.composition import (
+    KINDS,
+    PRESETS,
+    Columns,
+    Composer,
+    Composition,
+    Unfit,
+    Unreadable,
+    parse,
+    read,
+)
 from autoreward.tasks.find import find
 
 BAD = [
     ("transforms:\n  - kind: wieghts\n", 2, "no kind 'wieghts'", "did you mean weights?"),
     ("transforms:\n  - over: [a]\n", 2, "kind", "each transform has a kind"),
-    ("transforms:\n  - kind: gate\n    over: [a]\n    untl: b\n", 4, "untl", "gate takes over, until"),
+    (
+        "transforms:\n  - kind: gate\n    over: [a]\n    untl: b\n",
+        4,
+        "untl",
+        "gate takes over, until",
+    ),
     ("task_rewrd: 2\n", 1, "task_rewrd", "a composition takes task_reward, transforms"),
     ("task_reward: 0\n", 1, "greater than 0", ""),
     ("transforms:\n  - kind: signs\n  - kind: weights\n", 3, "'weights' stands after 'signs'", ""),
     ("- kind: weights\n- kind: gain\n", 2, "'gain' stands after 'weights'", ""),
     ("- kind: normalize\n- kind: signs\n", 2, "throw away the scale", ""),
     ("- kind: potential\n- kind: signs\n", 2, "no potential", ""),
-    ("- kind: potential\n  over: [phi]\n- kind: ensemble\n  over: [phi, a]\n", 3, "no potential", ""),
+    (
+        "- kind: potential\n  over: [phi]\n- kind: ensemble\n  over: [phi, a]\n",
+        3,
+        "no potential",
+        "",
+    ),
     ("- kind: normalize\n  over: [a]\n- kind: normalize\n", 3, "stands twice", ""),
     ("- kind: best\n  over: nearness\n", 2, "'nearness' is no group", ""),
     ("- kind: best\n  over: [a, a]\n", 2, "twice", ""),
@@ -24,10 +46,16 @@ BAD = [
     ("- kind: weights\n  weights: {a: .nan}\n", 2, "", ""),
     ("- kind: weights\n  weights: {a: 1.0e+9}\n", 2, "less than or equal to 1000000", ""),
     ("- kind: switch\n  over: [a]\n  above: 0.4\n", 1, "flaps", ""),
-    ("- kind: lagrange\n  constraints: [{term: a, at_least: 1, at_most: 2}]\n", 2, "one of them", ""),
+    (
+        "- kind: lagrange\n  constraints: [{term: a, at_least: 1, at_most: 2}]\n",
+        2,
+        "one of them",
+        "",
+    ),
     ("- kind: penalties\n  progress: a\n  factors: [b, c, d, e]\n", 3, "at most 3", ""),
     ("- kind: signs\n- kind: signs\n", 2, "stands twice", ""),
-    ("- kind: normalize\n  mean: true\n", 2, "mean", "normalize takes over, floor, rollouts"),  # no mean is ever subtracted
+    # no mean is ever subtracted
+    ("- kind: normalize\n  mean: true\n", 2, "mean", "normalize takes over, floor, rollouts"),
     ("transforms: [\n", 1, "not readable as YAML", ""),
     ("just words\n", 1, "a mapping", ""),
     ("a: &x [1]\nb: *x\n", None, "refers to itself", ""),
@@ -35,7 +63,11 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "message", "hint"), BAD, ids=[b[0].split("\n")[-2][:30] + f" {k}" for k, b in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("text", "line", "message", "hint"),
+    BAD,
+    ids=[b[0].split("\n")[-2][:30] + f" {k}" for k, b in enumerate(BAD)],
+)
 def test_a_bad_list_is_refused_with_line_reason_and_way_out(text, line, message, hint):
     with pytest.raises(Unreadable) as caught:
         parse(text)
@@ -44,24 +76,48 @@ def test_a_bad_list_is_refused_with_line_reason_and_way_out(text, line, message,
 
 
 UNFIT = [
-    ([{"kind": "weights", "weights": {"c": 1}}], "weights is over 'c', and the program has no such term; it has a, b, phi"),
+    (
+        [{"kind": "weights", "weights": {"c": 1}}],
+        "weights is over 'c', and the program has no such term; it has a, b, phi",
+    ),
     ([{"kind": "best", "over": ["a"]}], "a term of reward()"),
     ([{"kind": "gain"}, {"kind": "potential", "over": ["phi"]}], "both shape 'phi'"),
-    ([{"kind": "milestones", "stages": [{"done": "phi"}]}, {"kind": "gate", "over": ["phi"]}], "used up"),
+    (
+        [{"kind": "milestones", "stages": [{"done": "phi"}]}, {"kind": "gate", "over": ["phi"]}],
+        "used up",
+    ),
     ([{"kind": "milestones", "stages": [{"done": "phi"}], "name": "a"}], "has a term 'a' already"),
     ([{"kind": "gate", "over": ["a"], "until": "a"}], "cannot open the gate"),
     ([{"kind": "gate", "over": "sparse"}, {"kind": "gate", "over": ["x"]}], "no such term"),
-    ([{"kind": "penalties", "progress": "a", "factors": ["b"]}, {"kind": "ensemble", "over": ["a", "b"]}], "used up"),
+    (
+        [
+            {"kind": "penalties", "progress": "a", "factors": ["b"]},
+            {"kind": "ensemble", "over": ["a", "b"]},
+        ],
+        "used up",
+    ),
     ([{"kind": "penalties", "progress": "a", "factors": ["phi"]}], "is a potential"),
     ([{"kind": "ensemble", "over": ["a", "b"], "how": "worst"}], "sparse, is almost always 0"),
-    ([{"kind": "lagrange", "constraints": [{"term": "a", "at_least": 0}, {"term": "a", "at_most": 1}]}], "two constraints"),
+    (
+        [
+            {
+                "kind": "lagrange",
+                "constraints": [{"term": "a", "at_least": 0}, {"term": "a", "at_most": 1}],
+            }
+        ],
+        "two constraints",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("transforms", "message"), UNFIT)
 def test_a_list_that_does_not_fit_the_program_says_which_terms_there_are(transforms, message):
     with pytest.raises(Unfit) as caught:
-        Composer(Composition.model_validate({"transforms": transforms}), Columns(("a", "b"), ("phi",), frozenset({"b"})), 0.9)
+        Composer(
+            Composition.model_validate({"transforms": transforms}),
+            Columns(("a", "b"), ("phi",), frozenset({"b"})),
+            0.9,
+        )
     assert message in caught.value.message and caught.value.hint
 
 
@@ -74,8 +130,15 @@ def test_a_group_that_is_empty_says_how_to_fill_it():
 @pytest.mark.parametrize("kind", [k for k in KINDS if not k.off_policy], ids=lambda k: k.__name__)
 def test_what_changes_between_rollouts_is_refused_where_a_buffer_keeps_old_rewards(kind):
     card = find("corridor").card
-    off = card.model_copy(update={"training": card.training.model_copy(update={"algorithm": "SAC"})})
-    given = {"normalize": {}, "difficulty": {"over": ["a"]}, "switch": {"over": ["a"]}, "lagrange": {"constraints": [{"term": "a", "at_least": 0}]}}
+    off = card.model_copy(
+        update={"training": card.training.model_copy(update={"algorithm": "SAC"})}
+    )
+    given = {
+        "normalize": {},
+        "difficulty": {"over": ["a"]},
+        "switch": {"over": ["a"]},
+        "lagrange": {"constraints": [{"term": "a", "at_least": 0}]},
+    }
     name = kind.model_fields["kind"].default
     made = Composition.model_validate({"transforms": [{"kind": name, **given[name]}]})
     made.require(card)
@@ -98,7 +161,10 @@ def test_a_clip_that_makes_ending_early_pay_and_a_switch_without_a_success_are_r
 def test_warnings_say_which_promise_does_not_hold():
     columns = Columns(("a",), ("phi",))
     told = lambda text: " ".join(parse(text).warnings(columns))  # noqa: E731
-    assert "creeping forward" in told("- kind: signs\n") and told("- kind: best\n- kind: signs\n") == ""
+    assert (
+        "creeping forward" in told("- kind: signs\n")
+        and told("- kind: best\n- kind: signs\n") == ""
+    )
     assert "share a scale" in told("- kind: ensemble\n  over: [a]\n")
     assert "what is best may change" in told("- kind: potential\n- kind: gate\n  over: all\n")
 
@@ -113,7 +179,10 @@ def test_a_preset_reads_and_comes_back_from_its_data(name):
 def test_a_file_is_read_and_its_errors_name_file_and_line(tmp_path):
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("task_reward: 2\ntransforms:\n  - {kind: weights, weights: {a: 3}}\n")
-    assert read(str(good)).data() == {"task_reward": 2.0, "transforms": [{"kind": "weights", "weights": {"a": 3.0}}]}
+    assert read(str(good)).data() == {
+        "task_reward": 2.0,
+        "transforms": [{"kind": "weights", "weights": {"a": 3.0}}],
+    }
     assert read(str(good)).weights_by_name() == {"a": 3.0}
     bad.write_text("transforms:\n\n  - kind: signs\n    dense: much\n")
     with pytest.raises(UserError) as caught:

@@ -1,11 +1,14 @@
-"""Numbers of algorithms.md, A2, A3, A4, D2: what potentials, gains, milestones and step scores pay."""
+"""Numbers of algorithms.md, A2, A3, A4, D2: what potentials, gains, milestones and step scores
+pay.
+"""
 
 import numpy as np
 import pytest
 
 from autoreward.rewards.composition import Columns, Composer, Composition, shape
 
-PHI = np.array([0.5, 2.0, 1.0, 5.0])  # of the chain 0, 1, 2, goal 3
+# of the chain 0, 1, 2, goal 3
+PHI = np.array([0.5, 2.0, 1.0, 5.0])
 PATH, CUT = [0, 1, 2, 1, 2, 3], [1, 2, 1, 0]
 
 
@@ -14,25 +17,45 @@ def discounted(rewards, gamma=0.9):
 
 
 def chain_values(transforms, gamma=0.9):
-    """Q (3, 2) of the chain by value iteration, its rewards asked from a composer, one transition at a time."""
+    """Q (3, 2) of the chain by value iteration, its rewards asked from a composer, one transition
+    at a time.
+    """
 
     def reward(s, after):
-        made = Composer(Composition.model_validate({"transforms": transforms}), Columns((), ("phi",)), gamma)
+        made = Composer(
+            Composition.model_validate({"transforms": transforms}), Columns((), ("phi",)), gamma
+        )
         once = np.ones(1, bool)
-        return made.step(np.zeros((1, 0)), PHI[[s], None], PHI[[after], None], np.array([float(after == 3)]), once, np.array([after == 3]), np.array([after == 3]), once)[0][0]
+        return made.step(
+            np.zeros((1, 0)),
+            PHI[[s], None],
+            PHI[[after], None],
+            np.array([float(after == 3)]),
+            once,
+            np.array([after == 3]),
+            np.array([after == 3]),
+            once,
+        )[0][0]
 
-    paid = {(s, a): (reward(s, after), after) for s in range(3) for a, after in enumerate((max(0, s - 1), s + 1))}
+    paid = {
+        (s, a): (reward(s, after), after)
+        for s in range(3)
+        for a, after in enumerate((max(0, s - 1), s + 1))
+    }
     q = np.zeros((3, 2))
     for _ in range(300):
         value = np.append(q.max(1), 0.0)
-        q = np.array([[paid[s, a][0] + gamma * value[paid[s, a][1]] for a in (0, 1)] for s in range(3)])
+        q = np.array(
+            [[paid[s, a][0] + gamma * value[paid[s, a][1]] for a in (0, 1)] for s in range(3)]
+        )
     return q
 
 
 def test_the_optimal_values_of_the_chain_shift_by_the_potential_exactly():
     base = chain_values([{"kind": "weights", "potentials": 0.0}])
     assert base == pytest.approx(np.array([[0.729, 0.81], [0.729, 0.9], [0.81, 1.0]]))
-    shaped = chain_values([])  # potentials that no transform names are shaped by us
+    # potentials that no transform names are shaped by us
+    shaped = chain_values([])
     assert shaped == pytest.approx(np.array([[0.229, 0.31], [-1.271, -1.1], [-0.19, 0.0]]))
     assert base - shaped == pytest.approx(np.repeat(PHI[:3, None], 2, 1))
     moved = chain_values([{"kind": "potential", "scale": 3.0, "shift": -5.0}])
@@ -41,16 +64,33 @@ def test_the_optimal_values_of_the_chain_shift_by_the_potential_exactly():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_shaping_keeps_the_optimal_policy_of_random_processes(seed):
-    """Exact values of a random process with noise and a terminal state; rewards of every (s, a, s') from a composer."""
+    """Exact values of a random process with noise and a terminal state; rewards of every (s, a,
+    s') from a composer.
+    """
     rng, n, actions, gamma = np.random.default_rng(seed), 7, 3, 0.95
-    moves = rng.dirichlet(np.full(n, 0.3), (n, actions))  # (s, a, s'); the last state is terminal
+    # (s, a, s'); the last state is terminal
+    moves = rng.dirichlet(np.full(n, 0.3), (n, actions))
     task, phi = rng.normal(size=(n, actions, n)), rng.normal(size=n) * 10
-    s, _, after = (g.ravel() for g in np.meshgrid(np.arange(n), np.arange(actions), np.arange(n), indexing="ij"))
+    s, _, after = (
+        g.ravel()
+        for g in np.meshgrid(np.arange(n), np.arange(actions), np.arange(n), indexing="ij")
+    )
 
     def values(transforms):
-        composer = Composer(Composition.model_validate({"transforms": transforms}), Columns((), ("phi",)), gamma)
+        composer = Composer(
+            Composition.model_validate({"transforms": transforms}), Columns((), ("phi",)), gamma
+        )
         ends, once = after == n - 1, np.ones(len(s), bool)
-        reward, _ = composer.step(np.zeros((len(s), 0)), phi[s, None], phi[after, None], task.ravel(), once, ends, ends, ends)
+        reward, _ = composer.step(
+            np.zeros((len(s), 0)),
+            phi[s, None],
+            phi[after, None],
+            task.ravel(),
+            once,
+            ends,
+            ends,
+            ends,
+        )
         q = np.zeros((n, actions))
         for _ in range(2000):
             value = q.max(1)
@@ -59,15 +99,25 @@ def test_shaping_keeps_the_optimal_policy_of_random_processes(seed):
         return q[:-1]
 
     base = values([{"kind": "weights", "potentials": 0.0}])
-    for transforms, scale, shift in (([], 1, 0), ([{"kind": "potential", "scale": 2.0, "shift": -3.0}], 2, -3), ([{"kind": "weights", "potentials": -1.0}], -1, 0)):
+    for transforms, scale, shift in (
+        ([], 1, 0),
+        ([{"kind": "potential", "scale": 2.0, "shift": -3.0}], 2, -3),
+        ([{"kind": "weights", "potentials": -1.0}], -1, 0),
+    ):
         shaped = values(transforms)
         assert (shaped.argmax(1) == base.argmax(1)).all()
-        assert base - shaped == pytest.approx(np.repeat(scale * (phi[:-1, None] + shift), actions, 1))
+        assert base - shaped == pytest.approx(
+            np.repeat(scale * (phi[:-1, None] + shift), actions, 1)
+        )
 
 
 def test_the_return_of_an_episode_shifts_by_a_constant(pays):
-    assert discounted(pays([], potentials={"phi": PHI[PATH]})) == pytest.approx(-0.5)  # - Phi of the first state, whatever the way
-    assert discounted(pays([], potentials={"phi": PHI[CUT]}, terminated=False)) == pytest.approx(0.9**3 * 0.5 - 2)  # a truncation keeps the last
+    # - Phi of the first state, whatever the way
+    assert discounted(pays([], potentials={"phi": PHI[PATH]})) == pytest.approx(-0.5)
+    # a truncation keeps the last
+    assert discounted(pays([], potentials={"phi": PHI[CUT]}, terminated=False)) == pytest.approx(
+        0.9**3 * 0.5 - 2
+    )
 
 
 def test_a_terminal_potential_counts_as_nothing(pays):
@@ -79,31 +129,50 @@ def test_a_terminal_potential_counts_as_nothing(pays):
 
 def test_columns_are_shaped_along_any_leading_axes():
     phi = PHI[PATH][:, None]
-    assert shape(phi[:-1], phi[1:], np.array([0.0, 0, 0, 0, 1]), 0.9)[:, 0] == pytest.approx([1.3, -1.1, 0.8, -1.1, -1.0])
+    assert shape(phi[:-1], phi[1:], np.array([0.0, 0, 0, 0, 1]), 0.9)[:, 0] == pytest.approx(
+        [1.3, -1.1, 0.8, -1.1, -1.0]
+    )
 
 
 DISTANCES = -np.array([5, 3, 4, 3, 2, 2.5, 1.0])
 
 
 def test_gain_and_best_so_far_gain(pays):
-    assert pays([{"kind": "gain"}], potentials={"s": DISTANCES}).tolist() == [2, -1, 1, 1, -0.5, 1.5]
+    assert pays([{"kind": "gain"}], potentials={"s": DISTANCES}).tolist() == [
+        2,
+        -1,
+        1,
+        1,
+        -0.5,
+        1.5,
+    ]
     best = pays([{"kind": "best"}], potentials={"s": DISTANCES})
     assert best.tolist() == [2, 0, 0, 1, 0, 1] and best.sum() == 4 == DISTANCES.max() - DISTANCES[0]
 
 
 def test_step_scores_clipped_and_as_deltas(pays):
     q = {"q": [0.9, 0.2, 0.7, 1.0]}
-    assert pays([{"kind": "clip", "over": ["q"], "eta": 0.8}], q) == pytest.approx([0, -0.6, -0.1, 0.0])
+    assert pays([{"kind": "clip", "over": ["q"], "eta": 0.8}], q) == pytest.approx(
+        [0, -0.6, -0.1, 0.0]
+    )
     delta = pays([{"kind": "delta", "over": ["q"]}], q)
-    assert delta == pytest.approx([0, 0.7, -0.5, 0.7])  # (.7, -.5, .7, 0), each one step later, the last two together
+    # (.7, -.5, .7, 0), each one step later, the last two together
+    assert delta == pytest.approx([0, 0.7, -0.5, 0.7])
     undelayed = np.append(delta[1:], 0.0)
     assert undelayed[::-1].cumsum()[::-1] == pytest.approx([0.9, 0.2, 0.7, 0.0])
-    assert pays([{"kind": "delta", "over": ["q"]}], q, terminated=False).sum() == pytest.approx(0.9)  # nothing is lost at a truncation
-    assert pays([{"kind": "delta", "over": ["q"]}], {"q": [0.4]}, terminated=False).tolist() == [0.4]
+    # nothing is lost at a truncation
+    assert pays([{"kind": "delta", "over": ["q"]}], q, terminated=False).sum() == pytest.approx(0.9)
+    assert pays([{"kind": "delta", "over": ["q"]}], {"q": [0.4]}, terminated=False).tolist() == [
+        0.4
+    ]
     assert pays([{"kind": "delta", "over": ["q"]}], {"q": [0.4]}).tolist() == [0.0]
 
 
-STAGES = [{"done": "key", "progress": "near_key"}, {"done": "door", "progress": "near_door"}, {"done": "goal"}]
+STAGES = [
+    {"done": "key", "progress": "near_key"},
+    {"done": "door", "progress": "near_door"},
+    {"done": "goal"},
+]
 
 
 def test_the_potential_of_milestones_never_falls_along_a_solution(pays):
@@ -115,28 +184,53 @@ def test_the_potential_of_milestones_never_falls_along_a_solution(pays):
         "goal": [0, 0, 0, 0, 0, 0, 1],
     }
     steps = pays([{"kind": "milestones", "stages": STAGES, "pay": "gain"}], potentials=way)
-    assert (steps >= 0).all() and steps == pytest.approx([0.7, 0.2, 0.7, 0.2, 0.0, 1.0])  # from .2 - 3 up to 0: success is 0
+    # from .2 - 3 up to 0: success is 0
+    assert (steps >= 0).all() and steps == pytest.approx([0.7, 0.2, 0.7, 0.2, 0.0, 1.0])
     shaped = pays([{"kind": "milestones", "stages": STAGES}], potentials=way)
     assert discounted(shaped) == pytest.approx(3 - 0.2) and shaped[-1] == pytest.approx(1.0)
 
 
 def test_picking_up_and_dropping_again_pays_once(pays):
-    farm = {"key": [0, *([1, 0] * 30)], "near_key": [0.0] * 61, "door": [0.0] * 61, "near_door": [0.0] * 61, "goal": [0.0] * 61}
-    assert pays([{"kind": "milestones", "stages": STAGES, "pay": "gain"}], potentials=farm).sum() == pytest.approx(1.0)
+    farm = {
+        "key": [0, *([1, 0] * 30)],
+        "near_key": [0.0] * 61,
+        "door": [0.0] * 61,
+        "near_door": [0.0] * 61,
+        "goal": [0.0] * 61,
+    }
+    assert pays(
+        [{"kind": "milestones", "stages": STAGES, "pay": "gain"}], potentials=farm
+    ).sum() == pytest.approx(1.0)
 
 
-def test_a_milestone_that_is_true_at_the_start_is_skipped_and_a_later_one_done_first_counts_when_its_turn_comes(pays):
+def test_a_milestone_that_is_true_at_the_start_is_skipped_and_a_later_one_done_first_counts_when_its_turn_comes(
+    pays,
+):
     stages = [{"done": "a"}, {"done": "b"}, {"done": "c"}]
-    begun = pays([{"kind": "milestones", "stages": stages, "pay": "gain"}], potentials={"a": [1, 1, 1], "b": [0, 1, 1], "c": [0, 0, 0]})
+    begun = pays(
+        [{"kind": "milestones", "stages": stages, "pay": "gain"}],
+        potentials={"a": [1, 1, 1], "b": [0, 1, 1], "c": [0, 0, 0]},
+    )
     assert begun.tolist() == [1.0, 0.0]
-    other = pays([{"kind": "milestones", "stages": stages, "pay": "gain"}], potentials={"a": [0, 0, 1], "b": [0, 1, 0], "c": [0, 0, 0]})
+    other = pays(
+        [{"kind": "milestones", "stages": stages, "pay": "gain"}],
+        potentials={"a": [0, 0, 1], "b": [0, 1, 0], "c": [0, 0, 0]},
+    )
     assert other.tolist() == [0.0, 2.0]
 
 
 def test_stages_stand_in_a_column_of_their_own_and_their_flags_pay_nothing(made):
-    composer = made([{"kind": "milestones", "stages": STAGES, "name": "stages"}], ("effort",), ("key", "near_key", "door", "near_door", "goal"))
+    composer = made(
+        [{"kind": "milestones", "stages": STAGES, "name": "stages"}],
+        ("effort",),
+        ("key", "near_key", "door", "near_door", "goal"),
+    )
     assert composer.names == ("effort", "key", "near_key", "door", "near_door", "goal", "stages")
     once, rest = np.ones(1, bool), np.zeros(1, bool)
     before, after = np.array([[0, 0.2, 0, 0, 0.0]]), np.array([[1, 1, 0, 0.5, 0.0]])
-    reward, columns = composer.step(np.array([[-0.1]]), before, after, np.zeros(1), once, rest, rest, rest)
-    assert columns[0, 1:6].tolist() == [0.0] * 5 and reward[0] == pytest.approx(-0.1 + 0.9 * (1.5 - 3) - (0.2 - 3))
+    reward, columns = composer.step(
+        np.array([[-0.1]]), before, after, np.zeros(1), once, rest, rest, rest
+    )
+    assert columns[0, 1:6].tolist() == [0.0] * 5 and reward[0] == pytest.approx(
+        -0.1 + 0.9 * (1.5 - 3) - (0.2 - 3)
+    )

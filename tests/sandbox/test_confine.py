@@ -1,4 +1,6 @@
-"""The jail from inside: every system call is tried, and what is left is what SECURITY.md says; each wall alone; other kernels."""
+"""The jail from inside: every system call is tried, and what is left is what SECURITY.md says;
+each wall alone; other kernels.
+"""
 
 import platform
 import re
@@ -18,8 +20,10 @@ from autoreward.tasks.card import Action
 
 LAYOUT, ACTION = Layout(("x",), ((),)), Action(type="discrete", n=2, shape=(), meaning="-")
 NUMBERS = ARCHITECTURES.get(platform.machine(), {})
-FATAL = {"exit", "exit_group", "rt_sigreturn"}  # these end the process that tries them: one worker each
-UPROBES = {335, 336} if platform.machine() == "x86_64" else set()  # let through by the kernel, whatever a filter says; see SECURITY.md
+# these end the process that tries them: one worker each
+FATAL = {"exit", "exit_group", "rt_sigreturn"}
+# let through by the kernel, whatever a filter says; see SECURITY.md
+UPROBES = {335, 336} if platform.machine() == "x86_64" else set()
 SCAN = """
 import sys
 import numpy as np
@@ -55,7 +59,10 @@ def listed() -> dict[str, str]:
     return {name: how for names, how in rows for name in re.findall(r"`(\w+)`", names)}
 
 
-linux = pytest.mark.skipif(not NUMBERS or sys.platform != "linux", reason="the filter is written for x86-64 and aarch64 Linux")
+linux = pytest.mark.skipif(
+    not NUMBERS or sys.platform != "linux",
+    reason="the filter is written for x86-64 and aarch64 Linux",
+)
 
 
 @linux
@@ -67,10 +74,16 @@ def test_every_call_that_is_not_listed_is_refused(profile):
     bound = {NUMBERS[name] for name, how in listed().items() if how != "any"}
     fatal = {NUMBERS[name] for name in FATAL}
     rest = set(range(1024)) - fatal - UPROBES
-    assert answered(rest, (0, 0, 0, 0, 0, 0), profile) == (free - fatal) | {NUMBERS["mprotect"]}, "with zeros only what is listed may answer"
+    assert answered(rest, (0, 0, 0, 0, 0, 0), profile) == (free - fatal) | {NUMBERS["mprotect"]}, (
+        "with zeros only what is listed may answer"
+    )
     assert answered(rest - {NUMBERS["brk"]}, (3, 0, 0, 0, 0, 0), profile) >= {NUMBERS["read"]}
-    assert answered(rest - {NUMBERS["brk"]}, (3, 0, 0, 0, 0, 0), profile) <= free | bound, "nor may another call do anything with the pipe that questions come by"
-    assert answered(rest - {NUMBERS["brk"]}, (4, 0, 0, 0, 0, 0), profile) <= free | bound, "nor with the one for answers"
+    assert answered(rest - {NUMBERS["brk"]}, (3, 0, 0, 0, 0, 0), profile) <= free | bound, (
+        "nor may another call do anything with the pipe that questions come by"
+    )
+    assert answered(rest - {NUMBERS["brk"]}, (4, 0, 0, 0, 0, 0), profile) <= free | bound, (
+        "nor with the one for answers"
+    )
 
 
 @linux
@@ -85,7 +98,10 @@ def test_calls_that_end_a_process_end_nothing_else(name):
 
 @linux
 def test_the_scan_sees_what_is_open():
-    harmless = {"x86_64": {39, 63, 99, 102, 110}, "aarch64": {160, 172, 173, 174, 179}}[platform.machine()]  # getpid, uname, sysinfo, getuid, getppid
+    # getpid, uname, sysinfo, getuid, getppid
+    harmless = {"x86_64": {39, 63, 99, 102, 110}, "aarch64": {160, 172, 173, 174, 179}}[
+        platform.machine()
+    ]
     assert answered(harmless, (0, 0, 0, 0, 0, 0), "unsafe") == harmless
     assert answered(harmless, (0, 0, 0, 0, 0, 0)) == set()
 
@@ -95,12 +111,15 @@ def test_the_scan_sees_what_is_open():
     ("call", "arguments", "passes"),
     [
         ("mmap", (0, 4096, 3, 0x22, -1, 0), True),
-        ("mmap", (0, 4096, 7, 0x22, -1, 0), False),  # executable
-        ("mmap", (0, 4096, 1, 0x02, 3, 0), False),  # of a descriptor
+        # executable
+        ("mmap", (0, 4096, 7, 0x22, -1, 0), False),
+        # of a descriptor
+        ("mmap", (0, 4096, 1, 0x02, 3, 0), False),
         ("mprotect", (0, 0, 1, 0, 0, 0), True),
         ("mprotect", (0, 0, 5, 0, 0, 0), False),
         ("madvise", (0, 0, 4, 0, 0, 0), True),
-        ("madvise", (0, 0, 100, 0, 0, 0), False),  # HWPOISON
+        # HWPOISON
+        ("madvise", (0, 0, 100, 0, 0, 0), False),
         ("read", (0, 0, 0, 0, 0, 0), False),
         ("read", (4, 0, 0, 0, 0, 0), False),
         ("readv", (5, 0, 0, 0, 0, 0), False),
@@ -114,8 +133,13 @@ def test_calls_that_are_left_are_bound_to_their_purpose(call, arguments, passes)
 
 def inside(code: str) -> str:
     """What a fresh process prints that runs `code` with `c` = the confining module."""
-    code = "import os\nimport autoreward.sandbox.inside.confine as c\nos.dup2(0, 3); os.dup2(1, 4)\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, input="", timeout=60)
+    code = (
+        "import os\nimport autoreward.sandbox.inside.confine as c\nos.dup2(0, 3); os.dup2(1, 4)\n"
+        + code
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, input="", timeout=60
+    )
     return done.stdout + done.stderr
 
 
@@ -132,7 +156,9 @@ def test_without_landlock_the_filter_alone_holds_and_says_so():
 @linux
 @pytest.mark.parametrize("hole", ["_seccomp", "_landlock"])
 def test_a_hole_in_the_jail_is_found_by_the_canary(hole):
-    """Either wall alone leaks: without the filter nothing may start; the filter alone holds (above)."""
+    """Either wall alone leaks: without the filter nothing may start; the filter alone holds
+    (above).
+    """
     code = f"c.{hole} = lambda *_: False\ntry:\n    said = c.confine({PROFILE}, 3, 4)\nexcept c.Refusal as error:\n    said = error.message\n{SAY}"
     said = inside(code)
     assert ("could" in said) == (hole == "_seccomp"), said
@@ -141,7 +167,9 @@ def test_a_hole_in_the_jail_is_found_by_the_canary(hole):
 @linux
 @pytest.mark.parametrize("abi", [1, 2, 3, 4, 5, 6])
 def test_older_landlocks_are_asked_for_what_they_know(abi):
-    """A kernel that answers `abi` gets a ruleset of that version's size and bits; ours takes every older one, and files are shut."""
+    """A kernel that answers `abi` gets a ruleset of that version's size and bits; ours takes every
+    older one, and files are shut.
+    """
     code = f"""
 import ctypes
 class Old:

@@ -1,8 +1,21 @@
-"""Programs lie in folders where commands are called: a file of a library's name there is never imported outside of the jail."""
+"""Programs lie in folders where commands are called: a file of a library's name there is never
+imported outside of the jail.
+"""
 
 import pytest
 
-NAMES = ("glob", "queue", "copy", "random", "fnmatch", "yaml", "numpy", "torch", "gymnasium", "minigrid")
+NAMES = (
+    "glob",
+    "queue",
+    "copy",
+    "random",
+    "fnmatch",
+    "yaml",
+    "numpy",
+    "torch",
+    "gymnasium",
+    "minigrid",
+)
 TRAP = "import pathlib\n(pathlib.Path(__file__).parent / 'ran').write_text(__name__)\nraise SystemExit(99)\n"
 PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'progress': 0.01 * (curr.cell - prev.cell)}\n"
 
@@ -18,7 +31,16 @@ def folder(tmp_path):
 TRAIN = ("train", "program.py", "--task", "corridor", "--seeds", "1", "--steps", "2048")
 
 
-@pytest.mark.parametrize("words", [("check", "program.py", "--task", "corridor"), TRAIN, ("envs", "caption", "corridor"), ("doctor",)], ids=lambda w: w[0])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "program.py", "--task", "corridor"),
+        TRAIN,
+        ("envs", "caption", "corridor"),
+        ("doctor",),
+    ],
+    ids=lambda w: w[0],
+)
 def test_a_file_of_a_librarys_name_is_not_run(command, folder, words):
     done = command(*words)
     assert not (folder / "ran").exists(), (folder / "ran").read_text()

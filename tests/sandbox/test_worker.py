@@ -1,4 +1,6 @@
-"""The one door: what comes back is right, and whatever goes wrong is classed, the candidate's or the machine's."""
+"""The one door: what comes back is right, and whatever goes wrong is classed, the candidate's or
+the machine's.
+"""
 
 import shutil
 import time
@@ -20,7 +22,12 @@ def ask(body: str, steps: int = 3, n: int = 4, memory: str = "", profile: str = 
     prev = np.arange(steps * n * 3, dtype=float).reshape(steps, n, 3)
     curr, first = prev + 1, np.zeros((steps, n), bool)
     first[0] = True
-    text = HEAD + memory + "\n\ndef reward(prev, action, curr, memory):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    text = (
+        HEAD
+        + memory
+        + "\n\ndef reward(prev, action, curr, memory):\n"
+        + "".join(f"    {line}\n" for line in body.splitlines())
+    )
     with Worker(text, LAYOUT, ACTION, profile=profile) as worker:
         return worker, worker.ask(prev, np.ones((steps, n), int), curr, first)
 
@@ -32,20 +39,29 @@ def test_named_fields_go_in_and_named_terms_come_back():
 
 
 def test_memory_is_kept_between_steps_and_reset_at_first():
-    text = HEAD + 'MEMORY = {"t": 0.0}\n\n\ndef reward(prev, action, curr, memory):\n    memory["t"] = memory["t"] + 1\n    return {"t": memory["t"]}\n'
+    text = (
+        HEAD
+        + 'MEMORY = {"t": 0.0}\n\n\ndef reward(prev, action, curr, memory):\n    memory["t"] = memory["t"] + 1\n    return {"t": memory["t"]}\n'
+    )
     zeros, first = np.zeros((4, 2, 3)), np.zeros((4, 2), bool)
     first[0], first[2, 1] = True, True
     with Worker(text, LAYOUT, ACTION) as worker:
         once = worker.ask(zeros, np.zeros((4, 2)), zeros, first).terms[..., 0]
         assert once.tolist() == [[1, 1], [2, 2], [3, 1], [4, 2]]
-        more = worker.ask(zeros[:1], np.zeros((1, 2)), zeros[:1], np.zeros((1, 2), bool)).terms[..., 0]
+        more = worker.ask(zeros[:1], np.zeros((1, 2)), zeros[:1], np.zeros((1, 2), bool)).terms[
+            ..., 0
+        ]
         assert more.tolist() == [[5, 3]]
 
 
 def test_potentials_are_answered_at_both_ends():
     with Worker(HEAD + "def potential(s):\n    return {'near': -s.x}\n", LAYOUT, ACTION) as worker:
-        answer = worker.ask(np.zeros((1, 2, 3)), np.zeros((1, 2)), np.ones((1, 2, 3)), np.ones((1, 2), bool))
-    assert worker.potentials == ("near",) and (answer.before == 0).all() and (answer.after == -1).all()
+        answer = worker.ask(
+            np.zeros((1, 2, 3)), np.zeros((1, 2)), np.ones((1, 2, 3)), np.ones((1, 2), bool)
+        )
+    assert (
+        worker.potentials == ("near",) and (answer.before == 0).all() and (answer.after == -1).all()
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,22 +94,40 @@ def test_what_a_program_does_wrong_is_its_own_fault(body, kind):
 def test_the_line_of_an_error_is_named():
     with pytest.raises(ProgramRefused) as caught:
         ask("x = prev.x\ny = x + prev.nothing\nreturn {'a': y}")
-    assert caught.value.verdict.line == 8 and "the fields are x, place" in caught.value.verdict.message
+    assert (
+        caught.value.verdict.line == 8 and "the fields are x, place" in caught.value.verdict.message
+    )
 
 
 def test_a_print_cannot_forge_an_answer():
-    with pytest.raises(ProgramRefused) as caught:  # the jail refuses the write, the linter refuses the call
+    # the jail refuses the write, the linter refuses the call
+    with pytest.raises(ProgramRefused) as caught:
         ask("import sys; sys.stdout.write('x' * 9999); sys.stdout.flush()\nreturn {'a': prev.x}")
-    assert caught.value.verdict.kind == "exception" and "not permitted" in caught.value.verdict.message
+    assert (
+        caught.value.verdict.kind == "exception" and "not permitted" in caught.value.verdict.message
+    )
 
 
-@pytest.mark.parametrize("statement", ["os.environ.get('AUTOREWARD_SECRET')", "open('/proc/self/environ').read()", "socket.socket()", "os.listdir('/')", "os.kill(os.getppid(), 9)", "os.fork()"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "os.environ.get('AUTOREWARD_SECRET')",
+        "open('/proc/self/environ').read()",
+        "socket.socket()",
+        "os.listdir('/')",
+        "os.kill(os.getppid(), 9)",
+        "os.fork()",
+    ],
+)
 def test_secrets_files_network_and_processes_are_out_of_reach(statement, monkeypatch):
     monkeypatch.setenv("AUTOREWARD_SECRET", "42")
     try:
-        _, answer = ask(f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\nreturn {{'a': prev.x * 0 + float(got is not None)}}")
+        _, answer = ask(
+            f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\nreturn {{'a': prev.x * 0 + float(got is not None)}}"
+        )
     except ProgramRefused:
-        return  # killed or refused: as good
+        # killed or refused: as good
+        return
     assert (answer.terms == 0).all()
 
 
@@ -110,14 +144,23 @@ def started(request):
     if request.param == "bwrap" and not shutil.which("bwrap"):
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
     with Template() as template:
-        yield {"cold": {}, "template": {"template": template}, "bwrap": {"profile": "bwrap"}}[request.param]
+        yield {"cold": {}, "template": {"template": template}, "bwrap": {"profile": "bwrap"}}[
+            request.param
+        ]
 
 
 def test_however_it_was_started_it_answers_the_same_and_is_confined(started):
     zeros = np.zeros((1, 2, 3))
-    with Worker(HEAD + "def reward(prev, action, curr, memory):\n    return {'a': curr.x + 1}\n", LAYOUT, ACTION, **started) as worker:
+    with Worker(
+        HEAD + "def reward(prev, action, curr, memory):\n    return {'a': curr.x + 1}\n",
+        LAYOUT,
+        ACTION,
+        **started,
+    ) as worker:
         assert worker.level == "landlock+seccomp"
-        assert worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool)).terms.tolist() == [[[1.0], [1.0]]]
+        assert worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool)).terms.tolist() == [
+            [[1.0], [1.0]]
+        ]
         cpu, memory = worker.spent()
         assert cpu >= 0 and memory > 10 << 20
     deadline = time.monotonic() + 5
@@ -127,11 +170,25 @@ def test_however_it_was_started_it_answers_the_same_and_is_confined(started):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind"), [("while True: pass", "too-slow"), ("import os; os._exit(3)", "crash"), ("open('/etc/passwd')", "exception"), ("return {str(k): prev.x for k in range(100)}", "too-many-terms")]
+    ("body", "kind"),
+    [
+        ("while True: pass", "too-slow"),
+        ("import os; os._exit(3)", "crash"),
+        ("open('/etc/passwd')", "exception"),
+        ("return {str(k): prev.x for k in range(100)}", "too-many-terms"),
+    ],
 )
 def test_however_it_was_started_faults_are_classed_the_same(started, body, kind):
     zeros = np.zeros((1, 2, 3))
-    with Worker(HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n", LAYOUT, ACTION, **started) as worker, pytest.raises(ProgramRefused) as caught:
+    with (
+        Worker(
+            HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n",
+            LAYOUT,
+            ACTION,
+            **started,
+        ) as worker,
+        pytest.raises(ProgramRefused) as caught,
+    ):
         worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))
     assert caught.value.verdict.kind == kind
 
@@ -146,9 +203,24 @@ def test_a_template_that_dies_is_started_again():
             assert worker.level == "landlock+seccomp"
 
 
-@pytest.mark.parametrize("forged", ["[]", "{}", '{"terms": 3}', '{"terms": ["a", "a"], "potentials": [], "broadcast": []}', '{"terms": [], "potentials": [], "broadcast": 5}', "[" * 30000])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "[]",
+        "{}",
+        '{"terms": 3}',
+        '{"terms": ["a", "a"], "potentials": [], "broadcast": []}',
+        '{"terms": [], "potentials": [], "broadcast": 5}',
+        "[" * 30000,
+    ],
+)
 def test_forged_names_are_the_programs_fault_and_crash_nobody(forged):
     body = f"import os, struct\n    data = {forged!r}.encode()\n    os.write(4, struct.pack('<BI', 4, len(data)) + data)\n    return {{'a': prev.x}}"
     zeros = np.zeros((1, 2, 3))
-    with Worker(HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n", LAYOUT, ACTION) as worker, pytest.raises(ProgramRefused):
+    with (
+        Worker(
+            HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n", LAYOUT, ACTION
+        ) as worker,
+        pytest.raises(ProgramRefused),
+    ):
         worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))

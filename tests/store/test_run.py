@@ -37,9 +37,13 @@ def test_a_candidate_ends_with_a_pass_or_a_refusal(tmp_path):
     candidate = run.candidate(1, "a")
     assert not candidate.drafted and candidate.id == "1a"
     verdict = Verdict(kind="syntax", message="m")
-    write(candidate.path / "tries" / "0-designer.json", Refused(stage="critic", verdicts=(verdict,)))
+    write(
+        candidate.path / "tries" / "0-designer.json", Refused(stage="critic", verdicts=(verdict,))
+    )
     write(candidate.path / "tries" / "0-designer.py", "x =")
-    assert [r.verdicts for r in candidate.refused_drafts()] == [(verdict,)] and candidate.refused_program(0) == "x ="
+    assert [r.verdicts for r in candidate.refused_drafts()] == [
+        (verdict,)
+    ] and candidate.refused_program(0) == "x ="
     write(candidate.path / "2-critic.json", Review(ok=True))
     assert not candidate.drafted
     write(candidate.path / "3-check.json", Check(ok=True))
@@ -48,7 +52,11 @@ def test_a_candidate_ends_with_a_pass_or_a_refusal(tmp_path):
 
 def test_a_second_process_is_refused(tmp_path):
     run = Run.create(tmp_path, HEADER)
-    with run.locked(), pytest.raises(UserError, match="another process") as caught, Run(run.path).locked():
+    with (
+        run.locked(),
+        pytest.raises(UserError, match="another process") as caught,
+        Run(run.path).locked(),
+    ):
         pass
     assert caught.value.code == 6
 
@@ -63,7 +71,11 @@ def test_a_cut_event_line_is_passed_over(tmp_path):
 
 def test_runs_are_found_by_name_path_and_last(tmp_path):
     run = Run.create(tmp_path, HEADER, "one")
-    assert find_run("one", tmp_path).path == find_run(str(run.path)).path == find_run("last", tmp_path).path
+    assert (
+        find_run("one", tmp_path).path
+        == find_run(str(run.path)).path
+        == find_run("last", tmp_path).path
+    )
     with pytest.raises(UserError, match="no run 'two'"):
         find_run("two", tmp_path)
     with pytest.raises(UserError, match="holds a run already"):

@@ -31,9 +31,18 @@ def test_one_line_fields_get_their_shape_from_the_slice():
     ("change", "words"),
     [
         ({"success": None}, "a card needs `success`, or `metric`"),
-        ({"success": {"when": [{"field": "positon", "op": ">=", "value": 1}]}}, "did you mean 'position'"),
-        ({"environment": {"id": "A", "factory": "b:c", "limit": 3}}, "exactly one of `id` and `factory`"),
-        ({"hints": [{"near": {"a": "position", "b": "goal[0]"}, "raise": "position"}]}, "exactly one of near"),
+        (
+            {"success": {"when": [{"field": "positon", "op": ">=", "value": 1}]}},
+            "did you mean 'position'",
+        ),
+        (
+            {"environment": {"id": "A", "factory": "b:c", "limit": 3}},
+            "exactly one of `id` and `factory`",
+        ),
+        (
+            {"hints": [{"near": {"a": "position", "b": "goal[0]"}, "raise": "position"}]},
+            "exactly one of near",
+        ),
         ({"hints": [{"raise": "speed"}]}, "no field 'speed'"),
         ({"rewards": 1}, "Extra inputs are not permitted"),
         ({"fields": {"position": "eval(1)"}}, "fields.0.source"),
@@ -62,7 +71,10 @@ def test_conditions_hold_row_by_row():
     assert Condition(field="position", op=">=", value=0.5).holds(state).tolist() == [True, False]
     assert Condition(field="goal", op="within", value=0.5).holds(state).tolist() == [False, True]
     assert Condition(field="goal", op="==", value=1.0).holds(state).tolist() == [True, False]
-    assert Condition(field="goal[1]", op="<", other="position").holds(state).tolist() == [False, True]
+    assert Condition(field="goal[1]", op="<", other="position").holds(state).tolist() == [
+        False,
+        True,
+    ]
 
 
 def test_a_condition_needs_two_sides():
@@ -75,7 +87,9 @@ def test_own_cards_come_before_shipped_ones(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "envs" / "mine").mkdir(parents=True)
-    (tmp_path / "envs" / "mine" / "doorkey16.yaml").write_text(yaml.safe_dump({**BASE, "name": "doorkey16"}))
+    (tmp_path / "envs" / "mine" / "doorkey16.yaml").write_text(
+        yaml.safe_dump({**BASE, "name": "doorkey16"})
+    )
     assert cards.find("doorkey16").card.title == "t"
     with pytest.raises(UserError, match="no task 'dorkey16'") as caught:
         cards.find("dorkey16")

@@ -1,4 +1,6 @@
-"""A two-second environment with every ending: success, failure, truncation; Box actions or Discrete ones."""
+"""A two-second environment with every ending: success, failure, truncation; Box actions or
+Discrete ones.
+"""
 
 import textwrap
 from pathlib import Path
@@ -56,9 +58,16 @@ def potential(s):
 
 @pytest.fixture
 def make_card(tmp_path: Path):
-    """make_card(algorithm, hyperparameters, continuous) -> the card's path; program.py lies beside it."""
+    """make_card(algorithm, hyperparameters, continuous) -> the card's path; program.py lies beside
+    it.
+    """
 
-    def make(algorithm: str = "PPO", hyperparameters: dict | None = None, continuous: bool = False, **changes) -> Path:
+    def make(
+        algorithm: str = "PPO",
+        hyperparameters: dict | None = None,
+        continuous: bool = False,
+        **changes,
+    ) -> Path:
         (tmp_path / "walk.py").write_text(textwrap.dedent(CODE))
         (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
         card = {
@@ -66,13 +75,25 @@ def make_card(tmp_path: Path):
             "title": "A walk",
             "description": "A walk on a line.",
             "code": "walk.py",
-            "environment": {"factory": "here:Walk", "kwargs": {"continuous": continuous}, "limit": 12},
-            "action": {"type": "box", "shape": [1], "meaning": "push"} if continuous else {"type": "discrete", "n": 2, "meaning": "left, right"},
+            "environment": {
+                "factory": "here:Walk",
+                "kwargs": {"continuous": continuous},
+                "limit": 12,
+            },
+            "action": {"type": "box", "shape": [1], "meaning": "push"}
+            if continuous
+            else {"type": "discrete", "n": 2, "meaning": "left, right"},
             "fields": {"x": "0", "noise": "1"},
             "policy": {"input": "fields", "normalize": True},
             "success": {"when": [{"field": "x", "op": ">=", "value": 3}]},
             "evaluation": {"episodes": 20, "envs": 6},
-            "training": {"algorithm": algorithm, "steps": 600, "n_envs": 4, "net": [8], "hyperparameters": hyperparameters or {}},
+            "training": {
+                "algorithm": algorithm,
+                "steps": 600,
+                "n_envs": 4,
+                "net": [8],
+                "hyperparameters": hyperparameters or {},
+            },
             "hints": [{"near": {"a": "x", "b": 3.0}}],
         } | changes
         path = tmp_path / "walk.yaml"
@@ -107,13 +128,23 @@ class Walk(gym.Env):
 
 @pytest.fixture
 def paid(make_card):
-    """paid(algorithm, hyperparameters, **changes) -> the path of a card whose reward is the environment's own, of every step."""
+    """paid(algorithm, hyperparameters, **changes) -> the path of a card whose reward is the
+    environment's own, of every step.
+    """
 
     def make(algorithm: str = "PPO", hyperparameters: dict | None = None, **changes) -> Path:
-        path = make_card(algorithm, hyperparameters or {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, True)
+        path = make_card(
+            algorithm, hyperparameters or {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, True
+        )
         (path.parent / "walk.py").write_text(PAID)
         metric = {"name": "paid", "of": "return", "range": [-50, 50]}
-        card = {**yaml.safe_load(path.read_text()), "environment": {"factory": "here:Walk", "limit": 12}, "fields": {"x": "0"}, "task_reward": "environment", "metric": metric}
+        card = {
+            **yaml.safe_load(path.read_text()),
+            "environment": {"factory": "here:Walk", "limit": 12},
+            "fields": {"x": "0"},
+            "task_reward": "environment",
+            "metric": metric,
+        }
         card = {**card, "hints": [{"raise": "x"}], **changes}
         del card["success"]
         path.write_text(yaml.safe_dump(card, sort_keys=False))

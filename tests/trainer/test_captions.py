@@ -44,16 +44,44 @@ def told(captions: Captions, prev: np.ndarray, action, curr: np.ndarray) -> str:
 
 def test_the_default_tells_the_action_and_every_field_with_what_changed():
     captions = Captions(card())
-    assert told(captions, row(), 0, row(place=(2, 2), speed=6.04)) == "push left: place (1, 2) -> (2, 2); angle 0.0 rad; speed 5.0 m/s -> 6.0 m/s; mass 1 kg"
+    assert (
+        told(captions, row(), 0, row(place=(2, 2), speed=6.04))
+        == "push left: place (1, 2) -> (2, 2); angle 0.0 rad; speed 5.0 m/s -> 6.0 m/s; mass 1 kg"
+    )
     assert told(captions, row(), 2, row()).startswith("wait: ") and captions.by == "default"
 
 
 def test_rows_that_read_the_same_have_one_number_and_others_another():
     captions = Captions(card(caption={"template": "{speed} {mass} {place[1]}"}))
-    rows = np.concatenate([row(speed=5.0), row(speed=5.2), row(speed=5.3), row(speed=5.0, mass=1.04), row(speed=5.0, mass=1.06), row(place=(9, 2), angle=3), row(place=(1, 3))])
-    assert captions.keys(rows * 0, np.zeros(len(rows), int), rows).tolist() == [0, 0, 1, 0, 2, 0, 3]  # step 0.5 over 0 .. 10; two digits; only what is written counts
-    assert captions.texts == ["5.0 m/s 1 kg 2", "5.5 m/s 1 kg 2", "5.0 m/s 1.1 kg 2", "5.0 m/s 1 kg 3"]
-    assert captions.keys(rows[::-1] * 0, np.ones(len(rows), int), rows[::-1]).tolist() == [3, 0, 2, 0, 1, 0, 0]  # whatever comes first
+    rows = np.concatenate(
+        [
+            row(speed=5.0),
+            row(speed=5.2),
+            row(speed=5.3),
+            row(speed=5.0, mass=1.04),
+            row(speed=5.0, mass=1.06),
+            row(place=(9, 2), angle=3),
+            row(place=(1, 3)),
+        ]
+    )
+    # step 0.5 over 0 .. 10; two digits; only what is written counts
+    assert captions.keys(rows * 0, np.zeros(len(rows), int), rows).tolist() == [0, 0, 1, 0, 2, 0, 3]
+    assert captions.texts == [
+        "5.0 m/s 1 kg 2",
+        "5.5 m/s 1 kg 2",
+        "5.0 m/s 1.1 kg 2",
+        "5.0 m/s 1 kg 3",
+    ]
+    # whatever comes first
+    assert captions.keys(rows[::-1] * 0, np.ones(len(rows), int), rows[::-1]).tolist() == [
+        3,
+        0,
+        2,
+        0,
+        1,
+        0,
+        0,
+    ]
 
 
 def test_bins_decide_how_fine():
@@ -65,33 +93,64 @@ def test_bins_decide_how_fine():
         keys = captions.keys(rows, np.zeros(len(rows), int), rows)
         assert len(captions.texts) == bins + 1 == len(set(keys.tolist()))
         written = np.array([float(captions.texts[k].split()[0]) for k in keys])
-        assert np.abs(written - speeds).max() <= 10 / bins / 2 + 0.5 * 10.0 ** -max(0, np.ceil(-np.log10(10 / bins))) + 1e-9
+        assert (
+            np.abs(written - speeds).max()
+            <= 10 / bins / 2 + 0.5 * 10.0 ** -max(0, np.ceil(-np.log10(10 / bins))) + 1e-9
+        )
 
 
 def test_no_two_numbers_of_a_random_stream_share_words_and_the_same_stream_has_the_same_numbers():
     random = np.random.default_rng(0)
     rows = np.round(random.normal(0, 3, (3000, 5)), 3)
     once, again = Captions(card()), Captions(card())
-    keys = [once.keys(a, np.array([i % 3] * 10), b) for i, (a, b) in enumerate(zip(rows[:-10].reshape(-1, 10, 5), rows[10:].reshape(-1, 10, 5), strict=True))]
+    keys = [
+        once.keys(a, np.array([i % 3] * 10), b)
+        for i, (a, b) in enumerate(
+            zip(rows[:-10].reshape(-1, 10, 5), rows[10:].reshape(-1, 10, 5), strict=True)
+        )
+    ]
     assert len(set(once.texts)) == len(once.texts) > 2900
-    assert all((again.keys(a, np.array([i % 3] * 10), b) == k).all() for i, (a, b, k) in enumerate(zip(rows[:-10].reshape(-1, 10, 5), rows[10:].reshape(-1, 10, 5), keys, strict=True)))
+    assert all(
+        (again.keys(a, np.array([i % 3] * 10), b) == k).all()
+        for i, (a, b, k) in enumerate(
+            zip(rows[:-10].reshape(-1, 10, 5), rows[10:].reshape(-1, 10, 5), keys, strict=True)
+        )
+    )
 
 
 def test_what_is_not_finite_and_minus_zero_are_told():
     captions = Captions(card(caption={"template": "{angle} {speed} {mass} {place}"}))
-    assert told(captions, row(), 0, row(angle=np.nan, speed=np.inf, mass=-np.inf)) == "unknown rad infinite m/s -infinite kg (1, 2)"
-    assert captions.keys(row(), np.zeros(1), row(place=(0, 0)))[0] == captions.keys(row(), np.zeros(1), row(place=(-0.0, 0)))[0]
+    assert (
+        told(captions, row(), 0, row(angle=np.nan, speed=np.inf, mass=-np.inf))
+        == "unknown rad infinite m/s -infinite kg (1, 2)"
+    )
+    assert (
+        captions.keys(row(), np.zeros(1), row(place=(0, 0)))[0]
+        == captions.keys(row(), np.zeros(1), row(place=(-0.0, 0)))[0]
+    )
 
 
 def test_beyond_the_most_captions_there_is_no_number_and_the_old_ones_stay():
     captions = Captions(card(caption={"template": "{place[0]}"}), most=3)
     rows = np.concatenate([row(place=(k, 0)) for k in range(6)])
-    assert captions.keys(rows, np.zeros(6, int), rows).tolist() == [0, 1, 2, -1, -1, -1] and captions.keys(rows, np.zeros(6, int), rows).tolist() == [0, 1, 2, -1, -1, -1]
+    assert captions.keys(rows, np.zeros(6, int), rows).tolist() == [
+        0,
+        1,
+        2,
+        -1,
+        -1,
+        -1,
+    ] and captions.keys(rows, np.zeros(6, int), rows).tolist() == [0, 1, 2, -1, -1, -1]
     assert len(captions.texts) == 3
 
 
 def test_a_box_action_is_told_in_steps_of_its_range():
-    captions = Captions(card(action={"type": "box", "shape": [2], "low": -2, "high": 2, "meaning": "forces"}, caption={"template": "did {action}{{x}}"}))
+    captions = Captions(
+        card(
+            action={"type": "box", "shape": [2], "low": -2, "high": 2, "meaning": "forces"},
+            caption={"template": "did {action}{{x}}"},
+        )
+    )
     assert told(captions, row(), np.array([[0.31, -2.0]]), row()) == "did action (0.4, -2.0){x}"
 
 
@@ -124,15 +183,26 @@ def test_a_bad_caption_is_refused_when_the_card_is_loaded(caption, words, tmp_pa
 
 def own(tmp_path, body: str):
     (tmp_path / "own.py").write_text(body)
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**BASE, "name": "own", "code": "own.py", "caption": {"function": "tell"}}))
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump({**BASE, "name": "own", "code": "own.py", "caption": {"function": "tell"}})
+    )
     return load(tmp_path / "own.yaml")
 
 
 def test_a_trusted_function_writes_the_words_and_is_asked_once_for_a_row(tmp_path):
-    located = own(tmp_path, "SEEN = []\ndef tell(prev, action, curr):\n    SEEN.append(len(action))\n    return [f'fast\\n{a}' if s > 5 else 'slow' for s, a in zip(curr.speed, action)]\n")
+    located = own(
+        tmp_path,
+        "SEEN = []\ndef tell(prev, action, curr):\n    SEEN.append(len(action))\n    return [f'fast\\n{a}' if s > 5 else 'slow' for s, a in zip(curr.speed, action)]\n",
+    )
     captions = captions_of(located, trusted_code(located))
     rows = np.concatenate([row(speed=s) for s in (1, 2, 9, 1, 9)])
-    assert captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows).tolist() == [0, 0, 1, 0, 1] and captions.texts == ["slow", "fast 1"]
+    assert captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows).tolist() == [
+        0,
+        0,
+        1,
+        0,
+        1,
+    ] and captions.texts == ["slow", "fast 1"]
     captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows)
     assert captions.function.__globals__["SEEN"] == [3] and captions.by == "function tell()"
 
@@ -156,7 +226,8 @@ def test_a_function_that_does_not_do_so_is_named(body, words, tmp_path):
 
 def test_a_card_without_a_caption_keeps_its_identity():
     assert TaskCard.model_validate(BASE).digest() != card(caption={"template": "{angle}"}).digest()
-    assert find("corridor").digest() == "a8dc25be157e"  # the example run began with it
+    # the example run began with it
+    assert find("corridor").digest() == "a8dc25be157e"
 
 
 @pytest.mark.parametrize("task", sorted(listing()))
@@ -168,15 +239,36 @@ def test_the_command_shows_captions_of_every_shipped_card(task, command):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     counts = [count for _, count in told["examples"]]
-    assert told["transitions"] == 200 and 1 <= told["distinct"] <= 200 and counts == sorted(counts, reverse=True) and len({text for text, _ in told["examples"]}) == len(counts)
+    assert (
+        told["transitions"] == 200
+        and 1 <= told["distinct"] <= 200
+        and counts == sorted(counts, reverse=True)
+        and len({text for text, _ in told["examples"]}) == len(counts)
+    )
 
 
 def test_the_command_says_what_is_wrong_with_a_function(tmp_path, command):
-    text = find("corridor").path.read_text().replace("human: corridor.human.py", "caption: {function: tell}")
+    text = (
+        find("corridor")
+        .path.read_text()
+        .replace("human: corridor.human.py", "caption: {function: tell}")
+    )
     (tmp_path / "c.yaml").write_text(text)
-    (tmp_path / "corridor.py").write_text((find("corridor").path.parent / "corridor.py").read_text())
+    (tmp_path / "corridor.py").write_text(
+        (find("corridor").path.parent / "corridor.py").read_text()
+    )
     done = command("envs", "caption", "c.yaml")
-    assert done.returncode == 3 and "caption.function: there is no function tell()" in done.stderr and "Traceback" not in done.stderr
-    (tmp_path / "c.yaml").write_text(text.replace("{function: tell}", "{template: '{cell}: {prev.cell}'}"))
+    assert (
+        done.returncode == 3
+        and "caption.function: there is no function tell()" in done.stderr
+        and "Traceback" not in done.stderr
+    )
+    (tmp_path / "c.yaml").write_text(
+        text.replace("{function: tell}", "{template: '{cell}: {prev.cell}'}")
+    )
     done = command("envs", "caption", "c.yaml", "--rows", "3")
-    assert done.returncode == 0 and "by the card's template" in done.stdout and "x  0: 0" in done.stdout
+    assert (
+        done.returncode == 0
+        and "by the card's template" in done.stdout
+        and "x  0: 0" in done.stdout
+    )

@@ -1,4 +1,6 @@
-"""The learned signal in training: returns of whole episodes reach the decoder, the agent sees decoded rewards alone, off-policy they are computed when sampled."""
+"""The learned signal in training: returns of whole episodes reach the decoder, the agent sees
+decoded rewards alone, off-policy they are computed when sampled.
+"""
 
 import json
 
@@ -45,37 +47,80 @@ def said(folder):
 
 @pytest.mark.long
 def test_ppo_learns_from_the_return_at_the_end_over_factors(paid, tmp_path):
-    path = factored(paid(training={"algorithm": "PPO", "steps": 3000, "n_envs": 4, "net": [8], "hyperparameters": {"n_steps": 64, "batch_size": 64, "n_epochs": 1}}))
-    done = train(path, tmp_path / "one", episodic_return=True, signal="decoded", settings={"loss": "rd"}, record_rewards=100_000)
+    path = factored(
+        paid(
+            training={
+                "algorithm": "PPO",
+                "steps": 3000,
+                "n_envs": 4,
+                "net": [8],
+                "hyperparameters": {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
+            }
+        )
+    )
+    done = train(
+        path,
+        tmp_path / "one",
+        episodic_return=True,
+        signal="decoded",
+        settings={"loss": "rd"},
+        record_rewards=100_000,
+    )
     train(path, tmp_path / "two", episodic_return=True, signal="decoded", settings={"loss": "rd"})
     assert done.refusal is None and [t.name for t in done.terms] == ["decoded"]
     for name in ("policy.safetensors", "signal.safetensors", "signal.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     evidence = said(tmp_path / "one")["evidence"]
-    assert evidence["episodes"] > 200 and evidence["correlation"] > 0.9 and evidence["decoder_steps"] == 1000 + 100 * 11
-    assert evidence["attributions"]["place"] > 0.6 and sum(evidence["attributions"].values()) == pytest.approx(1)
-    assert any("correlation 0.9" in note or "correlation 1.0" in note for note in said(tmp_path / "one")["notes"])
+    assert (
+        evidence["episodes"] > 200
+        and evidence["correlation"] > 0.9
+        and evidence["decoder_steps"] == 1000 + 100 * 11
+    )
+    assert evidence["attributions"]["place"] > 0.6 and sum(
+        evidence["attributions"].values()
+    ) == pytest.approx(1)
+    assert any(
+        "correlation 0.9" in note or "correlation 1.0" in note
+        for note in said(tmp_path / "one")["notes"]
+    )
     with np.load(tmp_path / "one" / "rewards.npz", allow_pickle=False) as data:
         seen = {k: data[k] for k in data.files}
     assert (seen["task"][~seen["done"]] == 0).all() and (seen["task"][seen["done"]] != 0).any()
     rewards = seen["reward"]
-    assert (rewards[:64] == 0).all() and (rewards[64:] != 0).all(), "nothing is known before the first fit, and the return itself is never paid"
+    assert (rewards[:64] == 0).all() and (rewards[64:] != 0).all(), (
+        "nothing is known before the first fit, and the return itself is never paid"
+    )
     again = Decoder.load(tmp_path / "one" / "signal.safetensors")
     assert again.names == ("place", "noise", "steps")
     with np.load(tmp_path / "one" / "curve.npz", allow_pickle=False) as curve:
-        assert np.nanmean(np.abs(curve["reward"][-10:] - curve["metric"][-10:])) < np.nanstd(curve["metric"][-10:]), "decoded rewards sum up to about the return"
+        assert np.nanmean(np.abs(curve["reward"][-10:] - curve["metric"][-10:])) < np.nanstd(
+            curve["metric"][-10:]
+        ), "decoded rewards sum up to about the return"
 
 
 def test_while_nothing_is_known_the_agent_plays_as_it_began(paid, tmp_path):
     path = factored(paid())
-    train(path, tmp_path / "out", signal="decoded", steps=100, settings={"decoder_steps": "5"})  # one rollout, scored with nothing
+    # one rollout, scored with nothing
+    train(path, tmp_path / "out", signal="decoded", steps=100, settings={"decoder_steps": "5"})
     card = load(path)
-    venv = RewardVec(environments(card, trusted_code(card), 4), Making(card.card, ()), None, Composition(), find_signal("decoded"))
-    fresh = policy.build(card.card, policy.PolicyView(venv, card, trusted_code(card), training=True), 0, "cpu").policy.state_dict()
+    venv = RewardVec(
+        environments(card, trusted_code(card), 4),
+        Making(card.card, ()),
+        None,
+        Composition(),
+        find_signal("decoded"),
+    )
+    fresh = policy.build(
+        card.card, policy.PolicyView(venv, card, trusted_code(card), training=True), 0, "cpu"
+    ).policy.state_dict()
     saved = load_file(tmp_path / "out" / "policy.safetensors")
     assert all((saved[f"policy.{k}"] == v.numpy()).all() for k, v in fresh.items())
-    train(path, tmp_path / "two", signal="decoded", steps=200, settings={"decoder_steps": "5"})  # the second is learned from
-    assert any((load_file(tmp_path / "two" / "policy.safetensors")[f"policy.{k}"] != v.numpy()).any() for k, v in fresh.items())
+    # the second is learned from
+    train(path, tmp_path / "two", signal="decoded", steps=200, settings={"decoder_steps": "5"})
+    assert any(
+        (load_file(tmp_path / "two" / "policy.safetensors")[f"policy.{k}"] != v.numpy()).any()
+        for k, v in fresh.items()
+    )
 
 
 def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
@@ -85,7 +130,12 @@ def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
 
     def step(first, done, task):
         ends = np.zeros(2, bool), np.array(done), np.zeros(2, bool)
-        return signal.step(z := chance.normal(size=(2, 1)), z, z, Facts(z, z, z, np.array(first), *ends, np.array(task)))[0][:, 0]
+        return signal.step(
+            z := chance.normal(size=(2, 1)),
+            z,
+            z,
+            Facts(z, z, z, np.array(first), *ends, np.array(task)),
+        )[0][:, 0]
 
     first = [True, True]
     for t in range(40):
@@ -94,7 +144,9 @@ def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
         first = done
     weights = [p.detach().clone() for p in signal.decoder.network.parameters()]
     signal.update()
-    assert any((a != b).any() for a, b in zip(weights, signal.decoder.network.parameters(), strict=True))
+    assert any(
+        (a != b).any() for a, b in zip(weights, signal.decoder.network.parameters(), strict=True)
+    )
     assert (step(first, [False, False], [0.0, 0.0]) != 0).all()
 
 
@@ -107,22 +159,46 @@ def test_only_finished_episodes_enter_truncated_ones_with_what_was_seen_of_their
         signal.step(z, z, z, Facts(z, z, z, first, terminated, done, no, np.array(task, float)))
 
     step([1, 2], [1, 1], first=yes)
-    step([3, 4], [2, 5], done=np.array([True, False]))  # row 0 is cut by the limit
+    # row 0 is cut by the limit
+    step([3, 4], [2, 5], done=np.array([True, False]))
     step([5, 6], [0, 7], first=np.array([True, False]))
-    step([7, 8], [0, 0], first=yes)  # a reset in the middle: what came before is forgotten
+    # a reset in the middle: what came before is forgotten
+    step([7, 8], [0, 0], first=yes)
     step([9, 10], [1, 2], done=yes, terminated=yes)
     known = signal.episodes
     assert [(e.length, e.task_return) for e in known.whole] == [(2, 3), (2, 1), (2, 2)]
-    assert [known.rows(e.start + np.arange(e.length))[:, 0].tolist() for e in known.whole] == [[1, 3], [7, 9], [8, 10]]
+    assert [known.rows(e.start + np.arange(e.length))[:, 0].tolist() for e in known.whole] == [
+        [1, 3],
+        [7, 9],
+        [8, 10],
+    ]
 
 
-@pytest.mark.parametrize(("algorithm", "loss"), [("SAC", "rrd-unbiased"), ("TD3", "rd"), ("SAC", "ircr")])
+@pytest.mark.parametrize(
+    ("algorithm", "loss"), [("SAC", "rrd-unbiased"), ("TD3", "rd"), ("SAC", "ircr")]
+)
 def test_off_policy_learners_train_on_rewards_that_were_not_stored(paid, tmp_path, algorithm, loss):
-    path = factored(paid(algorithm, OFF, training={"algorithm": algorithm, "steps": 500, "n_envs": 2, "net": [8], "hyperparameters": OFF}))
-    done = train(path, tmp_path / "out", episodic_return=True, signal="decoded", settings={"loss": loss})
+    path = factored(
+        paid(
+            algorithm,
+            OFF,
+            training={
+                "algorithm": algorithm,
+                "steps": 500,
+                "n_envs": 2,
+                "net": [8],
+                "hyperparameters": OFF,
+            },
+        )
+    )
+    done = train(
+        path, tmp_path / "out", episodic_return=True, signal="decoded", settings={"loss": loss}
+    )
     assert done.refusal is None and done.steps == 500
     evidence = said(tmp_path / "out")["evidence"]
-    assert evidence["episodes"] > 30 and (tmp_path / "out" / "signal.safetensors").exists() == (loss != "ircr")
+    assert evidence["episodes"] > 30 and (tmp_path / "out" / "signal.safetensors").exists() == (
+        loss != "ircr"
+    )
     if loss != "ircr":
         assert evidence["decoder_steps"] > 50 and evidence["error"] is not None
 
@@ -150,20 +226,53 @@ class Doubled(Signal):
 
 def test_any_signal_that_learns_feeds_an_off_policy_learner(paid):
     slow = {"learning_starts": 10_000, "buffer_size": 100, "batch_size": 32}
-    card = load(factored(paid("SAC", training={"algorithm": "SAC", "steps": 100, "n_envs": 2, "net": [8], "hyperparameters": slow}))).at_end()
+    card = load(
+        factored(
+            paid(
+                "SAC",
+                training={
+                    "algorithm": "SAC",
+                    "steps": 100,
+                    "n_envs": 2,
+                    "net": [8],
+                    "hyperparameters": slow,
+                },
+            )
+        )
+    ).at_end()
     buffer, _ = buffer_of(card, "rd", {"first": 3.0, "second": 0.5}, kind=Doubled)
     for batches in (1, 2):
         batch = buffer.sample(64)
-        for observation, reward in zip(batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True):
+        for observation, reward in zip(
+            batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True
+        ):
             where = np.argwhere((buffer.observations == observation).all(-1))
-            assert any(np.isclose(3.0 * batches * buffer.kept[i, j, 0] + 0.5, reward, rtol=1e-5) for i, j in where)
+            assert any(
+                np.isclose(3.0 * batches * buffer.kept[i, j, 0] + 0.5, reward, rtol=1e-5)
+                for i, j in where
+            )
 
 
 def buffer_of(card, loss, weights=None, steps=118, kind=Decoded):
-    """A buffer filled by random play, its signal, and the transitions as they went in: z and the episode's return, NaN where it is not over."""
-    with Worker((card.path.parent / "program.py").read_text(), card.card.reward_layout, card.card.action, entry="factors") as worker:
-        composition = Composition.model_validate({"transforms": [{"kind": "weights", "weights": weights}]} if weights else {})
-        venv = RewardVec(environments(card, trusted_code(card), 2), Making(card.card, (), settings={"loss": loss, "decoder_steps": "5"}), worker, composition, kind)
+    """A buffer filled by random play, its signal, and the transitions as they went in: z and the
+    episode's return, NaN where it is not over.
+    """
+    with Worker(
+        (card.path.parent / "program.py").read_text(),
+        card.card.reward_layout,
+        card.card.action,
+        entry="factors",
+    ) as worker:
+        composition = Composition.model_validate(
+            {"transforms": [{"kind": "weights", "weights": weights}]} if weights else {}
+        )
+        venv = RewardVec(
+            environments(card, trusted_code(card), 2),
+            Making(card.card, (), settings={"loss": loss, "decoder_steps": "5"}),
+            worker,
+            composition,
+            kind,
+        )
         view = policy.PolicyView(venv, card, trusted_code(card), training=True)
         agent = policy.build(card.card, view, 0, "cpu", replay=(RecomputedReplay, {"source": venv}))
         view.seed(1)
@@ -175,15 +284,32 @@ def buffer_of(card, loss, weights=None, steps=118, kind=Decoded):
 @pytest.mark.parametrize("weights", [None, {"decoded": 3.0}])
 def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
     slow = {"learning_starts": 10_000, "buffer_size": 100, "batch_size": 32}
-    card = load(factored(paid("SAC", training={"algorithm": "SAC", "steps": 100, "n_envs": 2, "net": [8], "hyperparameters": slow}))).at_end()
+    card = load(
+        factored(
+            paid(
+                "SAC",
+                training={
+                    "algorithm": "SAC",
+                    "steps": 100,
+                    "n_envs": 2,
+                    "net": [8],
+                    "hyperparameters": slow,
+                },
+            )
+        )
+    ).at_end()
     buffer, signal = buffer_of(card, "rd", weights)
     assert buffer.full and (buffer.rewards == 0).all()
     place = {z.tobytes(): (i, j) for i, row in enumerate(buffer.kept) for j, z in enumerate(row)}
     before = signal.decoder.fitted
     for _ in range(3):
         batch = buffer.sample(64)
-        worth = (weights or {"decoded": 1.0})["decoded"] * signal.decoder.reward(buffer.kept.reshape(-1, 3)).astype(np.float32).reshape(buffer.kept.shape[:2])
-        for observation, reward in zip(batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True):
+        worth = (weights or {"decoded": 1.0})["decoded"] * signal.decoder.reward(
+            buffer.kept.reshape(-1, 3)
+        ).astype(np.float32).reshape(buffer.kept.shape[:2])
+        for observation, reward in zip(
+            batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True
+        ):
             where = np.argwhere((buffer.observations == observation).all(-1))
             assert any(np.isclose(worth[i, j], reward, rtol=1e-5) for i, j in where)
     assert before == 0 and signal.decoder.fitted == 50 + 2 and len(place) == 100
@@ -191,15 +317,35 @@ def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
 
 def test_ircr_gives_each_step_its_episodes_return_and_draws_no_open_episode(paid):
     slow = {"learning_starts": 10_000, "buffer_size": 100, "batch_size": 32}
-    card = load(factored(paid("SAC", training={"algorithm": "SAC", "steps": 100, "n_envs": 2, "net": [8], "hyperparameters": slow}))).at_end()
+    card = load(
+        factored(
+            paid(
+                "SAC",
+                training={
+                    "algorithm": "SAC",
+                    "steps": 100,
+                    "n_envs": 2,
+                    "net": [8],
+                    "hyperparameters": slow,
+                },
+            )
+        )
+    ).at_end()
     buffer, signal = buffer_of(card, "ircr")
     assert np.isnan(buffer.returns).any() and np.isfinite(buffer.returns).sum() > 60
     low, high = signal.episodes.extremes
-    for j in range(2):  # along a row of the ring: a finished episode has one return, and it is one that was seen
-        assert set(buffer.returns[:, j][np.isfinite(buffer.returns[:, j])]) <= {e.task_return for e in signal.episodes.whole}
+    # along a row of the ring: a finished episode has one return, and it is one that was seen
+    for j in range(2):
+        assert set(buffer.returns[:, j][np.isfinite(buffer.returns[:, j])]) <= {
+            e.task_return for e in signal.episodes.whole
+        }
     rewards = buffer.sample(512).rewards.numpy()[:, 0]
     expected = (buffer.returns[np.isfinite(buffer.returns)] - low) / (high - low)
-    assert set(rewards.tolist()) <= set(expected.astype(np.float32).tolist()) and rewards.min() >= 0 and rewards.max() <= 1
+    assert (
+        set(rewards.tolist()) <= set(expected.astype(np.float32).tolist())
+        and rewards.min() >= 0
+        and rewards.max() <= 1
+    )
 
 
 def test_what_cannot_be_served_is_refused_with_its_reason(paid, make_card, tmp_path):
@@ -212,8 +358,21 @@ def test_what_cannot_be_served_is_refused_with_its_reason(paid, make_card, tmp_p
     with pytest.raises(UserError, match="n_steps"):
         Decoded.require(load(paid("SAC", {"n_steps": 3})).card, {})
     path = factored(paid("SAC", OFF))
-    done = train(path, tmp_path / "gate", signal="decoded", composition={"transforms": [{"kind": "gate", "over": ["decoded"], "until": "decoded", "at_least": 0.1}]})
-    assert done.refusal is not None and done.refusal.kind == "composition" and "gate" in done.refusal.message
+    done = train(
+        path,
+        tmp_path / "gate",
+        signal="decoded",
+        composition={
+            "transforms": [
+                {"kind": "gate", "over": ["decoded"], "until": "decoded", "at_least": 0.1}
+            ]
+        },
+    )
+    assert (
+        done.refusal is not None
+        and done.refusal.kind == "composition"
+        and "gate" in done.refusal.message
+    )
 
 
 def test_raw_factors_are_the_fields_the_action_and_what_changed(paid, make_card):
@@ -222,11 +381,18 @@ def test_raw_factors_are_the_fields_the_action_and_what_changed(paid, make_card)
         text = raw_factors(card)
         with Worker(text, card.reward_layout, card.action, entry="factors") as worker:
             width = card.reward_layout.width
-            prev, curr = np.arange(2.0 * width).reshape(1, 2, width), 10 + np.arange(2.0 * width).reshape(1, 2, width) ** 2
+            prev, curr = (
+                np.arange(2.0 * width).reshape(1, 2, width),
+                10 + np.arange(2.0 * width).reshape(1, 2, width) ** 2,
+            )
             action = np.array([[1, 0]]) if card.action.integer else np.array([[[0.5], [-0.5]]])
             answer = worker.ask(prev, action, curr, np.ones((1, 2), bool)).terms[0]
         found = dict(zip(worker.terms, answer.T, strict=True))
-        assert len(found) == n and found["x_0"].tolist() == prev[0, :, 0].tolist() and found["change_x_0"].tolist() == (curr - prev)[0, :, 0].tolist()
+        assert (
+            len(found) == n
+            and found["x_0"].tolist() == prev[0, :, 0].tolist()
+            and found["change_x_0"].tolist() == (curr - prev)[0, :, 0].tolist()
+        )
         assert found["action_0"].tolist() == ([0, 1] if card.action.integer else [0.5, -0.5])
 
 
@@ -235,14 +401,23 @@ def test_more_than_64_factors_fit_and_too_many_are_refused(paid):
     for count, fine in ((200, True), (257, False)):
         text = f"def factors(prev, action, curr, memory):\n    return {{f'{{k:060d}}': curr.x * k for k in range({count})}}\n"
         with Worker(text, card.reward_layout, card.action, entry="factors") as worker:
-            arguments = np.zeros((1, 2, 1)), np.zeros((1, 2, 1)), np.ones((1, 2, 1)), np.ones((1, 2), bool)
+            arguments = (
+                np.zeros((1, 2, 1)),
+                np.zeros((1, 2, 1)),
+                np.ones((1, 2, 1)),
+                np.ones((1, 2), bool),
+            )
             if fine:
                 assert worker.ask(*arguments).terms.shape == (1, 2, count)
             else:
                 with pytest.raises(Exception, match="more than 256 names"):
                     worker.ask(*arguments)
     with pytest.raises(UserError, match="at most 256"):
-        raw_factors(card.model_copy(update={"fields": (card.fields[0].model_copy(update={"shape": (200,)}),)}))
+        raw_factors(
+            card.model_copy(
+                update={"fields": (card.fields[0].model_copy(update={"shape": (200,)}),)}
+            )
+        )
 
 
 def test_factors_that_say_nothing_twice_the_same_or_the_time_are_told():
@@ -251,9 +426,22 @@ def test_factors_that_say_nothing_twice_the_same_or_the_time_are_told():
     time = np.repeat(np.arange(50.0)[:, None], 4, 1)
     first = np.zeros((50, 4), bool)
     first[0] = True
-    values = np.stack([a, 2 * a + 1, np.full((50, 4), 7.0), time**1.1, chance.normal(size=(50, 4))], -1)
-    found = {(v.kind, v.severity): v.message for v in Decoded.judge(None, ("a", "twice", "seven", "clock", "b"), values, first)}
-    assert set(found) == {("constant-factor", "warn"), ("duplicate-factor", "warn"), ("clock-factor", "warn")}
-    assert "'seven'" in found["constant-factor", "warn"] and "'twice' is 'a' again" in found["duplicate-factor", "warn"] and "'clock'" in found["clock-factor", "warn"]
+    values = np.stack(
+        [a, 2 * a + 1, np.full((50, 4), 7.0), time**1.1, chance.normal(size=(50, 4))], -1
+    )
+    found = {
+        (v.kind, v.severity): v.message
+        for v in Decoded.judge(None, ("a", "twice", "seven", "clock", "b"), values, first)
+    }
+    assert set(found) == {
+        ("constant-factor", "warn"),
+        ("duplicate-factor", "warn"),
+        ("clock-factor", "warn"),
+    }
+    assert (
+        "'seven'" in found["constant-factor", "warn"]
+        and "'twice' is 'a' again" in found["duplicate-factor", "warn"]
+        and "'clock'" in found["clock-factor", "warn"]
+    )
     refused = Decoded.judge(None, ("seven",), values[..., 2:3], first)
     assert [(v.kind, v.severity) for v in refused] == [("constant-factor", "refuse")]

@@ -1,4 +1,6 @@
-"""The return at the end alone: the same episodes, sums and metrics, the reward on the last step; by the card, by an option, and in an exported file."""
+"""The return at the end alone: the same episodes, sums and metrics, the reward on the last step;
+by the card, by an option, and in an exported file.
+"""
 
 import json
 from pathlib import Path
@@ -41,9 +43,13 @@ def test_rewards_are_held_back_to_the_last_step_and_nothing_else_changes(paid):
     dense, held = (played(CardEnvironment(c, trusted_code(c))) for c in (card, card.at_end()))
     assert any(cut for *_, cut in dense) and not all(cut for *_, cut in dense)
     for (rewards, infos, _), (late, told, _) in zip(dense, held, strict=True):
-        assert late[:-1] == [0.0] * (len(late) - 1) and late[-1] == pytest.approx(sum(rewards), rel=1e-12)
+        assert late[:-1] == [0.0] * (len(late) - 1) and late[-1] == pytest.approx(
+            sum(rewards), rel=1e-12
+        )
         assert [i["dense"] for i in told] == rewards and not any("dense" in i for i in infos)
-        assert {k: v for k, v in told[-1].items() if k != "dense"} == infos[-1] and infos[-1]["metrics"]["paid"] == late[-1]
+        assert {k: v for k, v in told[-1].items() if k != "dense"} == infos[-1] and infos[-1][
+            "metrics"
+        ]["paid"] == late[-1]
 
 
 def test_the_card_says_it_or_the_option_and_both_are_the_same_task(paid):
@@ -85,16 +91,39 @@ def test_a_training_with_the_option_learns_from_the_return_and_is_scored_as_ever
         with np.load(tmp_path / name / "curve.npz", allow_pickle=False) as data:
             curves.append({k: data[k] for k in data.files})
     dense, held = curves
-    assert np.allclose(held["reward"], held["metric"], rtol=1e-5, equal_nan=True) and np.allclose(dense["reward"], dense["metric"], rtol=1e-5, equal_nan=True)
-    assert (tmp_path / "dense" / "policy.safetensors").read_bytes() != (tmp_path / "held" / "policy.safetensors").read_bytes()
+    assert np.allclose(held["reward"], held["metric"], rtol=1e-5, equal_nan=True) and np.allclose(
+        dense["reward"], dense["metric"], rtol=1e-5, equal_nan=True
+    )
+    assert (tmp_path / "dense" / "policy.safetensors").read_bytes() != (
+        tmp_path / "held" / "policy.safetensors"
+    ).read_bytes()
 
 
-def test_on_the_command_line_it_is_recorded_and_refused_where_it_makes_no_sense(command, paid, tmp_path):
+def test_on_the_command_line_it_is_recorded_and_refused_where_it_makes_no_sense(
+    command, paid, tmp_path
+):
     card = load(paid())
-    done = command("train", "sparse", "--task", str(card.path), "--episodic-return", "--seeds", "1", "--steps", "300", "--out", "out", "--json")
+    done = command(
+        "train",
+        "sparse",
+        "--task",
+        str(card.path),
+        "--episodic-return",
+        "--seeds",
+        "1",
+        "--steps",
+        "300",
+        "--out",
+        "out",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     made = read(tmp_path / "out" / "header.json", RunHeader)
     assert made is not None and made.episodic_return and made.card["episodic_return"] is True
     assert json.loads(done.stdout)["metric"] is not None
     refused = command("design", "corridor", "--episodic-return", "--dry-run")
-    assert refused.returncode == 2 and "--episodic-return" in refused.stderr and "task_reward: environment" in refused.stderr
+    assert (
+        refused.returncode == 2
+        and "--episodic-return" in refused.stderr
+        and "task_reward: environment" in refused.stderr
+    )

@@ -1,4 +1,6 @@
-"""Hindsight: relabelled transitions are what the environment and the program say of them, their goals are of their own episode's future."""
+"""Hindsight: relabelled transitions are what the environment and the program say of them, their
+goals are of their own episode's future.
+"""
 
 import json
 import textwrap
@@ -82,20 +84,36 @@ OFF = {"learning_starts": 60, "buffer_size": 400, "batch_size": 50, "train_freq"
 
 @pytest.fixture
 def goal_card(tmp_path: Path):
-    """goal_card(...) -> the card's path; program.py lies beside it. `training` adds to what is there."""
+    """goal_card(...) -> the card's path; program.py lies beside it.
+
+    `training` adds to what is there.
+    """
 
     def make(training: dict | None = None, discrete: bool = False, **changes) -> Path:
         (tmp_path / "plane.py").write_text(textwrap.dedent(CODE))
         (tmp_path / "program.py").write_text(PROGRAM)
-        algorithm = {"algorithm": "DQN" if discrete else "SAC", "steps": 300, "n_envs": 3, "net": [8], "her": 4, "hyperparameters": OFF}
+        algorithm = {
+            "algorithm": "DQN" if discrete else "SAC",
+            "steps": 300,
+            "n_envs": 3,
+            "net": [8],
+            "her": 4,
+            "hyperparameters": OFF,
+        }
         card = {
             "name": "plane",
             "title": "A plane",
             "description": "A point on a plane.",
             "code": "plane.py",
             "environment": {"factory": "here:Plane", "kwargs": {"discrete": discrete}, "limit": 12},
-            "action": {"type": "discrete", "n": 4, "meaning": "where"} if discrete else {"type": "box", "shape": [2], "meaning": "where"},
-            "fields": [{"name": "goal", "source": "obs.goal", "shape": [2]}, {"name": "at", "source": "obs.at", "shape": [2]}, {"name": "t", "source": "obs.t"}],
+            "action": {"type": "discrete", "n": 4, "meaning": "where"}
+            if discrete
+            else {"type": "box", "shape": [2], "meaning": "where"},
+            "fields": [
+                {"name": "goal", "source": "obs.goal", "shape": [2]},
+                {"name": "at", "source": "obs.at", "shape": [2]},
+                {"name": "t", "source": "obs.t"},
+            ],
             "policy": {"input": "fields", "normalize": True},
             "goal": {"achieved": "at", "desired": "goal"},
             "success": {"when": WITHIN},
@@ -111,17 +129,38 @@ def goal_card(tmp_path: Path):
 class Played:
     """A buffer filled by random play, and what it was filled with."""
 
-    def __init__(self, path: Path, worker: Worker | None, steps: int, size: int, composition: Composition | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        worker: Worker | None,
+        steps: int,
+        size: int,
+        composition: Composition | None = None,
+    ) -> None:
         self.card = load(path)
         code = trusted_code(self.card)
         self.composition = composition or Composition()
         venv = hindsight.kept(environments(self.card, code, 3), self.card.card)
-        rewards = RewardVec(venv, Making(self.card.card, ()), worker, self.composition, find_signal(PLAIN), record=steps)
+        rewards = RewardVec(
+            venv,
+            Making(self.card.card, ()),
+            worker,
+            self.composition,
+            find_signal(PLAIN),
+            record=steps,
+        )
         self.view = policy.PolicyView(rewards, self.card, code, training=True)
         self.view.seed(7)
         made = hindsight.buffer(self.card, code, rewards, self.view)
         assert made is not None
-        self.buffer = made[0](size, self.view.observation_space, self.view.action_space, device="cpu", n_envs=3, **made[1])
+        self.buffer = made[0](
+            size,
+            self.view.observation_space,
+            self.view.action_space,
+            device="cpu",
+            n_envs=3,
+            **made[1],
+        )
         self.view.action_space.seed(7)
         set_random_seed(7)
         self.infos, self.dones = [], []
@@ -137,17 +176,22 @@ class Played:
             self.dones.append(dones.copy())
             seen = after
         self.dones = np.array(self.dones)
-        self.lived = rewards.recording.arrays()  # prev, action, curr (T, 3, ...): all fields are offered to rewards, so nothing is missing
+        # prev, action, curr (T, 3, ...): all fields are offered to rewards, so nothing is missing
+        self.lived = rewards.recording.arrays()
 
     def episode(self, t: int, env: int) -> tuple[int, int]:
         """First step and the one after the last known, from what was played."""
         before = np.flatnonzero(self.dones[:t, env])
         ends = t + np.flatnonzero(self.dones[t:, env])
-        return (before[-1] + 1 if len(before) else 0), (ends[0] + 1 if len(ends) else len(self.dones))
+        return (before[-1] + 1 if len(before) else 0), (
+            ends[0] + 1 if len(ends) else len(self.dones)
+        )
 
 
 def asked(played: Played, monkeypatch) -> dict:
-    """One batch, with what the worker was asked, which steps it is of, and which goals they were given."""
+    """One batch, with what the worker was asked, which steps it is of, and which goals they were
+    given.
+    """
     seen: dict = {"calls": 0}
     buffer = played.buffer
     goals, rewards = buffer.goals, buffer.judge.rewards
@@ -178,63 +222,119 @@ def asked(played: Played, monkeypatch) -> dict:
 
 
 def by_hand(played: Played, seen: dict, k: int) -> tuple[float, bool]:
-    """(task reward, terminated) of the k-th relabelled transition, from the environment's own rule, step by step over the episode."""
+    """(task reward, terminated) of the k-th relabelled transition, from the environment's own
+    rule, step by step over the episode.
+    """
     card, code = played.card, trusted_code(played.card)
     env = CardEnvironment(card, code)
     t, i, goal = int(seen["steps"][k]), int(seen["envs"][k]), seen["goals"][k]
     start, _ = played.episode(t, i)
     success, paid, now = card.card.success, False, False
     for s in range(start if not success.ends_episode else t, t + 1):
-        vector = np.concatenate([goal, played.lived["curr"][s, i][2:]])  # goal is the card's first field
+        # goal is the card's first field
+        vector = np.concatenate([goal, played.lived["curr"][s, i][2:]])
         now = env._succeeds(vector, {})
         new = now and not paid
         paid = paid or now
     won = played.dones[t, i] and played.infos[t][i]["success"] and success.ends_episode
-    cliff = bool(played.lived["curr"][t, i][2] > 1) and not won  # an end at success is success's
+    # an end at success is success's
+    cliff = bool(played.lived["curr"][t, i][2] > 1) and not won
     return float(new), cliff or (now and success.ends_episode)
 
 
 VARIANTS = [
     ("plain", {}, {}, {}),
     ("a buffer that has wrapped", {}, {}, {"size": 150}),
-    ("predicate and features", {}, {"success": {"predicate": "near"}, "policy": {"input": "features", "normalize": False}}, {}),
-    ("an episode goes on after success", {}, {"success": {"when": WITHIN, "ends_episode": False}}, {"size": 90}),
-    ("composed", {}, {}, {"composition": {"transforms": [{"kind": "gain", "scale": 2}, {"kind": "signs"}]}}),
+    (
+        "predicate and features",
+        {},
+        {"success": {"predicate": "near"}, "policy": {"input": "features", "normalize": False}},
+        {},
+    ),
+    (
+        "an episode goes on after success",
+        {},
+        {"success": {"when": WITHIN, "ends_episode": False}},
+        {"size": 90},
+    ),
+    (
+        "composed",
+        {},
+        {},
+        {"composition": {"transforms": [{"kind": "gain", "scale": 2}, {"kind": "signs"}]}},
+    ),
     ("whole numbers", {}, {}, {"discrete": True}),
 ]
 
 
-@pytest.mark.parametrize(("training", "changes", "how"), [v[1:] for v in VARIANTS], ids=[v[0] for v in VARIANTS])
-def test_relabelled_transitions_are_what_environment_and_program_say_of_them_bit_for_bit(goal_card, monkeypatch, training, changes, how):
+@pytest.mark.parametrize(
+    ("training", "changes", "how"), [v[1:] for v in VARIANTS], ids=[v[0] for v in VARIANTS]
+)
+def test_relabelled_transitions_are_what_environment_and_program_say_of_them_bit_for_bit(
+    goal_card, monkeypatch, training, changes, how
+):
     path = goal_card(training, how.get("discrete", False), **changes)
     composition = Composition.model_validate(how.get("composition", {}))
     card = load(path).card
-    with Worker(PROGRAM, card.reward_layout, card.action) as worker, Worker(PROGRAM, card.reward_layout, card.action) as other:
+    with (
+        Worker(PROGRAM, card.reward_layout, card.action) as worker,
+        Worker(PROGRAM, card.reward_layout, card.action) as other,
+    ):
         played = Played(path, worker, 97, how.get("size", 900), composition)
         seen = asked(played, monkeypatch)
         buffer, batch = played.buffer, seen["batch"]
         m = len(seen["steps"])
-        assert seen["calls"] == 1 and seen["asked"] == (1, m) and m == (200 if card.success.ends_episode else m)
+        assert (
+            seen["calls"] == 1
+            and seen["asked"] == (1, m)
+            and m == (200 if card.success.ends_episode else m)
+        )
         steps, envs = seen["steps"], seen["envs"]
-        assert steps.min() >= buffer.oldest and steps.max() < 97 and (steps.max() > buffer.buffer_size) == (buffer.oldest > 0)
-        prev, curr, action = (played.lived[name][steps, envs].copy() for name in ("prev", "curr", "action"))
+        assert (
+            steps.min() >= buffer.oldest
+            and steps.max() < 97
+            and (steps.max() > buffer.buffer_size) == (buffer.oldest > 0)
+        )
+        prev, curr, action = (
+            played.lived[name][steps, envs].copy() for name in ("prev", "curr", "action")
+        )
         prev[:, :2] = curr[:, :2] = seen["goals"]
         hand = [by_hand(played, seen, k) for k in range(m)]
         task, terminated = np.array([h[0] for h in hand]), np.array([h[1] for h in hand])
-        truncated = np.array([bool(played.infos[t][i].get("TimeLimit.truncated")) for t, i in zip(steps, envs, strict=True)])
+        truncated = np.array(
+            [
+                bool(played.infos[t][i].get("TimeLimit.truncated"))
+                for t, i in zip(steps, envs, strict=True)
+            ]
+        )
         first = np.ones(m, bool)
         answer = other.ask(prev[None], action[None], curr[None], first[None])
-        composer = Composer(composition, Columns(other.terms, other.potentials, other.sparse), card.training.gamma)
+        composer = Composer(
+            composition, Columns(other.terms, other.potentials, other.sparse), card.training.gamma
+        )
         done = terminated | truncated
-        expected, _ = composer.step(answer.terms[0], answer.before[0], answer.after[0], task, first, terminated, done, done)
+        expected, _ = composer.step(
+            answer.terms[0], answer.before[0], answer.after[0], task, first, terminated, done, done
+        )
     assert batch.rewards.numpy()[:m, 0].tobytes() == expected.astype(np.float32).tobytes()
     assert (batch.dones.numpy()[:m, 0] == terminated).all()
     shown = [played.view._normalized(played.view.view(x)) for x in (prev, curr)]
-    assert batch.observations.numpy()[:m].tobytes() == shown[0].tobytes() and batch.next_observations.numpy()[:m].tobytes() == shown[1].tobytes()
+    assert (
+        batch.observations.numpy()[:m].tobytes() == shown[0].tobytes()
+        and batch.next_observations.numpy()[:m].tobytes() == shown[1].tobytes()
+    )
     cliff = curr[:, 2] > 1
-    assert (task > 0).any() and (task == 0).any() and cliff.any() and truncated.any() and (~terminated & ~truncated).any(), "all endings are met"
+    assert (
+        (task > 0).any()
+        and (task == 0).any()
+        and cliff.any()
+        and truncated.any()
+        and (~terminated & ~truncated).any()
+    ), "all endings are met"
     if card.success.ends_episode:
-        assert terminated[truncated].all(), "its own end is the one goal that the last step of an episode can get: no truncation any more"
+        assert terminated[truncated].all(), (
+            "its own end is the one goal that the last step of an episode can get: no truncation any more"
+        )
     else:
         assert (terminated == cliff).all() and not terminated[truncated].any()
 
@@ -248,16 +348,26 @@ def test_what_is_not_relabelled_is_as_it_was_lived(goal_card, monkeypatch):
         batch, buffer = seen["batch"], played.buffer
     real = batch.rewards.numpy()[200:, 0]
     assert len(real) == 50, "four relabelled for each one as it was"
-    at = {tuple(played.view._normalized(played.view.view(buffer.prev[t, i][None]))[0]): (t, i) for t in range(97) for i in range(3)}
+    at = {
+        tuple(played.view._normalized(played.view.view(buffer.prev[t, i][None]))[0]): (t, i)
+        for t in range(97)
+        for i in range(3)
+    }
     found = [at[tuple(row)] for row in batch.observations.numpy()[200:]]
     assert [float(buffer.rewards[t, i]) for t, i in found] == [float(r) for r in real]
     ended = [played.dones[t, i] and not played.infos[t][i]["TimeLimit.truncated"] for t, i in found]
     assert (batch.dones.numpy()[200:, 0] == ended).all()
 
 
-@pytest.mark.parametrize("size", [900, 60, 21], ids=["all is there", "episodes are overwritten", "less than two episodes fit"])
+@pytest.mark.parametrize(
+    "size",
+    [900, 60, 21],
+    ids=["all is there", "episodes are overwritten", "less than two episodes fit"],
+)
 def test_goals_are_of_the_same_episode_and_from_the_future(goal_card, size):
-    """21 rows in 3 environments are 7 steps: shorter than an episode of 12, whose start is overwritten while it goes on."""
+    """21 rows in 3 environments are 7 steps: shorter than an episode of 12, whose start is
+    overwritten while it goes on.
+    """
     played = Played(goal_card(), None, 200, size)
     buffer = played.buffer
     steps = np.repeat(np.arange(buffer.oldest, 200), 40)
@@ -270,37 +380,78 @@ def test_goals_are_of_the_same_episode_and_from_the_future(goal_card, size):
             assert t <= j < end and played.episode(j, env) == (start, end)
             assert (goal == played.lived["curr"][j, env][2:4]).all()
             given.setdefault(t, set()).add(j)
-        assert all(len(given[t]) >= 0.7 * (played.episode(t, env)[1] - t) for t in given), "the whole future is drawn from"
+        assert all(len(given[t]) >= 0.7 * (played.episode(t, env)[1] - t) for t in given), (
+            "the whole future is drawn from"
+        )
     assert buffer.steps == 200 and buffer.pos == 200 % (size // 3) and buffer.full == (size < 600)
 
 
 def test_the_stored_fields_are_the_episodes_own(goal_card):
-    """curr of one step is prev of the next, but at an end, where it is the last state and not the first of the next episode."""
+    """curr of one step is prev of the next, but at an end, where it is the last state and not the
+    first of the next episode.
+    """
     played = Played(goal_card(), None, 97, 900)
     prev, curr = played.buffer.prev[:97], played.buffer.curr[:97]
-    assert (prev == played.lived["prev"]).all() and (curr == played.lived["curr"]).all() and (played.buffer.taken[:97] == played.lived["action"]).all()
+    assert (
+        (prev == played.lived["prev"]).all()
+        and (curr == played.lived["curr"]).all()
+        and (played.buffer.taken[:97] == played.lived["action"]).all()
+    )
     on = ~played.dones[:-1]
-    assert (curr[:-1][on] == prev[1:][on]).all() and (prev[1:][played.dones[:-1]][:, 4] == 0).all() and (curr[played.dones][:, 4] > 0).all()
-    truncated = np.array([[bool(i.get("TimeLimit.truncated")) for i in infos] for infos in played.infos])
+    assert (
+        (curr[:-1][on] == prev[1:][on]).all()
+        and (prev[1:][played.dones[:-1]][:, 4] == 0).all()
+        and (curr[played.dones][:, 4] > 0).all()
+    )
+    truncated = np.array(
+        [[bool(i.get("TimeLimit.truncated")) for i in infos] for infos in played.infos]
+    )
     won = np.array([[bool(i.get("success")) for i in infos] for infos in played.infos])
-    assert (played.buffer.own[:97] == (played.dones & ~truncated & ~won)).all() and played.buffer.own.any() and won.any() and truncated.any()
+    assert (
+        (played.buffer.own[:97] == (played.dones & ~truncated & ~won)).all()
+        and played.buffer.own.any()
+        and won.any()
+        and truncated.any()
+    )
 
 
 def test_without_a_program_relabelled_success_is_the_whole_reward(goal_card, monkeypatch):
     played = Played(goal_card(), None, 97, 900, Composition(task_reward=3.0))
     seen = asked(played, monkeypatch)
     expected = np.array([3.0 * by_hand(played, seen, k)[0] for k in range(200)])
-    assert (seen["batch"].rewards.numpy()[:200, 0] == expected).all() and 0 < (expected > 0).mean() < 1
+    assert (seen["batch"].rewards.numpy()[:200, 0] == expected).all() and 0 < (
+        expected > 0
+    ).mean() < 1
 
 
 def train(path: Path, out: Path, seed: int = 0, program: bool = True, **options) -> TrainingDone:
-    Engine(1).run([("test", TrainJob(card=str(path), program=str(path.parent / "program.py") if program else None, seed=seed, out=str(out), **options))])
+    Engine(1).run(
+        [
+            (
+                "test",
+                TrainJob(
+                    card=str(path),
+                    program=str(path.parent / "program.py") if program else None,
+                    seed=seed,
+                    out=str(out),
+                    **options,
+                ),
+            )
+        ]
+    )
     done = read(out / "done.json", TrainingDone)
     assert done is not None
     return done
 
 
-@pytest.mark.parametrize("how", ["SAC", pytest.param("TD3, no program", marks=pytest.mark.long), pytest.param("DQN", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "SAC",
+        pytest.param("TD3, no program", marks=pytest.mark.long),
+        pytest.param("DQN", marks=pytest.mark.long),
+    ],
+)
 def test_same_seed_same_weights_and_another_seed_others(goal_card, tmp_path, how):
     path = goal_card({"algorithm": how.split(",")[0]}, discrete=how == "DQN")
     weights = []
@@ -315,18 +466,39 @@ def test_programs_that_remember_are_refused_with_that_reason(goal_card, tmp_path
     path = goal_card()
     (tmp_path / "program.py").write_text(REMEMBERS)
     done = train(path, tmp_path / "out")
-    assert done.stopped == "refused" and done.refusal is not None and done.refusal.kind == "needs-episode"
-    assert "needs the whole episode, which relabelling" in done.refusal.message and "prev, action and curr alone" in done.refusal.hint
+    assert (
+        done.stopped == "refused"
+        and done.refusal is not None
+        and done.refusal.kind == "needs-episode"
+    )
+    assert (
+        "needs the whole episode, which relabelling" in done.refusal.message
+        and "prev, action and curr alone" in done.refusal.hint
+    )
     Engine(1).run([("probes", ProbeJob(card=str(path), seed=0, out=str(tmp_path / "probes.npz")))])
-    told = [(v.kind, v.message) for v in check(REMEMBERS, load(path).card, tmp_path / "probes.npz", "default").verdicts if v.severity == "refuse"]
+    told = [
+        (v.kind, v.message)
+        for v in check(REMEMBERS, load(path).card, tmp_path / "probes.npz", "default").verdicts
+        if v.severity == "refuse"
+    ]
     assert told == [("needs-episode", done.refusal.message)]
     assert check(PROGRAM, load(path).card, tmp_path / "probes.npz", "default").ok
 
 
-@pytest.mark.parametrize("transform", [{"kind": "best"}, {"kind": "gate", "over": ["near"]}, {"kind": "milestones", "stages": [{"done": "near"}]}], ids=lambda t: t["kind"])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"kind": "best"},
+        {"kind": "gate", "over": ["near"]},
+        {"kind": "milestones", "stages": [{"done": "near"}]},
+    ],
+    ids=lambda t: t["kind"],
+)
 def test_compositions_that_remember_are_refused_with_that_reason(goal_card, tmp_path, transform):
     composition = {"transforms": [transform]}
-    with pytest.raises(Unfit, match=f"{transform['kind']} needs the whole episode, which relabelling"):
+    with pytest.raises(
+        Unfit, match=f"{transform['kind']} needs the whole episode, which relabelling"
+    ):
         Composition.model_validate(composition).require(load(goal_card()).card)
     done = train(goal_card(), tmp_path / "out", composition=composition)
     assert done.refusal is not None and "needs the whole episode" in done.refusal.message
@@ -334,16 +506,44 @@ def test_compositions_that_remember_are_refused_with_that_reason(goal_card, tmp_
 
 
 BAD = [
-    ({}, {"goal": None}, r"training.her: which goals\? add `goal: \{achieved: FIELD, desired: FIELD\}`.*\(line"),
-    ({}, {"goal": {"achieved": "att", "desired": "goal"}}, "goal.achieved: no field 'att'; did you mean 'at'"),
+    (
+        {},
+        {"goal": None},
+        r"training.her: which goals\? add `goal: \{achieved: FIELD, desired: FIELD\}`.*\(line",
+    ),
+    (
+        {},
+        {"goal": {"achieved": "att", "desired": "goal"}},
+        "goal.achieved: no field 'att'; did you mean 'at'",
+    ),
     ({}, {"goal": {"achieved": "t", "desired": "goal"}}, r"goal: t has the shape \[\], goal \[2\]"),
     ({}, {"goal": {"achieved": "goal", "desired": "goal"}}, "name two fields"),
-    ({}, {"success": {"when": [{"field": "t", "op": ">", "value": 3}]}}, "success.when: no condition names goal.desired, 'goal'"),
-    ({"algorithm": "PPO", "hyperparameters": {}}, {}, "training.her: PPO keeps no transitions that could be judged again; SAC, TD3, DQN"),
-    ({"hyperparameters": {"n_steps": 3}}, {}, "training.hyperparameters.n_steps: training.her brings a buffer of its own"),
-    ({}, {"policy": {"input": "observation"}}, "policy.input: the goal cannot be changed within.*`input: fields`"),
+    (
+        {},
+        {"success": {"when": [{"field": "t", "op": ">", "value": 3}]}},
+        "success.when: no condition names goal.desired, 'goal'",
+    ),
+    (
+        {"algorithm": "PPO", "hyperparameters": {}},
+        {},
+        "training.her: PPO keeps no transitions that could be judged again; SAC, TD3, DQN",
+    ),
+    (
+        {"hyperparameters": {"n_steps": 3}},
+        {},
+        "training.hyperparameters.n_steps: training.her brings a buffer of its own",
+    ),
+    (
+        {},
+        {"policy": {"input": "observation"}},
+        "policy.input: the goal cannot be changed within.*`input: fields`",
+    ),
     ({}, {"success": {"info": "won"}}, "success: under another goal only `when` and `predicate`"),
-    ({}, {"task_reward": "environment"}, "task_reward: the environment's own reward is known for the goal it had alone"),
+    (
+        {},
+        {"task_reward": "environment"},
+        "task_reward: the environment's own reward is known for the goal it had alone",
+    ),
 ]
 
 
@@ -367,7 +567,12 @@ def test_cards_without_a_goal_keep_their_identity():
     run = yaml.safe_load((Path(__file__).parents[2] / "runs" / "example" / "run.yaml").read_text())
     assert find("corridor").digest() in json.dumps(run)
     card = find("corridor").card
-    assert card.digest() != card.model_copy(update={"training": card.training.model_copy(update={"her": 1})}).digest()
+    assert (
+        card.digest()
+        != card.model_copy(
+            update={"training": card.training.model_copy(update={"her": 1})}
+        ).digest()
+    )
 
 
 @pytest.mark.long
@@ -379,9 +584,34 @@ def test_fetchreach_is_solved_with_hindsight(tmp_path, program):
     from autoreward.store.records import Score
 
     card = find("fetchreach")
-    jobs = [TrainJob(card=str(card.path), program=str(card.human) if program == "human" else None, seed=s, out=str(tmp_path / str(s))) for s in range(3)]
+    jobs = [
+        TrainJob(
+            card=str(card.path),
+            program=str(card.human) if program == "human" else None,
+            seed=s,
+            out=str(tmp_path / str(s)),
+        )
+        for s in range(3)
+    ]
     Engine(2).run([(f"train {j.seed}", j) for j in jobs])
-    policies, outs = [str(tmp_path / str(s) / "policy.safetensors") for s in range(3)], [str(tmp_path / f"{s}.json") for s in range(3)]
-    Engine(1).run([("test", EvaluateJob(card=str(card.path), policies=policies, outs=outs, seeds=[0, 1, 2], purpose="evaluation", episodes=50))])
+    policies, outs = (
+        [str(tmp_path / str(s) / "policy.safetensors") for s in range(3)],
+        [str(tmp_path / f"{s}.json") for s in range(3)],
+    )
+    Engine(1).run(
+        [
+            (
+                "test",
+                EvaluateJob(
+                    card=str(card.path),
+                    policies=policies,
+                    outs=outs,
+                    seeds=[0, 1, 2],
+                    purpose="evaluation",
+                    episodes=50,
+                ),
+            )
+        ]
+    )
     scores = [read(Path(o), Score) for o in outs]
     assert sum(s.successes for s in scores if s) / 150 >= 0.8

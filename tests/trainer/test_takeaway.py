@@ -21,7 +21,13 @@ from autoreward.trainer.environment import CardEnvironment, trusted_code
 
 ROOT = Path(__file__).parents[2]
 OFF = {"learning_starts": 100, "buffer_size": 1000, "batch_size": 32}
-KINDS = [("PPO", {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, False), ("PPO", {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, True), ("DQN", OFF, False), ("SAC", OFF, True), ("TD3", OFF, True)]
+KINDS = [
+    ("PPO", {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, False),
+    ("PPO", {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, True),
+    ("DQN", OFF, False),
+    ("SAC", OFF, True),
+    ("TD3", OFF, True),
+]
 DRAWN = """
 
 class Drawn(Walk):
@@ -39,26 +45,50 @@ class Drawn(Walk):
 
 
 def trained(path: Path, out: Path) -> Path:
-    Engine(1).run([("test", TrainJob(card=str(path), program=str(path.parent / "program.py"), seed=0, out=str(out)))])
+    Engine(1).run(
+        [
+            (
+                "test",
+                TrainJob(
+                    card=str(path), program=str(path.parent / "program.py"), seed=0, out=str(out)
+                ),
+            )
+        ]
+    )
     return out / "policy.safetensors"
 
 
 LATE = [k if k[0] == "PPO" else pytest.param(*k, marks=pytest.mark.long) for k in KINDS]
 
 
-@pytest.mark.parametrize(("algorithm", "hyperparameters", "continuous"), LATE, ids=["PPO", "PPO-box", "DQN", "SAC", "TD3"])
-def test_model_and_network_act_as_the_trained_policy_normalization_included(make_card, tmp_path, algorithm, hyperparameters, continuous):
+@pytest.mark.parametrize(
+    ("algorithm", "hyperparameters", "continuous"),
+    LATE,
+    ids=["PPO", "PPO-box", "DQN", "SAC", "TD3"],
+)
+def test_model_and_network_act_as_the_trained_policy_normalization_included(
+    make_card, tmp_path, algorithm, hyperparameters, continuous
+):
     onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
     path = make_card(algorithm, hyperparameters, continuous)
     weights, card = trained(path, tmp_path / "out"), load(path)
     code = trusted_code(card)
-    view = policy.PolicyView(DummyVecEnv([lambda: CardEnvironment(card, code)]), card, code, training=False)
+    view = policy.PolicyView(
+        DummyVecEnv([lambda: CardEnvironment(card, code)]), card, code, training=False
+    )
     agent = policy.build(card.card, view, 0, "cpu", for_evaluation=True)
     policy.load(agent, view, weights)
     assert (np.abs(view.rms.mean) > 1e-3).any(), "a normalization that changes something"
     agent.policy.set_training_mode(False)
     model, env = agents.model(card, weights), agents.environment(card)
-    Engine(1).run([("onnx", NetworkJob(card=str(path), policy=str(weights), out=str(tmp_path / "policy.onnx")))])
+    Engine(1).run(
+        [
+            (
+                "onnx",
+                NetworkJob(card=str(path), policy=str(weights), out=str(tmp_path / "policy.onnx")),
+            )
+        ]
+    )
     network = onnxruntime.InferenceSession(str(tmp_path / "policy.onnx"))
     view.seed(5)
     seen, raw = view.reset(), env.reset(seed=5)[0]
@@ -66,10 +96,16 @@ def test_model_and_network_act_as_the_trained_policy_normalization_included(make
         expected, _ = agent.policy.predict(seen, deterministic=True)
         action, _ = model.predict(raw, deterministic=True)
         out = network.run(None, {"observation": raw[None]})
-        assert np.allclose(action, expected[0], atol=1e-5) and np.allclose(out[0][0], expected[0], atol=1e-5)
+        assert np.allclose(action, expected[0], atol=1e-5) and np.allclose(
+            out[0][0], expected[0], atol=1e-5
+        )
         if algorithm == "PPO":
             drawn = agent.policy.get_distribution(agent.policy.obs_to_tensor(seen)[0]).distribution
-            shape = np.concatenate([drawn.mean.detach(), drawn.stddev.detach()], -1) if continuous else drawn.logits.detach().numpy()
+            shape = (
+                np.concatenate([drawn.mean.detach(), drawn.stddev.detach()], -1)
+                if continuous
+                else drawn.logits.detach().numpy()
+            )
             assert np.allclose(out[1], shape, atol=1e-4)
         seen, _, dones, _ = view.step(expected)
         raw, _, terminated, truncated, _ = env.step(action)
@@ -110,15 +146,34 @@ def test_the_policy_of_a_run_reaches_what_the_run_reports(monkeypatch):
 @pytest.mark.parametrize("suffix", [".png", pytest.param(".gif", marks=pytest.mark.long)])
 def test_play_draws_episodes_and_tells_how_they_ended(make_card, tmp_path, suffix):
     image = pytest.importorskip("PIL.Image", reason="pip install 'autoreward-rl[play]'")
-    path = make_card("PPO", {"n_steps": 32, "batch_size": 64}, environment={"factory": "here:Drawn", "kwargs": {"continuous": False}, "limit": 12})
+    path = make_card(
+        "PPO",
+        {"n_steps": 32, "batch_size": 64},
+        environment={"factory": "here:Drawn", "kwargs": {"continuous": False}, "limit": 12},
+    )
     (path.parent / "walk.py").write_text((path.parent / "walk.py").read_text() + DRAWN)
     weights = trained(path, tmp_path / "out")
     picture = tmp_path / f"agent{suffix}"
-    Engine(1).run([("play", PlayJob(card=str(path), policy=str(weights), out=str(tmp_path / "played.json"), picture=str(picture), episodes=3))])
+    Engine(1).run(
+        [
+            (
+                "play",
+                PlayJob(
+                    card=str(path),
+                    policy=str(weights),
+                    out=str(tmp_path / "played.json"),
+                    picture=str(picture),
+                    episodes=3,
+                ),
+            )
+        ]
+    )
     played = read(tmp_path / "played.json", Played)
     assert len(played.episodes) == 3 and played.picture == str(picture) and not played.why
     for episode in played.episodes:
-        assert (episode.ending == "success") == (episode.task_return == 1) and 0 < episode.length <= 12
+        assert (episode.ending == "success") == (
+            episode.task_return == 1
+        ) and 0 < episode.length <= 12
         assert (episode.ending == "success") == (float(episode.rows[-1]["x"]) >= 3)
     with image.open(picture) as drawn:
         if suffix == ".gif":
@@ -129,24 +184,48 @@ def test_play_draws_episodes_and_tells_how_they_ended(make_card, tmp_path, suffi
 
 def test_where_nothing_can_be_drawn_play_tells_numbers(make_card, tmp_path):
     path = make_card("PPO", {"n_steps": 32, "batch_size": 64})
-    job = PlayJob(card=str(path), policy=str(trained(path, tmp_path / "out")), out=str(tmp_path / "played.json"), picture=str(tmp_path / "a.gif"), episodes=1)
+    job = PlayJob(
+        card=str(path),
+        policy=str(trained(path, tmp_path / "out")),
+        out=str(tmp_path / "played.json"),
+        picture=str(tmp_path / "a.gif"),
+        episodes=1,
+    )
     Engine(1).run([("play", job)])
     played = read(tmp_path / "played.json", Played)
-    assert played.picture is None and "does not draw itself" in played.why and not (tmp_path / "a.gif").exists()
+    assert (
+        played.picture is None
+        and "does not draw itself" in played.why
+        and not (tmp_path / "a.gif").exists()
+    )
     assert set(played.episodes[0].rows[0]) == {"step", "x", "noise", "action"}
 
 
 def autoreward_command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "autoreward", *words], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "autoreward", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_export_and_play_on_the_command_line(tmp_path):
     pytest.importorskip("onnx", reason="pip install 'autoreward-rl[onnx]'")
     said = autoreward_command("export", "runs/example", "--out", str(tmp_path / "r.py"))
-    assert said.returncode == 0 and "candidate 1b" in said.stdout and "success 100% (89% to 100%)" in (tmp_path / "r.py").read_text()
+    assert (
+        said.returncode == 0
+        and "candidate 1b" in said.stdout
+        and "success 100% (89% to 100%)" in (tmp_path / "r.py").read_text()
+    )
     said = autoreward_command("export", "runs/example", "--policy", str(tmp_path / "p.onnx"))
-    assert said.returncode == 0 and [p.name for p in tmp_path.iterdir() if "onnx" in p.name] == ["p.onnx"]
-    told = json.loads(autoreward_command("play", "runs/example", "--episodes", "2", "--json").stdout)
+    assert said.returncode == 0 and [p.name for p in tmp_path.iterdir() if "onnx" in p.name] == [
+        "p.onnx"
+    ]
+    told = json.loads(
+        autoreward_command("play", "runs/example", "--episodes", "2", "--json").stdout
+    )
     assert [e["ending"] for e in told["episodes"]] == ["success", "success"]
     said = autoreward_command("play", "runs/example", "--sparse", "--episodes", "1")
     assert "ran to the limit, 100 steps, task reward 0" in said.stdout
@@ -160,10 +239,19 @@ def test_a_strangers_run_is_exported_and_not_played_unasked(tmp_path):
 
     mark = tmp_path / "mark"
     there = shutil.copytree(ROOT / "runs" / "example", tmp_path / "runs" / "stranger")
-    (tmp_path / "evil.yaml").write_text((ROOT / "envs" / "classic" / "corridor.yaml").read_text().replace("corridor.py", "evil.py"))
-    (tmp_path / "evil.py").write_text((ROOT / "envs" / "classic" / "corridor.py").read_text() + f"\nopen({str(mark)!r}, 'w')\n")
+    (tmp_path / "evil.yaml").write_text(
+        (ROOT / "envs" / "classic" / "corridor.yaml").read_text().replace("corridor.py", "evil.py")
+    )
+    (tmp_path / "evil.py").write_text(
+        (ROOT / "envs" / "classic" / "corridor.py").read_text() + f"\nopen({str(mark)!r}, 'w')\n"
+    )
     digest = load(tmp_path / "evil.yaml").digest()
-    text = (there / "run.yaml").read_text().replace("envs/classic/corridor.yaml", str(tmp_path / "evil.yaml")).replace("a8dc25be157e", digest)
+    text = (
+        (there / "run.yaml")
+        .read_text()
+        .replace("envs/classic/corridor.yaml", str(tmp_path / "evil.yaml"))
+        .replace("a8dc25be157e", digest)
+    )
     (there / "run.yaml").write_text(text)
     said = autoreward_command("export", "stranger", cwd=tmp_path)
     assert said.returncode == 0 and (tmp_path / "corridor_reward.py").is_file()
@@ -173,4 +261,10 @@ def test_a_strangers_run_is_exported_and_not_played_unasked(tmp_path):
     with pytest.raises(UserError, match="begun elsewhere"):
         autoreward.load_run(there).policy()
     assert not mark.exists()
-    assert autoreward_command("play", "stranger", "--trust", "--episodes", "1", cwd=tmp_path).returncode == 0 and mark.exists()
+    assert (
+        autoreward_command(
+            "play", "stranger", "--trust", "--episodes", "1", cwd=tmp_path
+        ).returncode
+        == 0
+        and mark.exists()
+    )

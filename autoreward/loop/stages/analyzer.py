@@ -1,4 +1,7 @@
-"""Analyzer: what the trained agent did. Typed findings by code first; then a language model names causes, citing episode and step."""
+"""Analyzer: what the trained agent did.
+
+Typed findings by code first; then a language model names causes, citing episode and step.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +67,21 @@ def analyze(
     sandbox: str = "default",
     template: Template | None = None,
 ) -> Analysis:
-    """The record of 7-analyzer.json. An explanation that cannot be read is told and costs nobody anything."""
+    """The record of 7-analyzer.json.
+
+    An explanation that cannot be read is told and costs nobody anything.
+    """
     recorded = Trajectories.load(trajectories)
-    names, terms, measures = _replay(program, composition or Composition(), card, method, recorded, caller.settings, sandbox, template)
+    names, terms, measures = _replay(
+        program,
+        composition or Composition(),
+        card,
+        method,
+        recorded,
+        caller.settings,
+        sandbox,
+        template,
+    )
     evidence = Evidence(card, recorded, names, terms)
     found = Analysis(
         diagnostics=diagnose(evidence, evaluation, training),
@@ -75,35 +90,85 @@ def analyze(
         failures=part(evidence, False),
         measures=measures,
         by="code",
-        alone=method.off("analyzer", caller.settings) or ("" if caller.model.language else f"{caller.model.name} is no language model"),
+        alone=method.off("analyzer", caller.settings)
+        or ("" if caller.model.language else f"{caller.model.name} is no language model"),
         told=method.tells_findings(caller.settings),
     )
     if found.alone:
         return found
     told = training[0].terms if training else ()
     outcome = Outcome(
-        iteration=iteration, candidate=candidate, program=program, status="evaluated", composition=(composition or Composition()).data(), evaluation=evaluation, curve=curve, terms=told, analysis=found
+        iteration=iteration,
+        candidate=candidate,
+        program=program,
+        status="evaluated",
+        composition=(composition or Composition()).data(),
+        evaluation=evaluation,
+        curve=curve,
+        terms=told,
+        analysis=found,
     )
 
-    def ask(number: int, batch: int = 0, parts: tuple[dict[str, Any], ...] = ()) -> tuple[Explanation | None, str]:
-        """The explanation of one call, asked for once more where it cannot be read; or why there is none."""
+    def ask(
+        number: int, batch: int = 0, parts: tuple[dict[str, Any], ...] = ()
+    ) -> tuple[Explanation | None, str]:
+        """The explanation of one call, asked for once more where it cannot be read; or why there
+        is none.
+        """
         problem = ""
         for turn in range(TURNS):
-            asked = (message(prompts, card, method, outcome, recorded, hints=hints, problem=problem, batch=batch, parts=parts),)
-            reply = caller.ask(Request("analyzer", iteration, candidate, 0, asked, turn=TURNS * number + turn, max_tokens=2048, schema=Explanation))
+            asked = (
+                message(
+                    prompts,
+                    card,
+                    method,
+                    outcome,
+                    recorded,
+                    hints=hints,
+                    problem=problem,
+                    batch=batch,
+                    parts=parts,
+                ),
+            )
+            reply = caller.ask(
+                Request(
+                    "analyzer",
+                    iteration,
+                    candidate,
+                    0,
+                    asked,
+                    turn=TURNS * number + turn,
+                    max_tokens=2048,
+                    schema=Explanation,
+                )
+            )
             try:
                 return record_of(reply.text, Explanation), ""
             except Unreadable as error:
-                problem = "the answer was cut off; answer shorter" if reply.finish == "length" else error.message
+                problem = (
+                    "the answer was cut off; answer shorter"
+                    if reply.finish == "length"
+                    else error.message
+                )
         return None, problem
 
     wanted = int(method.own(caller.settings).get("batches", "1"))
-    batches = [k for k in range(wanted) if k == 0 or any(not recorded.episodes[e].success for e in _batch(recorded, k))]
+    batches = [
+        k
+        for k in range(wanted)
+        if k == 0 or any(not recorded.episodes[e].success for e in _batch(recorded, k))
+    ]
     read = [ask(number, batch) for number, batch in enumerate(batches)]
     parts = tuple(said.model_dump() for said, _ in read if said)
-    said, problem = ask(len(batches), parts=parts) if len(parts) > 1 else next((one for one in read if one[0]), read[0])
+    said, problem = (
+        ask(len(batches), parts=parts)
+        if len(parts) > 1
+        else next((one for one in read if one[0]), read[0])
+    )
     if said is None:
-        return found.model_copy(update={"summary": f"the model's explanation could not be read: {problem}"})
+        return found.model_copy(
+            update={"summary": f"the model's explanation could not be read: {problem}"}
+        )
     return found.model_copy(
         update={
             "causes": tuple(c[:500] for c in said.causes[:3]),
@@ -127,7 +192,8 @@ def message(
     batch: int = 0,
     parts: tuple[dict[str, Any], ...] = (),
 ) -> Message:
-    """The prompt: the outcome's numbers and findings, excerpts of a batch of the recorded episodes, and the program as the critic reads it.
+    """The prompt: the outcome's numbers and findings, excerpts of a batch of the recorded
+    episodes, and the program as the critic reads it.
 
     `parts`: what was said of each batch, to be summed up.
     """
@@ -141,13 +207,24 @@ def message(
         "problem": problem,
         "parts": list(parts),
     }
-    return Message("user", prompts.render(f"{method.name}/analyzer/{'summarize' if parts else 'explain'}", variables))
+    return Message(
+        "user",
+        prompts.render(f"{method.name}/analyzer/{'summarize' if parts else 'explain'}", variables),
+    )
 
 
 def _replay(
-    program: str, composition: Composition, card: TaskCard, method: Method, recorded: Trajectories, settings: dict[str, str], sandbox: str, template: Template | None
+    program: str,
+    composition: Composition,
+    card: TaskCard,
+    method: Method,
+    recorded: Trajectories,
+    settings: dict[str, str],
+    sandbox: str,
+    template: Template | None,
 ) -> tuple[tuple[str, ...], list[np.ndarray], tuple[Measure, ...]]:
-    """Names of terms as shaped, before they are weighed, and their values (T, k) per recorded episode; and how right the program's judgements are.
+    """Names of terms as shaped, before they are weighed, and their values (T, k) per recorded
+    episode; and how right the program's judgements are.
 
     No terms where a signal learned them in training: there the training itself tells (signal.json).
     """
@@ -155,26 +232,60 @@ def _replay(
     names: tuple[str, ...] = ()
     out, answers = [], []
     try:
-        with Worker(program, card.reward_layout, card.action, entry=kind.entry, profile=sandbox, template=template) as worker:
+        with Worker(
+            program,
+            card.reward_layout,
+            card.action,
+            entry=kind.entry,
+            profile=sandbox,
+            template=template,
+        ) as worker:
             for episode in recorded.episodes:
                 states = episode.fields[:, picked]
                 first = np.zeros((episode.length, 1), bool)
                 first[0] = True
-                answer = worker.ask(states[:-1, None], episode.actions[:, None], states[1:, None], first)
+                answer = worker.ask(
+                    states[:-1, None], episode.actions[:, None], states[1:, None], first
+                )
                 answers.append((episode.fields, answer.terms[:, 0]))
                 if not kind.replays:
                     out.append(np.zeros((episode.length, 0)))
                     continue
                 last = np.arange(episode.length)[:, None] == episode.length - 1
-                task = last * float(episode.success)  # nothing of it is in the columns; a gate may wait for it
-                facts = Facts(states[:-1, None], episode.actions[:, None], states[1:, None], first, last & episode.terminated, last, last & episode.success, task)
-                made = kind(Making(card, worker.terms, worker.potentials, worker.sparse, settings=method.own(settings)))
-                composer = Composer(composition, kind.columns(worker.terms, worker.potentials, worker.sparse), card.training.gamma)
-                _, shaped = composer.replay(*made.replay(*answer, facts), task, first, facts.terminated, last, facts.success)
+                # nothing of it is in the columns; a gate may wait for it
+                task = last * float(episode.success)
+                facts = Facts(
+                    states[:-1, None],
+                    episode.actions[:, None],
+                    states[1:, None],
+                    first,
+                    last & episode.terminated,
+                    last,
+                    last & episode.success,
+                    task,
+                )
+                made = kind(
+                    Making(
+                        card,
+                        worker.terms,
+                        worker.potentials,
+                        worker.sparse,
+                        settings=method.own(settings),
+                    )
+                )
+                composer = Composer(
+                    composition,
+                    kind.columns(worker.terms, worker.potentials, worker.sparse),
+                    card.training.gamma,
+                )
+                _, shaped = composer.replay(
+                    *made.replay(*answer, facts), task, first, facts.terminated, last, facts.success
+                )
                 names = composer.names
                 out.append(shaped[:, 0])
             return names, out, kind.measure(card, recorded.layout, worker.terms, answers)
-    except (ProgramRefused, Unfit):  # it trained, so this is rare: a state that training never met
+    except (ProgramRefused, Unfit):
+        # it trained, so this is rare: a state that training never met
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
 
 
@@ -191,10 +302,28 @@ def excerpts(recorded: Trajectories, card: TaskCard, batch: int = 0) -> list[dic
     for k in _batch(recorded, batch):
         episode, states = recorded.episodes[k], recorded.states(k)
         steps = sorted({int(s) for s in np.linspace(0, episode.length, ROWS)})
-        actions = [_cell(a) for a in episode.actions] + ["-"]  # in row s: what was done in that state
-        rows = [{"step": s, "values": [*(_cell(getattr(states, n)[s]) for n in names), actions[s]]} for s in steps]
-        ending = "success" if episode.success else "ran to the limit" if episode.truncated else "ended in failure"
-        found.append({"number": k, "ending": ending, "length": episode.length, "fields": [*names, "action"], "rows": rows})
+        # in row s: what was done in that state
+        actions = [_cell(a) for a in episode.actions] + ["-"]
+        rows = [
+            {"step": s, "values": [*(_cell(getattr(states, n)[s]) for n in names), actions[s]]}
+            for s in steps
+        ]
+        ending = (
+            "success"
+            if episode.success
+            else "ran to the limit"
+            if episode.truncated
+            else "ended in failure"
+        )
+        found.append(
+            {
+                "number": k,
+                "ending": ending,
+                "length": episode.length,
+                "fields": [*names, "action"],
+                "rows": rows,
+            }
+        )
     return found
 
 
@@ -203,8 +332,18 @@ def _cell(value: Any) -> str:
 
 
 def _checked(cited: Explanation.Cited, recorded: Trajectories) -> Citation:
-    """Whether the cited episode, step and field exist; what is claimed about them is the model's word."""
+    """Whether the cited episode, step and field exist; what is claimed about them is the model's
+    word.
+    """
     there = 0 <= cited.episode < len(recorded.episodes)
-    there = there and (cited.step is None or 0 <= cited.step <= recorded.episodes[cited.episode].length)
+    there = there and (
+        cited.step is None or 0 <= cited.step <= recorded.episodes[cited.episode].length
+    )
     there = there and (not cited.field or cited.field.split("[")[0] in recorded.layout.names)
-    return Citation(episode=cited.episode, step=cited.step, field=cited.field[:80], claim=cited.claim[:500], checked=there)
+    return Citation(
+        episode=cited.episode,
+        step=cited.step,
+        field=cited.field[:80],
+        claim=cited.claim[:500],
+        checked=there,
+    )

@@ -1,4 +1,7 @@
-"""Critic: the linter, and with a language model also its review of meaning. With none the linter alone, and the record says so."""
+"""Critic: the linter, and with a language model also its review of meaning.
+
+With none the linter alone, and the record says so.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from autoreward.rewards.program import lint, quiet
 from autoreward.store.records import Review, Verdict
 from autoreward.tasks.card import TaskCard
 
-TURNS = 2  # one answer, and one more where it could not be read
+# one answer, and one more where it could not be read
+TURNS = 2
 
 
 class Problem(BaseModel):
@@ -41,33 +45,110 @@ class Opinion(BaseModel):
 
 
 def review(
-    caller: Caller, prompts: Prompts, card: TaskCard, method: Method, program: str, iteration: int, candidate: str, attempt: int, *, hints: bool = False, composition: Composition | None = None
+    caller: Caller,
+    prompts: Prompts,
+    card: TaskCard,
+    method: Method,
+    program: str,
+    iteration: int,
+    candidate: str,
+    attempt: int,
+    *,
+    hints: bool = False,
+    composition: Composition | None = None,
 ) -> Review:
-    """Refused where the linter or the model refuses. An answer that cannot be read refuses nobody, and is told."""
+    """Refused where the linter or the model refuses.
+
+    An answer that cannot be read refuses nobody, and is told.
+    """
     found = tuple(lint(program, card.reward_layout, method.kind.entry))
     refused = any(v.severity == "refuse" for v in found)
-    alone = method.off("critic", caller.settings) or ("" if caller.model.language else f"{caller.model.name} is no language model")
+    alone = method.off("critic", caller.settings) or (
+        "" if caller.model.language else f"{caller.model.name} is no language model"
+    )
     if refused or alone:
         return Review(ok=not refused, verdicts=found, by="lint", alone=alone)
     problem = ""
     for turn in range(TURNS):
-        asked = (message(prompts, card, method, program, found, hints=hints, problem=problem, composition=composition),)
-        reply = caller.ask(Request("critic", iteration, candidate, attempt, asked, turn=turn, max_tokens=2048, schema=Opinion))
+        asked = (
+            message(
+                prompts,
+                card,
+                method,
+                program,
+                found,
+                hints=hints,
+                problem=problem,
+                composition=composition,
+            ),
+        )
+        reply = caller.ask(
+            Request(
+                "critic",
+                iteration,
+                candidate,
+                attempt,
+                asked,
+                turn=turn,
+                max_tokens=2048,
+                schema=Opinion,
+            )
+        )
         try:
             opinion = record_of(reply.text, Opinion)
         except Unreadable as error:
-            problem = "the answer was cut off; answer shorter" if reply.finish == "length" else error.message
+            problem = (
+                "the answer was cut off; answer shorter"
+                if reply.finish == "length"
+                else error.message
+            )
             continue
-        verdicts = tuple(Verdict(kind=p.kind[:40], severity=p.severity, stage="critic", line=p.line, message=p.message[:1000], hint=p.hint[:500]) for p in opinion.problems)
+        verdicts = tuple(
+            Verdict(
+                kind=p.kind[:40],
+                severity=p.severity,
+                stage="critic",
+                line=p.line,
+                message=p.message[:1000],
+                hint=p.hint[:500],
+            )
+            for p in opinion.problems
+        )
         refusing = not opinion.ok and any(v.severity == "refuse" for v in verdicts)
-        return Review(ok=not refusing, verdicts=found + verdicts, by=f"lint + {caller.model.name}", opinion=opinion.opinion[:2000])
-    return Review(ok=True, verdicts=found, by="lint", opinion=f"the model's review could not be read: {problem}")
+        return Review(
+            ok=not refusing,
+            verdicts=found + verdicts,
+            by=f"lint + {caller.model.name}",
+            opinion=opinion.opinion[:2000],
+        )
+    return Review(
+        ok=True,
+        verdicts=found,
+        by="lint",
+        opinion=f"the model's review could not be read: {problem}",
+    )
 
 
 def message(
-    prompts: Prompts, card: TaskCard, method: Method, program: str, found: tuple[Verdict, ...] = (), *, hints: bool = False, problem: str = "", composition: Composition | None = None
+    prompts: Prompts,
+    card: TaskCard,
+    method: Method,
+    program: str,
+    found: tuple[Verdict, ...] = (),
+    *,
+    hints: bool = False,
+    problem: str = "",
+    composition: Composition | None = None,
 ) -> Message:
-    """The prompt: the task, the program without its comments and docstrings (they may be aimed at the reader), and what the linter found."""
-    variables = {"task": briefing.task(card), "hints": briefing.hints(card, hints), "program": quiet(program), "warnings": [v.message for v in found], "problem": problem}
+    """The prompt: the task, the program without its comments and docstrings (they may be aimed at
+    the reader), and what the linter found.
+    """
+    variables = {
+        "task": briefing.task(card),
+        "hints": briefing.hints(card, hints),
+        "program": quiet(program),
+        "warnings": [v.message for v in found],
+        "problem": problem,
+    }
     variables["composition"] = briefing.composition(composition)
     return Message("user", prompts.render(f"{method.name}/critic/review", variables))

@@ -1,4 +1,6 @@
-"""Designer: ask for a program, first or revised from feedback or repaired after a refusal, and find it in the reply; and what a method asks before."""
+"""Designer: ask for a program, first or revised from feedback or repaired after a refusal, and
+find it in the reply; and what a method asks before.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Draft:
 
 
 class Unparseable(Exception):
-    """No program, or no readable composition, could be found in the reply; the verdict goes back to the designer, with the program if there is one."""
+    """No program, or no readable composition, could be found in the reply; the verdict goes back
+    to the designer, with the program if there is one.
+    """
 
     def __init__(self, verdict: Verdict, program: str = "") -> None:
         super().__init__(verdict.message)
@@ -37,9 +41,13 @@ class Unparseable(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked for. `candidate` of `candidates` side by side; `refusals` and `previous`: why the last draft was refused, and its program.
+    """What is asked for.
 
-    `origin`: a person's function to be ported. `composing`: the designer may choose a composition; `composition`: one pinned by a person.
+    `candidate` of `candidates` side by side; `refusals` and `previous`: why the last draft was
+    refused, and its program.
+
+    `origin`: a person's function to be ported. `composing`: the designer may choose a composition;
+    `composition`: one pinned by a person.
     """
 
     iteration: int = 1
@@ -71,9 +79,11 @@ def messages(
     replies: Sequence[dict[str, Any]] = (),
     template: str = "",
 ) -> tuple[Message, ...]:
-    """The prompt: a part that stays the same for a task first, so that providers can cache it; feedback and repairs last.
+    """The prompt: a part that stays the same for a task first, so that providers can cache it;
+    feedback and repairs last.
 
-    `replies`: of the calls that prepared this one; `template`: of such a call, empty for the one that writes the program.
+    `replies`: of the calls that prepared this one; `template`: of such a call, empty for the one
+    that writes the program.
     """
     variables: dict[str, Any] = {
         "task": briefing.task(card),
@@ -94,41 +104,101 @@ def messages(
     def render(name: str) -> str:
         return prompts.render(f"{method.name}/designer/{name}", variables)
 
-    made = (Message("system", render("system")), Message("user", render(template or ("port" if asked.origin else "revise" if asked.tried else "first"))))
+    made = (
+        Message("system", render("system")),
+        Message(
+            "user",
+            render(template or ("port" if asked.origin else "revise" if asked.tried else "first")),
+        ),
+    )
     if not asked.refusals or template:
         return made
-    answer = f"```python\n{asked.previous.strip()}\n```" if asked.previous.strip() else "(no program)"
+    answer = (
+        f"```python\n{asked.previous.strip()}\n```" if asked.previous.strip() else "(no program)"
+    )
     return (*made, Message("assistant", answer), Message("user", render("repair")))
 
 
-def design(caller: Caller, prompts: Prompts, card: TaskCard, method: Method, asked: Question) -> Draft:
-    """One draft; of a port where there is an `origin`. Unparseable where the reply holds no program; UserError where the model fails or a limit is reached."""
+def design(
+    caller: Caller, prompts: Prompts, card: TaskCard, method: Method, asked: Question
+) -> Draft:
+    """One draft; of a port where there is an `origin`.
+
+    Unparseable where the reply holds no program; UserError where the model fails or a limit is
+    reached.
+    """
     settings = caller.settings
-    material = {"card": card, "feedback": asked.feedback, "attempt": asked.attempt, "seed": asked.seed, "entry": method.kind.entry}
-    limit, temperature = _number(settings, "max_tokens", int, 8192), _number(settings, "temperature", float, None)
+    material = {
+        "card": card,
+        "feedback": asked.feedback,
+        "attempt": asked.attempt,
+        "seed": asked.seed,
+        "entry": method.kind.entry,
+    }
+    limit, temperature = (
+        _number(settings, "max_tokens", int, 8192),
+        _number(settings, "temperature", float, None),
+    )
     replies: list[dict[str, Any]] = []
     for ask in () if asked.tried or asked.origin else method.preparation:
         text = messages(prompts, card, method, asked, settings, replies, ask.template)
         found = []
         for k in range(ask.count(method.own(settings))):
             warm = temperature if temperature is not None else ask.temperature
-            request = Request(ask.template, asked.iteration, asked.candidate, 0, text, turn=k, material={**material, "attempt": k}, max_tokens=limit, temperature=warm)
-            found.append({"template": ask.template, "number": k + 1, "text": caller.ask(request).text})
+            request = Request(
+                ask.template,
+                asked.iteration,
+                asked.candidate,
+                0,
+                text,
+                turn=k,
+                material={**material, "attempt": k},
+                max_tokens=limit,
+                temperature=warm,
+            )
+            found.append(
+                {"template": ask.template, "number": k + 1, "text": caller.ask(request).text}
+            )
         replies += found
     text = messages(prompts, card, method, asked, settings, replies)
-    reply = caller.ask(Request("designer", asked.iteration, asked.candidate, asked.attempt, text, material=material | {"replies": replies}, max_tokens=limit, temperature=temperature))
+    reply = caller.ask(
+        Request(
+            "designer",
+            asked.iteration,
+            asked.candidate,
+            asked.attempt,
+            text,
+            material=material | {"replies": replies},
+            max_tokens=limit,
+            temperature=temperature,
+        )
+    )
     try:
         program, explanation = program_of(reply.text, reply.finish)
     except Unreadable as error:
-        raise Unparseable(Verdict(kind=error.kind, stage="designer", message=error.message)) from None
+        raise Unparseable(
+            Verdict(kind=error.kind, stage="designer", message=error.message)
+        ) from None
     try:
         chosen = composition_of(reply.text) if asked.composing else None
         if chosen:
             chosen.require(card)
     except Unreadable as error:
-        raise Unparseable(Verdict(kind=error.kind, stage="designer", line=error.line, message=error.message, hint=error.hint), program) from None
+        raise Unparseable(
+            Verdict(
+                kind=error.kind,
+                stage="designer",
+                line=error.line,
+                message=error.message,
+                hint=error.hint,
+            ),
+            program,
+        ) from None
     except Unfit as error:
-        raise Unparseable(Verdict(kind=error.kind, stage="designer", message=error.message, hint=error.hint), program) from None
+        raise Unparseable(
+            Verdict(kind=error.kind, stage="designer", message=error.message, hint=error.hint),
+            program,
+        ) from None
     return Draft(program, explanation, chosen)
 
 
@@ -136,4 +206,6 @@ def _number(settings: dict[str, str], name: str, kind: type, default: Any) -> An
     try:
         return kind(settings[name]) if name in settings else default
     except ValueError:
-        raise UserError(f"--set {name}={settings[name]}: not a number", f"--set {name}={default or 0.7}", USAGE) from None
+        raise UserError(
+            f"--set {name}={settings[name]}: not a number", f"--set {name}={default or 0.7}", USAGE
+        ) from None

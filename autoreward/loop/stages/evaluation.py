@@ -1,4 +1,6 @@
-"""Evaluation: true success on fresh seeds, the program absent; pooled over training seeds; and the ranking, by it alone."""
+"""Evaluation: true success on fresh seeds, the program absent; pooled over training seeds; and the
+ranking, by it alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from autoreward.store.records import Evaluation, Purpose, RunHeader, Score, Trai
 from autoreward.tasks.card import TaskCard
 
 
-def job(header: RunHeader, trainings: Sequence[Path], outs: Sequence[Path], seeds: Sequence[int], purpose: Purpose, record: int = 0) -> EvaluateJob:
+def job(
+    header: RunHeader,
+    trainings: Sequence[Path],
+    outs: Sequence[Path],
+    seeds: Sequence[int],
+    purpose: Purpose,
+    record: int = 0,
+) -> EvaluateJob:
     """Scores for the policies in `trainings`, each at its path in `outs`."""
     return EvaluateJob(
         card=header.card_path,
@@ -25,13 +34,20 @@ def job(header: RunHeader, trainings: Sequence[Path], outs: Sequence[Path], seed
 
 
 def pool(card: TaskCard, outs: Sequence[Path], trainings: Sequence[TrainingDone]) -> Evaluation:
-    """One Evaluation from the scores of several training seeds. Training seeds, not episodes, are the unit of evidence."""
+    """One Evaluation from the scores of several training seeds.
+
+    Training seeds, not episodes, are the unit of evidence.
+    """
     from autoreward.stats import interval
 
     refused = [t for t in trainings if t.refusal]
     if refused:
         verdict = refused[0].refusal
-        return Evaluation(ok=False, steps=tuple(t.steps for t in trainings), why=f"refused during training: {verdict.message if verdict else ''}")
+        return Evaluation(
+            ok=False,
+            steps=tuple(t.steps for t in trainings),
+            why=f"refused during training: {verdict.message if verdict else ''}",
+        )
     scores = tuple(s for s in (read(out, Score) for out in outs) if s)
     steps80 = tuple(t.steps_to_80 for t in trainings)
     steps = tuple(t.steps for t in trainings)
@@ -41,23 +57,41 @@ def pool(card: TaskCard, outs: Sequence[Path], trainings: Sequence[TrainingDone]
     counts = [(s.successes or 0, s.episodes) for s in scores]
     low, high = interval(counts)
     rate = sum(k for k, _ in counts) / max(1, sum(n for _, n in counts))
-    return Evaluation(scores=scores, success=rate, low=low, high=high, steps_to_80=steps80, steps=steps, **measured)
+    return Evaluation(
+        scores=scores,
+        success=rate,
+        low=low,
+        high=high,
+        steps_to_80=steps80,
+        steps=steps,
+        **measured,
+    )
 
 
 def _measured(card: TaskCard, scores: Sequence[Score]) -> dict[str, Any]:
-    """The card's metric with its interval, and what constraints the agents broke, on average over all seeds."""
+    """The card's metric with its interval, and what constraints the agents broke, on average over
+    all seeds.
+    """
     from autoreward.stats import bounded_mean
 
     found: dict[str, Any] = {}
     if not scores:
         return found
     if metric := card.metric:
-        low, high = bounded_mean([s.values or (s.metrics[metric.name],) for s in scores], *metric.range)
+        low, high = bounded_mean(
+            [s.values or (s.metrics[metric.name],) for s in scores], *metric.range
+        )
         found = {"metric": _mean(metric.name, scores), "metric_low": low, "metric_high": high}
         outside = sum(not metric.range[0] <= v <= metric.range[1] for s in scores for v in s.values)
         if outside:
-            found["why"] = f"{metric.name} left the card's range {metric.range[0]:g} .. {metric.range[1]:g} in {outside} episodes: the interval takes them as its ends"
-    broken = tuple(f"{c.words()}: {value:.4g}" for c in card.constraints if not c.holds(value := _mean(c.metric.name, scores)))
+            found["why"] = (
+                f"{metric.name} left the card's range {metric.range[0]:g} .. {metric.range[1]:g} in {outside} episodes: the interval takes them as its ends"
+            )
+    broken = tuple(
+        f"{c.words()}: {value:.4g}"
+        for c in card.constraints
+        if not c.holds(value := _mean(c.metric.name, scores))
+    )
     found |= {"broken": broken, "constraints_kept": not broken}
     return found
 
@@ -67,11 +101,27 @@ def _mean(name: str, scores: Sequence[Score]) -> float:
 
 
 def rank_key(card: TaskCard, evaluation: Evaluation, name: str) -> tuple[float | str, ...]:
-    """Smaller is better: fewer constraints broken, success by its lower bound, the metric by its worse bound, fewer steps to 80%, then
-    the id (never finishing order)."""
+    """Smaller is better: fewer constraints broken, success by its lower bound, the metric by its
+    worse bound, fewer steps to 80%, then the id (never finishing order).
+    """
     never = 10.0**12
-    worst = max((s if s is not None else never) for s in evaluation.steps_to_80) if evaluation.steps_to_80 else never
+    worst = (
+        max((s if s is not None else never) for s in evaluation.steps_to_80)
+        if evaluation.steps_to_80
+        else never
+    )
     metric = 0.0
     if card.metric and evaluation.metric_low is not None and evaluation.metric_high is not None:
-        metric = -evaluation.metric_low if card.metric.direction == "maximize" else evaluation.metric_high
-    return (not evaluation.ok, len(evaluation.broken), -(round(evaluation.low, 2) if evaluation.low is not None else 0.0), metric, worst, name)
+        metric = (
+            -evaluation.metric_low
+            if card.metric.direction == "maximize"
+            else evaluation.metric_high
+        )
+    return (
+        not evaluation.ok,
+        len(evaluation.broken),
+        -(round(evaluation.low, 2) if evaluation.low is not None else 0.0),
+        metric,
+        worst,
+        name,
+    )

@@ -1,6 +1,7 @@
 """Screening: replay over stored trajectories before anything is trained.
 
-Not in this version: the record says so, so that 'the first missing file is the next stage' stays true.
+Not in this version: the record says so, so that 'the first missing file is the next stage' stays
+true.
 """
 
 from autoreward.store.records import Screening

@@ -22,7 +22,8 @@ def job(
     signal: str = PLAIN,
     settings: dict[str, str] | None = None,
 ) -> TrainJob:
-    """One agent on one program (None: the sparse task reward alone), at the run's steps, device and sandbox; `composition` as data, None: the plain sum.
+    """One agent on one program (None: the sparse task reward alone), at the run's steps, device
+    and sandbox; `composition` as data, None: the plain sum.
 
     `signal` and its `settings`: the method's; a control has none.
     """
@@ -45,12 +46,15 @@ def job(
 
 
 def done(out: Path) -> TrainingDone | None:
-    """What the training in that folder came to; None while it is not whole (it then starts again from step 0)."""
+    """What the training in that folder came to; None while it is not whole (it then starts again
+    from step 0).
+    """
     return read(out / "done.json", TrainingDone)
 
 
 def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
-    """(steps, success rate of training episodes, mean episode length) per window; None where no episode ended.
+    """(steps, success rate of training episodes, mean episode length) per window; None where no
+    episode ended.
 
     On a card without a success the mean of its metric takes the place of the rate.
     """
@@ -59,16 +63,26 @@ def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
     if not (out / "curve.npz").exists():
         return ()
     data = read_arrays(out / "curve.npz")
-    counted = data["metric"] if "metric" in data and np.isnan(data["success"]).all() else data["success"]
+    counted = (
+        data["metric"] if "metric" in data and np.isnan(data["success"]).all() else data["success"]
+    )
     columns = [counted, data["length"]]
-    return tuple((int(s), *(None if np.isnan(v) else float(v) for v in row)) for s, *row in zip(data["steps"], *columns, strict=True))  # type: ignore[misc]
+    return tuple(
+        (int(s), *(None if np.isnan(v) else float(v) for v in row))  # type: ignore[misc]
+        for s, *row in zip(data["steps"], *columns, strict=True)
+    )
 
 
 def windows(out: Path) -> dict[str, tuple[float | None, ...]]:
-    """Term -> its mean sum per episode in each window of `curve`; None where no episode ended, nothing where no terms were kept."""
+    """Term -> its mean sum per episode in each window of `curve`; None where no episode ended,
+    nothing where no terms were kept.
+    """
     import numpy as np
 
     data = read_arrays(out / "curve.npz") if (out / "curve.npz").exists() else {}
     if "terms" not in data or "names" not in data:
         return {}
-    return {str(name): tuple(float(v) if np.isfinite(v) else None for v in column) for name, column in zip(data["names"], data["terms"].T, strict=True)}
+    return {
+        str(name): tuple(float(v) if np.isfinite(v) else None for v in column)
+        for name, column in zip(data["names"], data["terms"].T, strict=True)
+    }

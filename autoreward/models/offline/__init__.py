@@ -1,1 +1,3 @@
-"""The embedded designer `offline/search`: a search over a grammar of reward terms, and no language model."""
+"""The embedded designer `offline/search`: a search over a grammar of reward terms, and no language
+model.
+"""

@@ -1,13 +1,40 @@
-"""From named terms to the scalar that the agent maximizes: an ordered list of transforms, as data. See docs/composition.md.
+"""From named terms to the scalar that the agent maximizes: an ordered list of transforms, as data.
+
+See docs/composition.md.
 
     r = task_reward * task + sum over the columns that the transforms leave
 
-A composition is pinned by a person (`--compose FILE|PRESET`) or chosen by the designer, and is part of a candidate's training job.
+A composition is pinned by a person (`--compose FILE|PRESET`) or chosen by the designer, and is part
+of a candidate's training job.
 """
 
 from autoreward.rewards.composition.composer import Composer
-from autoreward.rewards.composition.reading import DESIGNER, PRESETS, Unreadable, chosen, parse, read, refusal, yaml_of
+from autoreward.rewards.composition.reading import (
+    DESIGNER,
+    PRESETS,
+    Unreadable,
+    chosen,
+    parse,
+    read,
+    refusal,
+    yaml_of,
+)
 from autoreward.rewards.composition.sequence import KINDS, Composition
 from autoreward.rewards.composition.transform import Columns, Unfit, shape
 
-__all__ = ["DESIGNER", "KINDS", "PRESETS", "Columns", "Composer", "Composition", "Unfit", "Unreadable", "chosen", "parse", "read", "refusal", "shape", "yaml_of"]
+__all__ = [
+    "DESIGNER",
+    "KINDS",
+    "PRESETS",
+    "Columns",
+    "Composer",
+    "Composition",
+    "Unfit",
+    "Unreadable",
+    "chosen",
+    "parse",
+    "read",
+    "refusal",
+    "shape",
+    "yaml_of",
+]

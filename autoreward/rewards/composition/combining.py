@@ -1,4 +1,7 @@
-"""Last in a list: several terms become one number. The result stands in the column of the first of them."""
+"""Last in a list: several terms become one number.
+
+The result stands in the column of the first of them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,19 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from autoreward.rewards.composition.transform import Bound, Bounded, Columns, Kept, Number, Over, Positive, Rows, Step, Transform, Unfit
+from autoreward.rewards.composition.transform import (
+    Bound,
+    Bounded,
+    Columns,
+    Kept,
+    Number,
+    Over,
+    Positive,
+    Rows,
+    Step,
+    Transform,
+    Unfit,
+)
 
 
 class Ensemble(Transform):
@@ -16,7 +31,8 @@ class Ensemble(Transform):
 
     Paper: Reward Model Ensembles Help Mitigate Overoptimization, arXiv 2310.02743 (mean, WCO, UWO)
 
-    Use: two or three measures of one progress, on one scale (`normalize` first); dense terms only, a minimum of bonuses is almost always 0
+    Use: two or three measures of one progress, on one scale (`normalize` first); dense terms only,
+    a minimum of bonuses is almost always 0
     """
 
     place: ClassVar[int] = 6
@@ -27,28 +43,43 @@ class Ensemble(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         picked = columns.pick(self.over, self.kind)
-        if bonuses := [columns.names[k] for k in picked if columns.names[k] in columns.sparse and self.how == "worst"]:
-            raise Unfit(f"ensemble: the worst case over {bonuses[0]!r}, which the program declares sparse, is almost always 0", "dense terms only, or how: mean")
+        if bonuses := [
+            columns.names[k]
+            for k in picked
+            if columns.names[k] in columns.sparse and self.how == "worst"
+        ]:
+            raise Unfit(
+                f"ensemble: the worst case over {bonuses[0]!r}, which the program declares sparse, is almost always 0",
+                "dense terms only, or how: mean",
+            )
         gone = columns.gone | {columns.names[k] for k in picked[1:]}
-        return Bound({"columns": picked}, Columns(columns.terms, columns.potentials, columns.sparse, columns.added, gone))
+        return Bound(
+            {"columns": picked},
+            Columns(columns.terms, columns.potentials, columns.sparse, columns.added, gone),
+        )
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         at = bound.at["columns"]
         x = step.values[:, at]
-        result = x.min(-1) if self.how == "worst" else x.mean(-1) - (self.caution * x.var(-1) if self.how == "careful" else 0.0)
+        result = (
+            x.min(-1)
+            if self.how == "worst"
+            else x.mean(-1) - (self.caution * x.var(-1) if self.how == "careful" else 0.0)
+        )
         step.values[:, at] = 0.0
         step.values[:, at[0]] = result
 
 
 class Signs(Transform):
-    """Only the sign of what events pay together, and a tenth of the sign of all the rest: no magnitude can be mistaken.
+    """Only the sign of what events pay together, and a tenth of the sign of all the rest: no
+    magnitude can be mistaken.
 
         r = sparse * sgn(sum of sparse terms) + dense * sgn(sum of all others), sgn(x) = 0 for |x| < dead
 
     Paper: Auto MC-Reward, arXiv 2312.09238, reward composition
 
-    Use: as in that paper, where a model's magnitudes cannot be trusted; with best-so-far gains: a sign is no potential, and creeping
-    forward and jumping back pays for ever
+    Use: as in that paper, where a model's magnitudes cannot be trusted; with best-so-far gains: a
+    sign is no potential, and creeping forward and jumping back pays for ever
     """
 
     place: ClassVar[int] = 7
@@ -60,8 +91,21 @@ class Signs(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         sparse = [columns.names.index(n) for n in columns.group("sparse")]
-        others = [k for k, name in enumerate(columns.names) if k not in sparse and name not in columns.gone]
-        return Bound({"sparse": np.array(sparse, int), "dense": np.array(others, int)}, Columns(columns.terms, columns.potentials, columns.sparse, columns.added, frozenset(columns.names)))
+        others = [
+            k
+            for k, name in enumerate(columns.names)
+            if k not in sparse and name not in columns.gone
+        ]
+        return Bound(
+            {"sparse": np.array(sparse, int), "dense": np.array(others, int)},
+            Columns(
+                columns.terms,
+                columns.potentials,
+                columns.sparse,
+                columns.added,
+                frozenset(columns.names),
+            ),
+        )
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         def sign(at: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""When a term counts: after another has been reached, once the task is solved often enough, or as far as constraints ask for it."""
+"""When a term counts: after another has been reached, once the task is solved often enough, or as
+far as constraints ask for it.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +9,43 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from autoreward.rewards.composition.transform import Bound, Columns, Kept, Number, Over, Positive, Rows, Share, Span, Step, Transform, Unfit, latest, push
+from autoreward.rewards.composition.transform import (
+    Bound,
+    Columns,
+    Kept,
+    Number,
+    Over,
+    Positive,
+    Rows,
+    Share,
+    Span,
+    Step,
+    Transform,
+    Unfit,
+    latest,
+    push,
+)
 from autoreward.state import Array
 
 TASK = "task"
-UNREACHABLE, LONG = 0.95, 20  # a multiplier above this for so many updates: its constraint is not reached
+# a multiplier above this for so many updates: its constraint is not reached
+UNREACHABLE, LONG = 0.95, 20
 
 
 class Gate(Transform):
-    """Terms count in full once something more important was reached in the episode; before it by the share `closed` (0: a hard gate).
+    """Terms count in full once something more important was reached in the episode; before it by
+    the share `closed` (0: a hard gate).
 
         r = x * (closed + (1 - closed) * 1[sum of `until` so far >= at_least])
 
-    Paper: gated rewards, arXiv 2508.10548 (hard); LongRLVR, arXiv 2603.02146 (soft: r = s + .1 c + .9 s c)
+    Paper: gated rewards, arXiv 2508.10548 (hard); LongRLVR, arXiv 2603.02146 (soft: r = s + .1 c +
+    .9 s c)
 
-    Use: niceties that must not be earned before the point of it; gated on final success it is as sparse as the task, so gate on a subgoal
+    Use: niceties that must not be earned before the point of it; gated on final success it is as
+    sparse as the task, so gate on a subgoal
 
-    The running form: open from the step that reaches it on, that step included, until the episode's end.
+    The running form: open from the step that reaches it on, that step included, until the episode's
+    end.
     """
 
     place: ClassVar[int] = 5
@@ -40,7 +62,10 @@ class Gate(Transform):
             columns.require((self.until,), self.kind)
         key = -1 if self.until == TASK else columns.names.index(self.until)
         if key in picked and not isinstance(self.over, str):
-            raise Unfit(f"gate: {self.until!r} cannot open the gate that it waits behind", "name other terms in `over`")
+            raise Unfit(
+                f"gate: {self.until!r} cannot open the gate that it waits behind",
+                "name other terms in `over`",
+            )
         return Bound({"columns": picked[picked != key], "key": np.array([key])}, columns)
 
     def rows(self, bound: Bound) -> Rows:
@@ -50,19 +75,24 @@ class Gate(Transform):
         key = int(bound.at["key"][0])
         rows["sum"] = rows["sum"] + (step.task if key < 0 else step.shaped[:, key])
         rows["open"] = np.maximum(rows["open"], rows["sum"] >= self.at_least)
-        step.values[:, bound.at["columns"]] *= (self.closed + (1.0 - self.closed) * rows["open"])[:, None]
+        step.values[:, bound.at["columns"]] *= (self.closed + (1.0 - self.closed) * rows["open"])[
+            :, None
+        ]
 
 
 class Switch(Transform):
-    """Terms count only while the task succeeds often: in full some rollouts after `above` was passed, not at all under `below`.
+    """Terms count only while the task succeeds often: in full some rollouts after `above` was
+    passed, not at all under `below`.
 
         r = w * x, w <- min(w + 1 / ramp, 1) each rollout while on; on once p > above, off (w = 0) once p < below
 
     Paper: GRPO-lambda, arXiv 2505.18086 (length penalty for solved groups only)
 
-    Use: prices for time, effort, energy, which would keep an agent from learning the task; never for progress
+    Use: prices for time, effort, energy, which would keep an agent from learning the task; never
+    for progress
 
-    p: success over the last `window` finished training episodes, exploration included; nothing is switched before 20 have finished.
+    p: success over the last `window` finished training episodes, exploration included; nothing is
+    switched before 20 have finished.
     """
 
     place: ClassVar[int] = 5
@@ -79,14 +109,21 @@ class Switch(Transform):
     @model_validator(mode="after")
     def _hysteresis(self) -> Switch:
         if self.below >= self.above:
-            raise ValueError(f"below is {self.below:g} and above {self.above:g}: `below` must be the smaller one, or it flaps")
+            raise ValueError(
+                f"below is {self.below:g} and above {self.above:g}: `below` must be the smaller one, or it flaps"
+            )
         return self
 
     def bind(self, columns: Columns) -> Bound:
         return Bound({"columns": columns.pick(self.over, self.kind)}, columns)
 
     def kept(self, bound: Bound) -> Kept:
-        return {"weight": np.zeros(()), "on": np.zeros(()), "ring": np.zeros((self.window,)), "count": np.zeros(())}
+        return {
+            "weight": np.zeros(()),
+            "on": np.zeros(()),
+            "ring": np.zeros((self.window,)),
+            "count": np.zeros(()),
+        }
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         step.values[:, bound.at["columns"]] *= kept["weight"]
@@ -97,18 +134,26 @@ class Switch(Transform):
         if kept["count"] < min(self.episodes, self.window):
             return
         p = float(latest(kept["ring"], kept["count"]).mean())
-        kept["on"] = np.asarray(1.0 if p > self.above else 0.0 if p < self.below else float(kept["on"]))
-        kept["weight"] = np.asarray(min(float(kept["weight"]) + 1.0 / self.ramp, 1.0) if kept["on"] else 0.0)
+        kept["on"] = np.asarray(
+            1.0 if p > self.above else 0.0 if p < self.below else float(kept["on"])
+        )
+        kept["weight"] = np.asarray(
+            min(float(kept["weight"]) + 1.0 / self.ramp, 1.0) if kept["on"] else 0.0
+        )
 
 
 class Penalties(Transform):
-    """Progress times what is kept of it: each penalty is a factor in 0 .. 1, on the positive part alone.
+    """Progress times what is kept of it: each penalty is a factor in 0 ..
+
+    1, on the positive part alone.
 
         r = prod_i p_i * max(x, 0) + min(x, 0)
 
-    Paper: CaRL, arXiv 2504.17838 (its plain product pays a violation on the way back: only the positive part here)
+    Paper: CaRL, arXiv 2504.17838 (its plain product pays a violation on the way back: only the
+    positive part here)
 
-    Use: rules of conduct (speed, comfort, lane) beside one progress term; up to three factors, more vanish together
+    Use: rules of conduct (speed, comfort, lane) beside one progress term; up to three factors, more
+    vanish together
 
     The factors are terms of the program, 1 where all is well; they are used up.
     """
@@ -127,12 +172,29 @@ class Penalties(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         if scores := [n for n in self.factors if n in columns.potentials]:
-            raise Unfit(f"penalties: the factor {scores[0]!r} is a potential, which is shaped and so no number in 0 .. 1", "return it from reward()")
-        places = {"progress": columns.pick((self.progress,), self.kind), "factors": columns.pick(self.factors, self.kind)}
-        return Bound(places, Columns(columns.terms, columns.potentials, columns.sparse, columns.added, columns.gone | set(self.factors)))
+            raise Unfit(
+                f"penalties: the factor {scores[0]!r} is a potential, which is shaped and so no number in 0 .. 1",
+                "return it from reward()",
+            )
+        places = {
+            "progress": columns.pick((self.progress,), self.kind),
+            "factors": columns.pick(self.factors, self.kind),
+        }
+        return Bound(
+            places,
+            Columns(
+                columns.terms,
+                columns.potentials,
+                columns.sparse,
+                columns.added,
+                columns.gone | set(self.factors),
+            ),
+        )
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        product = np.maximum(step.shaped[:, bound.at["factors"]].clip(0.0, 1.0).prod(-1), self.floor)[:, None]
+        product = np.maximum(
+            step.shaped[:, bound.at["factors"]].clip(0.0, 1.0).prod(-1), self.floor
+        )[:, None]
         x = step.values[:, bound.at["progress"]]
         step.values[:, bound.at["factors"]] = 0.0
         step.values[:, bound.at["progress"]] = product * np.maximum(x, 0.0) + np.minimum(x, 0.0)
@@ -171,8 +233,9 @@ class Lagrange(Transform):
 
     Use: "at least 0.9 upright", "at most 5 of energy an episode"; put `normalize` before it
 
-    Rewards are mixed, not advantages as in the paper: close, not the same. J_i: mean sum of the term as the program gave it, over the
-    episodes that finished in a rollout. The task reward keeps its weight. For `at_most` both the term and its threshold are negated.
+    Rewards are mixed, not advantages as in the paper: close, not the same. J_i: mean sum of the
+    term as the program gave it, over the episodes that finished in a rollout. The task reward keeps
+    its weight. For `at_most` both the term and its threshold are negated.
     """
 
     place: ClassVar[int] = 5
@@ -190,14 +253,27 @@ class Lagrange(Transform):
             raise Unfit("lagrange: two constraints on one term", "one constraint a term")
         held, main = columns.pick(names, self.kind), columns.pick(self.over, self.kind)
         places = {"held": held, "main": main[~np.isin(main, held)]}
-        return Bound({**places, "sign": np.array([c.sign for c in self.constraints]), "theta": np.array([c.sign * c.bound for c in self.constraints])}, columns)
+        return Bound(
+            {
+                **places,
+                "sign": np.array([c.sign for c in self.constraints]),
+                "theta": np.array([c.sign * c.bound for c in self.constraints]),
+            },
+            columns,
+        )
 
     def rows(self, bound: Bound) -> Rows:
         return {"sums": np.zeros(len(self.constraints))}
 
     def kept(self, bound: Bound) -> Kept:
         m = len(self.constraints)
-        return {"l": np.zeros(m), "v": np.zeros(m), "total": np.zeros(m), "episodes": np.zeros(()), "high": np.zeros(m)}
+        return {
+            "l": np.zeros(m),
+            "v": np.zeros(m),
+            "total": np.zeros(m),
+            "episodes": np.zeros(()),
+            "high": np.zeros(m),
+        }
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         sigma, held, main = sigmoid(kept["l"]), bound.at["held"], bound.at["main"]
@@ -212,14 +288,23 @@ class Lagrange(Transform):
         if kept["episodes"] == 0:
             return
         sigma = sigmoid(kept["l"])
-        kept["v"] = self.momentum * kept["v"] + sigma * (1.0 - sigma) * (kept["total"] / kept["episodes"] - bound.at["theta"])
+        kept["v"] = self.momentum * kept["v"] + sigma * (1.0 - sigma) * (
+            kept["total"] / kept["episodes"] - bound.at["theta"]
+        )
         kept["l"] = kept["l"] - self.rate * kept["v"]
         kept["high"] = np.where(sigmoid(kept["l"]) > UNREACHABLE, kept["high"] + 1, 0.0)
         kept["total"], kept["episodes"] = np.zeros(len(self.constraints)), np.zeros(())
 
     def notes(self, bound: Bound, kept: Kept) -> list[str]:
-        told = [f"lagrange: the weight of {c.term!r} ended at {s:.3g}" for c, s in zip(self.constraints, sigmoid(kept["l"]), strict=True)]
-        return told + [f"lagrange: the constraint on {c.term!r} was not reached" for c, h in zip(self.constraints, kept["high"], strict=True) if h >= LONG]
+        told = [
+            f"lagrange: the weight of {c.term!r} ended at {s:.3g}"
+            for c, s in zip(self.constraints, sigmoid(kept["l"]), strict=True)
+        ]
+        return told + [
+            f"lagrange: the constraint on {c.term!r} was not reached"
+            for c, h in zip(self.constraints, kept["high"], strict=True)
+            if h >= LONG
+        ]
 
 
 def sigmoid(x: Array) -> Array:

@@ -1,4 +1,7 @@
-"""First in a list: what a potential, a score or a milestone pays step by step. Each column may be shaped once."""
+"""First in a list: what a potential, a score or a milestone pays step by step.
+
+Each column may be shaped once.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,26 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from autoreward.rewards.composition.transform import Bound, Bounded, Columns, Kept, Number, Over, Positive, Rows, Share, Span, Step, Transform, Unfit, shape
+from autoreward.rewards.composition.transform import (
+    Bound,
+    Bounded,
+    Columns,
+    Kept,
+    Number,
+    Over,
+    Positive,
+    Rows,
+    Share,
+    Span,
+    Step,
+    Transform,
+    Unfit,
+    shape,
+)
 from autoreward.state import Array
 
-BELOW_1 = 1.0 - 1e-9  # the most that progress toward the next milestone is worth
+# the most that progress toward the next milestone is worth
+BELOW_1 = 1.0 - 1e-9
 
 
 class _Scores(Transform):
@@ -22,7 +41,13 @@ class _Scores(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         picked = columns.pick(self.over, self.kind)
-        return Bound({"columns": picked, "scores": columns.scores([columns.names[k] for k in picked], self.kind)}, columns)
+        return Bound(
+            {
+                "columns": picked,
+                "scores": columns.scores([columns.names[k] for k in picked], self.kind),
+            },
+            columns,
+        )
 
 
 class Potential(_Scores):
@@ -32,7 +57,8 @@ class Potential(_Scores):
 
     Paper: Ng, Harada, Russell 1999, theorem 1
 
-    Use: the default for potentials, also where no transform names them; name it to scale or shift one (0 at success is best)
+    Use: the default for potentials, also where no transform names them; name it to scale or shift
+    one (0 at success is best)
 
     The gamma is always the learner's. Phi is 0 at a terminal state and kept at a truncation.
     """
@@ -44,7 +70,10 @@ class Potential(_Scores):
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         scores = bound.at["scores"]
-        before, after = self.scale * (step.before[:, scores] + self.shift), self.scale * (step.after[:, scores] + self.shift)
+        before, after = (
+            self.scale * (step.before[:, scores] + self.shift),
+            self.scale * (step.after[:, scores] + self.shift),
+        )
         step.values[:, bound.at["columns"]] = shape(before, after, step.terminated, step.gamma)
 
 
@@ -55,7 +84,8 @@ class Gain(_Scores):
 
     Paper: DenseGRPO, arXiv 2601.20218 (score after minus score before)
 
-    Use: progress that costs as much when it is undone; shaping with gamma 1, where a finish shall not pay -Phi
+    Use: progress that costs as much when it is undone; shaping with gamma 1, where a finish shall
+    not pay -Phi
 
     The score of a terminal state counts: reaching the goal pays the last piece of the way.
     """
@@ -65,7 +95,9 @@ class Gain(_Scores):
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         scores = bound.at["scores"]
-        step.values[:, bound.at["columns"]] = self.scale * (step.after[:, scores] - step.before[:, scores])
+        step.values[:, bound.at["columns"]] = self.scale * (
+            step.after[:, scores] - step.before[:, scores]
+        )
 
 
 class Best(_Scores):
@@ -93,7 +125,9 @@ class Best(_Scores):
 
 
 class Milestone(BaseModel):
-    """One stage: `done` names a potential that is 1 where it is reached, else 0; `progress` one in 0 .. 1 that says how near it is."""
+    """One stage: `done` names a potential that is 1 where it is reached, else 0; `progress` one in
+    0 .. 1 that says how near it is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     done: str
@@ -108,10 +142,12 @@ class Milestones(Transform):
 
     Paper: MiRA, arXiv 2603.19685 (subgoal checker and potential); Robo-Dopamine, arXiv 2512.23703
 
-    Use: tasks in stages (fetch the key, open the door, reach the goal); undone and redone stages pay nothing
+    Use: tasks in stages (fetch the key, open the door, reach the goal); undone and redone stages
+    pay nothing
 
-    k is latched for the episode and passes over milestones that were true already, at its start too. It is memory that the policy does
-    not see, so the promise of potential-based shaping holds only where the stage can be told from the state.
+    k is latched for the episode and passes over milestones that were true already, at its start
+    too. It is memory that the policy does not see, so the promise of potential-based shaping holds
+    only where the stage can be told from the state.
     """
 
     place: ClassVar[int] = 1
@@ -127,13 +163,28 @@ class Milestones(Transform):
         done = [m.done for m in self.stages]
         progress = [m.progress for m in self.stages if m.progress]
         if self.name in columns.names:
-            raise Unfit(f"milestones: the program has a term {self.name!r} already", "give the milestones another `name`")
-        places = {"done": columns.scores(done, self.kind), "progress": columns.scores(progress, self.kind)}
+            raise Unfit(
+                f"milestones: the program has a term {self.name!r} already",
+                "give the milestones another `name`",
+            )
+        places = {
+            "done": columns.scores(done, self.kind),
+            "progress": columns.scores(progress, self.kind),
+        }
         used = [*dict.fromkeys([*done, *progress])]
         places |= {"used": columns.pick(used, self.kind), "column": np.array([len(columns.names)])}
         which = iter(range(len(progress)))
         places["rho"] = np.array([next(which) if m.progress else -1 for m in self.stages])
-        return Bound(places, Columns(columns.terms, columns.potentials, columns.sparse, (*columns.added, self.name), columns.gone | set(used)))
+        return Bound(
+            places,
+            Columns(
+                columns.terms,
+                columns.potentials,
+                columns.sparse,
+                (*columns.added, self.name),
+                columns.gone | set(used),
+            ),
+        )
 
     def rows(self, bound: Bound) -> Rows:
         return {"reached": np.zeros(len(self.stages))}
@@ -141,18 +192,30 @@ class Milestones(Transform):
     def phi(self, scores: Array, reached: Array, bound: Bound) -> Array:
         """(n,) from potentials (n, p) and the latched flags (n, K)."""
         count, total = np.cumprod(reached, -1).sum(-1).astype(int), len(self.stages)
-        rho = np.concatenate([scores[:, bound.at["progress"]].clip(0.0, BELOW_1), np.zeros((len(scores), 1))], -1)  # the last column: no progress named
+        # the last column: no progress named
+        rho = np.concatenate(
+            [scores[:, bound.at["progress"]].clip(0.0, BELOW_1), np.zeros((len(scores), 1))], -1
+        )
         which = np.append(bound.at["rho"], -1)[count]
         return np.asarray(self.scale * (count + rho[np.arange(len(scores)), which] - total))
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         done = bound.at["done"]
-        reached = np.where(step.first[:, None], (step.before[:, done] >= 0.5).astype(np.float64), rows["reached"])
+        reached = np.where(
+            step.first[:, None], (step.before[:, done] >= 0.5).astype(np.float64), rows["reached"]
+        )
         rows["reached"] = np.maximum(reached, step.after[:, done] >= 0.5)
-        before, after = self.phi(step.before, reached, bound), self.phi(step.after, rows["reached"], bound)
+        before, after = (
+            self.phi(step.before, reached, bound),
+            self.phi(step.after, rows["reached"], bound),
+        )
         step.values[:, bound.at["used"]] = 0.0
         column = int(bound.at["column"][0])
-        step.values[:, column] = after - before if self.pay == "gain" else shape(before[:, None], after[:, None], step.terminated, step.gamma)[:, 0]
+        step.values[:, column] = (
+            after - before
+            if self.pay == "gain"
+            else shape(before[:, None], after[:, None], step.terminated, step.gamma)[:, 0]
+        )
 
 
 class _StepScores(Transform):
@@ -176,7 +239,8 @@ class Clip(_StepScores):
 
     Paper: On Designing Effective RL Reward at Training Time, arXiv 2410.15115 (Clip)
 
-    Use: step scores that must not be farmed, on episodes that do not end early: every step costs or pays nothing
+    Use: step scores that must not be farmed, on episodes that do not end early: every step costs or
+    pays nothing
     """
 
     kind: Literal["clip"] = "clip"
@@ -187,15 +251,18 @@ class Clip(_StepScores):
 
 
 class Delta(_StepScores):
-    """A step's score less the next one's: what is left to come is the score of now, and the whole sum that of the first step.
+    """A step's score less the next one's: what is left to come is the score of now, and the whole
+    sum that of the first step.
 
         r_t = q_t - q_(t+1), the last but one q, the last 0 (at a truncation q); paid one step later
 
     Paper: On Designing Effective RL Reward at Training Time, arXiv 2410.15115 (Delta)
 
-    Use: step scores whose repetition must not pay, with gamma near 1; for gamma < 1 a potential is the better form
+    Use: step scores whose repetition must not pay, with gamma near 1; for gamma < 1 a potential is
+    the better form
 
-    The next score is known a step later, so a step's reward comes with the next step's, and at the end of an episode all that is held back.
+    The next score is known a step later, so a step's reward comes with the next step's, and at the
+    end of an episode all that is held back.
     """
 
     bounded: ClassVar[Bounded] = "yes"
@@ -210,6 +277,9 @@ class Delta(_StepScores):
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         now, held = self.score(step, bound), rows["before"]
         first, done = step.first[:, None], step.done[:, None]
-        at_once = np.where(done & ~(step.terminated[:, None] > 0), now, 0.0)  # an episode of one step, cut off
-        step.values[:, bound.at["columns"]] = self.scale * np.where(first, at_once, np.where(done, held, held - now))
+        # an episode of one step, cut off
+        at_once = np.where(done & ~(step.terminated[:, None] > 0), now, 0.0)
+        step.values[:, bound.at["columns"]] = self.scale * np.where(
+            first, at_once, np.where(done, held, held - now)
+        )
         rows["before"] = now

@@ -1,9 +1,12 @@
-"""What a transform is: data with a `kind`, its properties as class attributes, and one step over the columns of n environments.
+"""What a transform is: data with a `kind`, its properties as class attributes, and one step over
+the columns of n environments.
 
-A column is a term of the program, or one of its potentials. Before the first transform every potential stands in its column as shaped at
-the learner's gamma; a transform changes columns in place. What it remembers is of two sorts, both plain arrays that are saved with the
-policy: `rows`, one row per environment, set back where an episode begins, and `kept`, which lasts over episodes. What `kept` decides
-(weights, switches, divisors) changes in `update` alone, between the learner's rollouts, so that one rollout knows one reward.
+A column is a term of the program, or one of its potentials. Before the first transform every
+potential stands in its column as shaped at the learner's gamma; a transform changes columns in
+place. What it remembers is of two sorts, both plain arrays that are saved with the policy: `rows`,
+one row per environment, set back where an episode begins, and `kept`, which lasts over episodes.
+What `kept` decides (weights, switches, divisors) changes in `update` alone, between the learner's
+rollouts, so that one rollout knows one reward.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autoreward.state import Array
 
-LARGEST = 1e6  # of any weight: rewards are float32 in training
+# of any weight: rewards are float32 in training
+LARGEST = 1e6
 Group = Literal["all", "terms", "dense", "sparse", "potentials"]
 Span = Literal["none", "per episode", "across episodes"]
 Bounded = Literal["yes", "as its terms", "no"]
@@ -32,7 +36,9 @@ Kept = dict[str, Array]
 
 
 class Unfit(Exception):
-    """A composition that does not fit the program, or gave a number that is none; `message` and `hint` are fit to be sent back."""
+    """A composition that does not fit the program, or gave a number that is none; `message` and
+    `hint` are fit to be sent back.
+    """
 
     def __init__(self, message: str, hint: str = "", kind: str = "composition") -> None:
         super().__init__(message)
@@ -42,8 +48,14 @@ class Unfit(Exception):
 def _group_or_names(value: Any) -> Any:
     if isinstance(value, str):
         if value not in GROUPS:
-            raise ValueError(f"{value!r} is no group ({', '.join(GROUPS)}); names of terms stand in a list: [{value}]")
-    elif not isinstance(value, (list, tuple)) or not value or not all(isinstance(v, str) for v in value):
+            raise ValueError(
+                f"{value!r} is no group ({', '.join(GROUPS)}); names of terms stand in a list: [{value}]"
+            )
+    elif (
+        not isinstance(value, (list, tuple))
+        or not value
+        or not all(isinstance(v, str) for v in value)
+    ):
         raise ValueError(f"a group ({', '.join(GROUPS)}), or a list of names of terms")
     elif len(set(value)) < len(value):
         raise ValueError("a name stands twice in the list")
@@ -55,7 +67,9 @@ Over = Annotated[Group | tuple[str, ...], BeforeValidator(_group_or_names)]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns there are, in order: the program's terms, its potentials, and those that transforms added. `gone`: used up by an earlier transform."""
+    """Which columns there are, in order: the program's terms, its potentials, and those that
+    transforms added. `gone`: used up by an earlier transform.
+    """
 
     terms: tuple[str, ...]
     potentials: tuple[str, ...] = ()
@@ -68,7 +82,10 @@ class Columns:
         return (*self.terms, *self.potentials, *self.added)
 
     def group(self, group: str) -> tuple[str, ...]:
-        """The names of a group that are still there. Potentials, once shaped, and what was added count as dense nowhere but in `all`."""
+        """The names of a group that are still there.
+
+        Potentials, once shaped, and what was added count as dense nowhere but in `all`.
+        """
         found = {
             "all": self.names,
             "terms": self.terms,
@@ -79,37 +96,65 @@ class Columns:
         return tuple(n for n in found if n not in self.gone)
 
     def pick(self, over: str | Sequence[str], who: str) -> Array:
-        """Places of the columns that a transform is over. Unfit where there is no such column, or it was used up."""
+        """Places of the columns that a transform is over.
+
+        Unfit where there is no such column, or it was used up.
+        """
         names = self.group(over) if isinstance(over, str) else tuple(over)
         self.require(names, who)
         if not names:
-            hint = "write potential(state), which returns them by name" if over == "potentials" else "declare SPARSE = (...)" if over == "sparse" else "another `over`"
-            raise Unfit(f"{who} is over the program's {over}, and there are none; it has {', '.join(self.names)}", hint)
+            hint = (
+                "write potential(state), which returns them by name"
+                if over == "potentials"
+                else "declare SPARSE = (...)"
+                if over == "sparse"
+                else "another `over`"
+            )
+            raise Unfit(
+                f"{who} is over the program's {over}, and there are none; it has {', '.join(self.names)}",
+                hint,
+            )
         return np.array([self.names.index(n) for n in names], int)
 
     def require(self, names: Sequence[str], who: str) -> None:
         """Unfit where one of the names is no column, or was used up."""
         for name in names:
             if name in self.gone:
-                raise Unfit(f"{who} is over {name!r}, which a transform before it has used up", "name what is left, or put this transform first")
+                raise Unfit(
+                    f"{who} is over {name!r}, which a transform before it has used up",
+                    "name what is left, or put this transform first",
+                )
             if name not in self.names:
-                raise Unfit(f"{who} is over {name!r}, and the program has no such term; it has {', '.join(self.names)}", "give the term that name, or name another one in the composition")
+                raise Unfit(
+                    f"{who} is over {name!r}, and the program has no such term; it has {', '.join(self.names)}",
+                    "give the term that name, or name another one in the composition",
+                )
 
     def scores(self, names: Sequence[str], who: str) -> Array:
-        """Places among the potentials, of those of the names that are some. Unfit where one is none."""
+        """Places among the potentials, of those of the names that are some.
+
+        Unfit where one is none.
+        """
         self.require(names, who)
         for name in names:
             if name not in self.potentials:
-                raise Unfit(f"{who} needs {name!r} at both ends of a step, and it is a term of reward(), known after it only", "move it to potential(state)")
+                raise Unfit(
+                    f"{who} needs {name!r} at both ends of a step, and it is a term of reward(), known after it only",
+                    "move it to potential(state)",
+                )
         return np.array([self.potentials.index(n) for n in names], int)
 
 
 @dataclass
 class Step:
-    """One step of n environments. `values` (n, c) is what transforms change; `shaped` (n, c) is what it was once all shaping was done.
+    """One step of n environments.
 
-    terms, before, after: as the program answered, (n, k), (n, p), (n, p). first: an episode begins with this step; done: it ends with it,
-    terminated: by success or failure and not by time. success (n,) counts where done; task (n,) is the task reward.
+    `values` (n, c) is what transforms change; `shaped` (n, c) is what it was once all shaping was
+    done.
+
+    terms, before, after: as the program answered, (n, k), (n, p), (n, p). first: an episode begins
+    with this step; done: it ends with it, terminated: by success or failure and not by time.
+    success (n,) counts where done; task (n,) is the task reward.
     """
 
     terms: Array
@@ -126,7 +171,10 @@ class Step:
 
 
 def shape(before: Array, after: Array, terminated: Array, gamma: float) -> Array:
-    """gamma * phi(s') * (1 - terminated) - phi(s); before, after (..., n, p), terminated (..., n). Ng, Harada, Russell 1999, theorem 1."""
+    """gamma * phi(s') * (1 - terminated) - phi(s); before, after (..., n, p), terminated (..., n).
+
+    Ng, Harada, Russell 1999, theorem 1.
+    """
     return gamma * after * (1.0 - terminated[..., None]) - before
 
 
@@ -139,17 +187,25 @@ class Bound:
 
 
 class Transform(BaseModel, ABC):
-    """Base of every transform. The docstring of each holds its equation (the indented lines), `Paper:` and `Use:`, which docs/composition.md shows."""
+    """Base of every transform.
+
+    The docstring of each holds its equation (the indented lines), `Paper:` and `Use:`, which
+    docs/composition.md shows.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # the order that a list must keep, and the properties of the table in docs/composition.md
     place: ClassVar[int]
-    keeps_optimal: ClassVar[bool] = False  # the optimal policy stays what it is without the transformed terms
-    bounded: ClassVar[Bounded] = "as its terms"  # the sum over an episode, whatever the agent repeats
+    # the optimal policy stays what it is without the transformed terms
+    keeps_optimal: ClassVar[bool] = False
+    # the sum over an episode, whatever the agent repeats
+    bounded: ClassVar[Bounded] = "as its terms"
     state: ClassVar[Span] = "none"
-    needs_future: ClassVar[bool] = False  # a step's own reward is known only one step later, and paid then
-    off_policy: ClassVar[bool] = True  # a reward stored with its transition stays right
+    # a step's own reward is known only one step later, and paid then
+    needs_future: ClassVar[bool] = False
+    # a reward stored with its transition stays right
+    off_policy: ClassVar[bool] = True
 
     kind: str
 

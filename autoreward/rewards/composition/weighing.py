@@ -1,4 +1,6 @@
-"""After shaping: one scale for all terms (normalize), then what each is worth (weights, difficulty)."""
+"""After shaping: one scale for all terms (normalize), then what each is worth (weights,
+difficulty).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,31 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from autoreward.rewards.composition.transform import Bound, Bounded, Columns, Kept, Number, Over, Positive, Rows, Span, Step, Transform, latest, push
+from autoreward.rewards.composition.transform import (
+    Bound,
+    Bounded,
+    Columns,
+    Kept,
+    Number,
+    Over,
+    Positive,
+    Rows,
+    Span,
+    Step,
+    Transform,
+    latest,
+    push,
+)
 
 
 class Normalize(Transform):
-    """Each term divided by the running deviation of its own discounted return; no mean is subtracted.
+    """Each term divided by the running deviation of its own discounted return; no mean is
+    subtracted.
 
         r = x / max(std(R), floor), R <- gamma * R + x within an episode
 
-    Paper: as stable-baselines3's VecNormalize, per term; DLER, arXiv 2510.15110, for batch-wise rather than group-wise deviations
+    Paper: as stable-baselines3's VecNormalize, per term; DLER, arXiv 2510.15110, for batch-wise
+    rather than group-wise deviations
 
     Use: terms whose scales nobody knows; the task reward keeps its own scale
 
@@ -39,24 +57,37 @@ class Normalize(Transform):
 
     def kept(self, bound: Bound) -> Kept:
         m = len(bound.at["columns"])
-        return {"divisor": np.ones(m), "mean": np.zeros(m), "squares": np.zeros(m), "count": np.zeros(()), "rollouts": np.zeros(())}
+        return {
+            "divisor": np.ones(m),
+            "mean": np.zeros(m),
+            "squares": np.zeros(m),
+            "count": np.zeros(()),
+            "rollouts": np.zeros(()),
+        }
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         at = bound.at["columns"]
         values = step.values[:, at]
-        if kept["rollouts"] < self.rollouts:  # Chan's parallel mean and sum of squares, a batch of n rows at a time
+        # Chan's parallel mean and sum of squares, a batch of n rows at a time
+        if kept["rollouts"] < self.rollouts:
             rows["returns"] = step.gamma * rows["returns"] + values
             n, mean = len(values), rows["returns"].mean(0)
             total = kept["count"] + n
             gap = mean - kept["mean"]
-            kept["squares"] = kept["squares"] + np.square(rows["returns"] - mean).sum(0) + np.square(gap) * kept["count"] * n / total
+            kept["squares"] = (
+                kept["squares"]
+                + np.square(rows["returns"] - mean).sum(0)
+                + np.square(gap) * kept["count"] * n / total
+            )
             kept["mean"], kept["count"] = kept["mean"] + gap * n / total, total
         step.values[:, at] = values / kept["divisor"]
 
     def update(self, bound: Bound, kept: Kept) -> None:
         if kept["rollouts"] < self.rollouts:
             kept["rollouts"] = kept["rollouts"] + 1
-            kept["divisor"] = np.maximum(np.sqrt(kept["squares"] / max(float(kept["count"]), 1.0)), self.floor)
+            kept["divisor"] = np.maximum(
+                np.sqrt(kept["squares"] / max(float(kept["count"]), 1.0)), self.floor
+            )
 
     def notes(self, bound: Bound, kept: Kept) -> list[str]:
         names = [bound.columns.names[k] for k in bound.at["columns"]]
@@ -69,7 +100,8 @@ class Weights(Transform):
 
         r = sum_i w_i * x_i
 
-    Paper: the plain weighted sum; recorded programs carry terms from .0005 to .3, which signs would flatten
+    Paper: the plain weighted sum; recorded programs carry terms from .0005 to .3, which signs would
+    flatten
 
     Use: the default, with all weights 1; a weight of 0 switches a term off
     """
@@ -83,12 +115,20 @@ class Weights(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         columns.require(tuple(self.weights), self.kind)
-        return Bound({"columns": np.arange(len(columns.names)), "weights": self.of(columns)}, columns)
+        return Bound(
+            {"columns": np.arange(len(columns.names)), "weights": self.of(columns)}, columns
+        )
 
     def of(self, columns: Columns) -> np.ndarray:
         """(c,) weights of all columns; what milestones added counts as a potential."""
-        groups = {n: self.dense for n in columns.terms} | {n: self.sparse for n in columns.group("sparse")} | {n: self.potentials for n in (*columns.potentials, *columns.added)}
-        return np.array([self.weights.get(name, groups[name]) for name in columns.names], np.float64)
+        groups = (
+            {n: self.dense for n in columns.terms}
+            | {n: self.sparse for n in columns.group("sparse")}
+            | {n: self.potentials for n in (*columns.potentials, *columns.added)}
+        )
+        return np.array(
+            [self.weights.get(name, groups[name]) for name in columns.names], np.float64
+        )
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         step.values = step.values * bound.at["weights"]
@@ -101,10 +141,11 @@ class Difficulty(Transform):
 
     Paper: VeRPO, arXiv 2601.03525 (its weight formula was not read: this one is ours)
 
-    Use: many easy subgoals beside a few hard ones; all that they pay together stays below half of the success bonus
+    Use: many easy subgoals beside a few hard ones; all that they pay together stays below half of
+    the success bonus
 
-    rho over the last `window` finished episodes, weights changed between rollouts. A subgoal that nobody passed in a whole window,
-    while one after it was passed, is dropped and told.
+    rho over the last `window` finished episodes, weights changed between rollouts. A subgoal that
+    nobody passed in a whole window, while one after it was passed, is dropped and told.
     """
 
     place: ClassVar[int] = 4
@@ -124,7 +165,12 @@ class Difficulty(Transform):
 
     def kept(self, bound: Bound) -> Kept:
         m = len(bound.at["columns"])
-        return {"weights": np.full(m, 1.0 / m), "ring": np.zeros((self.window, m)), "count": np.zeros(()), "dropped": np.zeros(m)}
+        return {
+            "weights": np.full(m, 1.0 / m),
+            "ring": np.zeros((self.window, m)),
+            "count": np.zeros(()),
+            "dropped": np.zeros(m),
+        }
 
     def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
         at = bound.at["columns"]
@@ -144,12 +190,21 @@ class Difficulty(Transform):
         kept["weights"] = difficulty(rho, kept["dropped"])
 
     def notes(self, bound: Bound, kept: Kept) -> list[str]:
-        names = [bound.columns.names[k] for k, d in zip(bound.at["columns"], kept["dropped"], strict=True) if d]
-        return [f"difficulty: nobody ever passed {n!r}, though a later one was passed: it was dropped" for n in names]
+        names = [
+            bound.columns.names[k]
+            for k, d in zip(bound.at["columns"], kept["dropped"], strict=True)
+            if d
+        ]
+        return [
+            f"difficulty: nobody ever passed {n!r}, though a later one was passed: it was dropped"
+            for n in names
+        ]
 
 
 def difficulty(rho: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """(m,) weights that sum to 1, from pass rates (m,); uniform where everything is passed, 0 where `dropped`."""
+    """(m,) weights that sum to 1, from pass rates (m,); uniform where everything is passed, 0
+    where `dropped`.
+    """
     hard = (1.0 - rho) * (1.0 - dropped)
     if hard.sum() <= 0:
         hard = 1.0 - dropped if (1.0 - dropped).any() else np.ones(len(rho))

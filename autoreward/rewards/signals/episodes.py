@@ -1,4 +1,6 @@
-"""Finished episodes and their returns, newest last, of a bounded number of steps: what a return decoder is fitted on."""
+"""Finished episodes and their returns, newest last, of a bounded number of steps: what a return
+decoder is fitted on.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import numpy as np
 
 from autoreward.state import Array
 
-CAPACITY = 200_000  # steps
+# steps
+CAPACITY = 200_000
 
 
 class Whole(NamedTuple):
@@ -21,21 +24,27 @@ class Whole(NamedTuple):
 
 
 class Episodes:
-    """A ring of at most `capacity` steps of `width` numbers; the oldest episodes make room for new ones. Unfinished episodes never get in."""
+    """A ring of at most `capacity` steps of `width` numbers; the oldest episodes make room for new
+    ones. Unfinished episodes never get in.
+    """
 
     def __init__(self, width: int, capacity: int = CAPACITY) -> None:
         self.z, self.capacity = np.zeros((capacity, width)), capacity
         self.whole: deque[Whole] = deque()
         self.table: tuple[Array, Array, Array] | None = None
         self.steps = self.next = self.ended = 0
-        # over every episode that ever ended: count, mean, sum of squared differences of returns (Welford 1962), and mean length
+        # over every episode that ever ended: count, mean, sum of squared differences of returns
+        # (Welford 1962), and mean length
         self.mean = self.squares = self.mean_length = 0.0
 
     def __len__(self) -> int:
         return len(self.whole)
 
     def add(self, z: Array, task_return: float) -> None:
-        """One finished episode: z (T, width), its observed return. An episode longer than the whole ring is counted and not kept."""
+        """One finished episode: z (T, width), its observed return.
+
+        An episode longer than the whole ring is counted and not kept.
+        """
         length = len(z)
         self.ended += 1
         gap = task_return - self.mean
@@ -60,7 +69,11 @@ class Episodes:
         """(starts, lengths, returns), each (N,), of the episodes in the store, oldest first."""
         if self.table is None:
             starts, lengths, returns = zip(*self.whole, strict=True) if self.whole else ((), (), ())
-            self.table = np.array(starts, int), np.array(lengths, int), np.array(returns, np.float64)
+            self.table = (
+                np.array(starts, int),
+                np.array(lengths, int),
+                np.array(returns, np.float64),
+            )
         return self.table
 
     @property
@@ -80,9 +93,14 @@ class Episodes:
 
 
 def ircr(returns: Array, low: float, high: float) -> Array:
-    """(R - Rmin) / (Rmax - Rmin), the reward of every step of an episode with return R; 0 where all returns are the same.
+    """(R - Rmin) / (Rmax - Rmin), the reward of every step of an episode with return R; 0 where
+    all returns are the same.
 
-    Iterative relative credit refinement (Gangwani, Zhou, Peng, Learning Guidance Rewards with Trajectory-space Smoothing, NeurIPS 2020):
-    no learning, and biased where the world is random.
+    Iterative relative credit refinement (Gangwani, Zhou, Peng, Learning Guidance Rewards with
+    Trajectory-space Smoothing, NeurIPS 2020): no learning, and biased where the world is random.
     """
-    return (np.asarray(returns, np.float64) - low) / (high - low) if high > low else np.zeros(np.shape(returns))
+    return (
+        (np.asarray(returns, np.float64) - low) / (high - low)
+        if high > low
+        else np.zeros(np.shape(returns))
+    )

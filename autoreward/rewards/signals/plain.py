@@ -11,11 +11,17 @@ class Plain(Signal):
     """`reward(prev, action, curr, memory)` and `potential(state)`: their terms are the terms."""
 
     @classmethod
-    def columns(cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]) -> Columns:
+    def columns(
+        cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]
+    ) -> Columns:
         return Columns(terms, potentials, sparse)
 
-    def step(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
+    def step(
+        self, terms: Array, before: Array, after: Array, facts: Facts
+    ) -> tuple[Array, Array, Array]:
         return terms, before, after
 
-    def replay(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
+    def replay(
+        self, terms: Array, before: Array, after: Array, facts: Facts
+    ) -> tuple[Array, Array, Array]:
         return terms, before, after

@@ -1,4 +1,6 @@
-"""What a signal is: a class with a few facts about it that any process may read, and an object in a trainer that lives as long as the training."""
+"""What a signal is: a class with a few facts about it that any process may read, and an object in
+a trainer that lives as long as the training.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """One step of n rows, beside what the program answered. prev, curr (n, D): fields that programs get, by the card's `reward_layout`.
+    """One step of n rows, beside what the program answered.
 
-    first: an episode begins with this step; done: it ends with it, terminated: by success or failure and not by time. success (n,) counts
-    where done; task (n,) is the task reward. dense (n,): where the task reward is held back to the end, what it would have been at this step;
-    for measuring alone, and known in training only.
+    prev, curr (n, D): fields that programs get, by the card's `reward_layout`.
+
+    first: an episode begins with this step; done: it ends with it, terminated: by success or
+    failure and not by time. success (n,) counts where done; task (n,) is the task reward. dense
+    (n,): where the task reward is held back to the end, what it would have been at this step; for
+    measuring alone, and known in training only.
     """
 
     prev: Array
@@ -41,15 +46,20 @@ class Facts:
 
     def at(self, t: int) -> Facts:
         """Step t of T steps (T, n, ...)."""
-        return Facts(**{f.name: part[t] for f in fields(self) if (part := getattr(self, f.name)) is not None})
+        return Facts(
+            **{f.name: part[t] for f in fields(self) if (part := getattr(self, f.name)) is not None}
+        )
 
 
 @dataclass(frozen=True)
 class Making:
-    """What a signal is made with, once the program has named its terms. `settings`: the method's own, defaults filled in.
+    """What a signal is made with, once the program has named its terms.
 
-    `folder`: where the training leaves its files, None in a replay of recorded episodes. `rows`: environments side by side.
-    `channel`: to the annotator, where the job asks for one; the signal calls `update` at its own.
+    `settings`: the method's own, defaults filled in.
+
+    `folder`: where the training leaves its files, None in a replay of recorded episodes. `rows`:
+    environments side by side. `channel`: to the annotator, where the job asks for one; the signal
+    calls `update` at its own.
     """
 
     card: TaskCard
@@ -65,22 +75,33 @@ class Making:
 
 
 class Signal(ABC):
-    """From a program's answers to terms. One stream of steps of the same rows; what it learns takes effect in `update` alone."""
+    """From a program's answers to terms.
 
-    entry: ClassVar[str] = "reward"  # the function that a program of such a method defines: reward, factors or subgoals
-    replaces_task: ClassVar[bool] = False  # the agent gets its terms in place of the task reward, which they explain
-    replays: ClassVar[bool] = True  # recorded episodes give the terms of training again, without what was learned in it
-    learns: ClassVar[bool] = False  # terms of the same transition change between rollouts: an off-policy learner must ask again when it samples; then with `replaces_task`
+    One stream of steps of the same rows; what it learns takes effect in `update` alone.
+    """
+
+    # the function that a program of such a method defines: reward, factors or subgoals
+    entry: ClassVar[str] = "reward"
+    # the agent gets its terms in place of the task reward, which they explain
+    replaces_task: ClassVar[bool] = False
+    # recorded episodes give the terms of training again, without what was learned in it
+    replays: ClassVar[bool] = True
+    # terms of the same transition change between rollouts: an off-policy learner must ask again
+    # when it samples; then with `replaces_task`
+    learns: ClassVar[bool] = False
 
     def __init__(self, making: Making) -> None:
         self.making = making
-        # Where `learns`: (n, m) of the last step, from which its worth can be told later; and of the rows that ended with it, length and return.
+        # Where `learns`: (n, m) of the last step, from which its worth can be told later; and of
+        # the rows that ended with it, length and return.
         self.latest: Array = np.zeros((making.rows, 0))
         self.ended: dict[int, tuple[int, float]] = {}
 
     @classmethod
     @abstractmethod
-    def columns(cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]) -> Columns:
+    def columns(
+        cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]
+    ) -> Columns:
         """What a composition finds, from what a program names."""
 
     @classmethod
@@ -89,33 +110,57 @@ class Signal(ABC):
         return
 
     @classmethod
-    def judge(cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array) -> list[Verdict]:
-        """What is wrong with answers (T, n, k) to recorded steps, of which `first` (T, n) begin an episode; for check."""
+    def judge(
+        cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array
+    ) -> list[Verdict]:
+        """What is wrong with answers (T, n, k) to recorded steps, of which `first` (T, n) begin an
+        episode; for check.
+        """
         return []
 
     @classmethod
-    def measure(cls, card: TaskCard, layout: Layout, names: tuple[str, ...], episodes: Sequence[tuple[Array, Array]]) -> tuple[Measure, ...]:
-        """How good the program's answers are, where the card can tell. episodes: (fields (T + 1, D) by `layout`, answers (T, k))."""
+    def measure(
+        cls,
+        card: TaskCard,
+        layout: Layout,
+        names: tuple[str, ...],
+        episodes: Sequence[tuple[Array, Array]],
+    ) -> tuple[Measure, ...]:
+        """How good the program's answers are, where the card can tell.
+
+        episodes: (fields (T + 1, D) by `layout`, answers (T, k)).
+        """
         return ()
 
     @abstractmethod
-    def step(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
-        """(terms (n, k'), potentials before and after (n, p')) from the program's own; in the order of `columns`."""
+    def step(
+        self, terms: Array, before: Array, after: Array, facts: Facts
+    ) -> tuple[Array, Array, Array]:
+        """(terms (n, k'), potentials before and after (n, p')) from the program's own; in the
+        order of `columns`.
+        """
 
-    def replay(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
+    def replay(
+        self, terms: Array, before: Array, after: Array, facts: Facts
+    ) -> tuple[Array, Array, Array]:
         """T recorded steps (T, n, ...) of the same rows, as `step` would have given them."""
         steps = [self.step(terms[t], before[t], after[t], facts.at(t)) for t in range(len(terms))]
         return tuple(np.stack(part) for part in zip(*steps, strict=True))  # type: ignore[return-value]
 
     @property
     def knows(self) -> bool:
-        """Whether its terms mean anything yet. A learner learns nothing from a rollout that was scored while they did not."""
+        """Whether its terms mean anything yet.
+
+        A learner learns nothing from a rollout that was scored while they did not.
+        """
         return True
 
     def update(self) -> None:  # noqa: B027  most learn nothing
-        """A rollout of the learner has ended: what was learned takes effect now, and at no other time."""
+        """A rollout of the learner has ended: what was learned takes effect now, and at no other
+        time.
+        """
 
-    # -- where `learns`: for a learner that keeps transitions, and asks what they are worth when it draws them -----------------
+    # -- where `learns`: for a learner that keeps transitions, and asks what they are worth when it draws them
 
     @property
     def needs_returns(self) -> bool:
@@ -123,13 +168,19 @@ class Signal(ABC):
         return False
 
     def worth(self, kept: Array, returns: Array) -> Array:
-        """Terms (B, k') of B transitions as of now; kept (B, m): `latest` when they were made, returns (B,): of their episodes, NaN where they are not over."""
-        raise UserError(f"the signal {type(self).__name__} learns, and does not say what stored transitions are worth", "worth() in the signal's class, or a card that trains with PPO", REFUSED)
+        """Terms (B, k') of B transitions as of now; kept (B, m): `latest` when they were made,
+        returns (B,): of their episodes, NaN where they are not over.
+        """
+        raise UserError(
+            f"the signal {type(self).__name__} learns, and does not say what stored transitions are worth",
+            "worth() in the signal's class, or a card that trains with PPO",
+            REFUSED,
+        )
 
     def sampled(self) -> None:  # noqa: B027
         """A batch is about to be drawn: a moment to learn."""
 
-    # -- what it knows at the end -------------------------------------------------------------------------------------------
+    # -- what it knows at the end ------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:  # noqa: B027
         """What was learned, beside the policy's weights."""

@@ -1,4 +1,6 @@
-"""Subgoals as options: predicates that a program states, and a bonus where one ends, once per subgoal and episode."""
+"""Subgoals as options: predicates that a program states, and a bonus where one ends, once per
+subgoal and episode.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,16 @@ if TYPE_CHECKING:
     from autoreward.tasks.card import TaskCard
 
 MOST = 20
-LATELY = 200  # finished episodes over which a subgoal's rate is taken
-ENOUGH = 20  # of them that came further without it: then it is left out
+# finished episodes over which a subgoal's rate is taken
+LATELY = 200
+# of them that came further without it: then it is left out
+ENOUGH = 20
 
 
 class Progress:
-    """Which subgoals have ended in the episodes of n rows: in order, each once it is the next one, or in any order."""
+    """Which subgoals have ended in the episodes of n rows: in order, each once it is the next one,
+    or in any order.
+    """
 
     def __init__(self, count: int, ordered: bool) -> None:
         self.count, self.ordered = count, ordered
@@ -30,7 +36,10 @@ class Progress:
         self.left_out = np.zeros(count, bool)
 
     def step(self, held: Array, first: Array) -> Array:
-        """(n, K) of bool: what ends with this step. held (n, K): predicates after it; first (n,): an episode begins with it."""
+        """(n, K) of bool: what ends with this step.
+
+        held (n, K): predicates after it; first (n,): an episode begins with it.
+        """
         if len(self.ended) != len(held):
             self.ended = np.zeros(held.shape, bool)
         self.ended[first] = False
@@ -38,7 +47,8 @@ class Progress:
         if not self.ordered:
             self.ended |= held
         else:
-            open_ = np.ones(len(held), bool)  # rows whose subgoals so far have all ended
+            # rows whose subgoals so far have all ended
+            open_ = np.ones(len(held), bool)
             for k in range(self.count):
                 if not self.left_out[k]:
                     self.ended[:, k] |= open_ & held[:, k]
@@ -51,10 +61,11 @@ class Subgoals(Signal):
 
         r_k = bonus * 1[subgoal k ends with this transition, and has not ended before in this episode]
 
-    In order (the default) a subgoal counts once all before it have ended. Source: CALM (Pignatelli et al. 2024, arXiv 2409.12798),
-    r = r_env + beta * 1[ended], beta = 0.1; there without a memory of what was paid, so that a cheap transition can be farmed.
-    A subgoal that none of the last LATELY finished episodes ended, while ENOUGH of them came further (success, or a later predicate that
-    was false at first), is left out from the next rollout on, and a note says so.
+    In order (the default) a subgoal counts once all before it have ended. Source: CALM (Pignatelli
+    et al. 2024, arXiv 2409.12798), r = r_env + beta * 1[ended], beta = 0.1; there without a memory
+    of what was paid, so that a cheap transition can be farmed. A subgoal that none of the last
+    LATELY finished episodes ended, while ENOUGH of them came further (success, or a later predicate
+    that was false at first), is left out from the next rollout on, and a note says so.
     """
 
     entry: ClassVar[str] = "subgoals"
@@ -64,31 +75,60 @@ class Subgoals(Signal):
         self.bonus = float(making.settings.get("bonus", "0.1"))
         self.progress = Progress(len(making.terms), making.settings.get("order", "on") == "on")
         self.initial = np.zeros((0, len(making.terms)), bool)
-        self.further = np.zeros((0, len(making.terms)), bool)  # predicates that became true in the episode
-        self.lately: list[tuple[Array, Array]] = []  # of finished episodes: ended, and came further than each
+        # predicates that became true in the episode
+        self.further = np.zeros((0, len(making.terms)), bool)
+        # of finished episodes: ended, and came further than each
+        self.lately: list[tuple[Array, Array]] = []
 
     @classmethod
-    def columns(cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]) -> Columns:
+    def columns(
+        cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]
+    ) -> Columns:
         return Columns(terms, (), frozenset(terms))
 
     @classmethod
-    def judge(cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array) -> list[Verdict]:
+    def judge(
+        cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array
+    ) -> list[Verdict]:
         found = []
         if len(names) > MOST:
-            found.append(Verdict(kind="too-many-terms", message=f"{len(names)} subgoals, at most {MOST} are taken", hint="3 to 8 on the way to success"))
+            found.append(
+                Verdict(
+                    kind="too-many-terms",
+                    message=f"{len(names)} subgoals, at most {MOST} are taken",
+                    hint="3 to 8 on the way to success",
+                )
+            )
         for k, name in enumerate(names):
             column = values[..., k]
             odd = column[~np.isin(column, (0.0, 1.0))]
             if len(odd):
                 message = f"{name!r} is {odd[0]:.3g} somewhere: a subgoal holds or it does not"
-                found.append(Verdict(kind="no-flag", message=message, hint="a comparison, such as curr.x > 1.0"))
+                found.append(
+                    Verdict(
+                        kind="no-flag", message=message, hint="a comparison, such as curr.x > 1.0"
+                    )
+                )
             elif column.all():
                 message = f"{name!r} holds on every probe, from the first step on: standing first, it is paid for nothing"
-                found.append(Verdict(kind="constant", severity="warn", message=message, hint="put it after a subgoal that makes it false, or leave it out"))
+                found.append(
+                    Verdict(
+                        kind="constant",
+                        severity="warn",
+                        message=message,
+                        hint="put it after a subgoal that makes it false, or leave it out",
+                    )
+                )
         return found
 
     @classmethod
-    def measure(cls, card: TaskCard, layout: Layout, names: tuple[str, ...], episodes: Sequence[tuple[Array, Array]]) -> tuple[Measure, ...]:
+    def measure(
+        cls,
+        card: TaskCard,
+        layout: Layout,
+        names: tuple[str, ...],
+        episodes: Sequence[tuple[Array, Array]],
+    ) -> tuple[Measure, ...]:
         trusted = trusted_subgoals(card)
         if not trusted:
             return ()
@@ -98,9 +138,15 @@ class Subgoals(Signal):
             got.append((_ends(truth), _ends(answers > 0.5)))
         return compare(wanted, names, got)
 
-    def step(self, terms: Array, before: Array, after: Array, facts: Facts) -> tuple[Array, Array, Array]:
+    def step(
+        self, terms: Array, before: Array, after: Array, facts: Facts
+    ) -> tuple[Array, Array, Array]:
         channel = self.making.channel
-        held = channel.of(channel.key(facts.prev, facts.action, facts.curr)) if channel else terms > 0.5
+        held = (
+            channel.of(channel.key(facts.prev, facts.action, facts.curr))
+            if channel
+            else terms > 0.5
+        )
         if len(self.initial) != len(held):
             self.initial, self.further = held.copy(), np.zeros_like(held)
         self.initial[facts.first], self.further[facts.first] = held[facts.first], False
@@ -108,8 +154,17 @@ class Subgoals(Signal):
         ends = self.progress.step(held, facts.first)
         for i in np.flatnonzero(facts.done):
             later = np.logical_or.accumulate(self.further[i][::-1])[::-1]
-            self.lately.append((self.progress.ended[i].copy(), np.append(later[1:], False) | bool(facts.success[i])))
-        return self.bonus * ends.astype(np.float64), np.zeros((len(held), 0)), np.zeros((len(held), 0))
+            self.lately.append(
+                (
+                    self.progress.ended[i].copy(),
+                    np.append(later[1:], False) | bool(facts.success[i]),
+                )
+            )
+        return (
+            self.bonus * ends.astype(np.float64),
+            np.zeros((len(held), 0)),
+            np.zeros((len(held), 0)),
+        )
 
     def update(self) -> None:
         if self.making.channel:
@@ -120,28 +175,56 @@ class Subgoals(Signal):
             further = np.sum([f for _, f in self.lately], 0)
             blocking = (ended == 0) & (further >= ENOUGH) & ~self.progress.left_out
             if blocking.any():
-                self.progress.left_out[int(np.flatnonzero(blocking)[0])] = True  # the first one; others may have waited for it
+                # the first one; others may have waited for it
+                self.progress.left_out[int(np.flatnonzero(blocking)[0])] = True
                 self.lately = []
 
     def _rates(self) -> dict[str, float]:
-        return {n: float(r) for n, r in zip(self.making.terms, np.mean([e for e, _ in self.lately], 0), strict=True)} if self.lately else {}
+        return (
+            {
+                n: float(r)
+                for n, r in zip(
+                    self.making.terms, np.mean([e for e, _ in self.lately], 0), strict=True
+                )
+            }
+            if self.lately
+            else {}
+        )
 
     def _left_out(self) -> list[str]:
-        return [name for name, gone in zip(self.making.terms, self.progress.left_out, strict=True) if gone]
+        return [
+            name
+            for name, gone in zip(self.making.terms, self.progress.left_out, strict=True)
+            if gone
+        ]
 
     def notes(self) -> list[str]:
         gone, judged = self._left_out(), self.making.channel
-        out = [f"subgoal {name!r} was left out: of {LATELY} episodes none ended it, and {ENOUGH} or more came further without it" for name in gone]
+        out = [
+            f"subgoal {name!r} was left out: of {LATELY} episodes none ended it, and {ENOUGH} or more came further without it"
+            for name in gone
+        ]
         never = [name for name, rate in self._rates().items() if rate == 0 and name not in gone]
         out += judged.notes() if judged else []
-        return out + ([f"never ended in the last {len(self.lately)} episodes: {', '.join(never)}"] if never else [])
+        return out + (
+            [f"never ended in the last {len(self.lately)} episodes: {', '.join(never)}"]
+            if never
+            else []
+        )
 
     def evidence(self) -> dict[str, Any]:
-        return {"episodes": len(self.lately), "ended": self._rates(), "left_out": self._left_out(), **({"judged": self.making.channel.evidence()} if self.making.channel else {})}
+        return {
+            "episodes": len(self.lately),
+            "ended": self._rates(),
+            "left_out": self._left_out(),
+            **({"judged": self.making.channel.evidence()} if self.making.channel else {}),
+        }
 
 
 def trusted_subgoals(card: TaskCard) -> tuple[Any, ...]:
-    """The card's own subgoals, conditions as data: for measuring, and for simulated annotators; () where it names none."""
+    """The card's own subgoals, conditions as data: for measuring, and for simulated annotators; ()
+    where it names none.
+    """
     return next((h.subgoals for h in card.hints if h.subgoals), ())
 
 
@@ -152,8 +235,12 @@ def _ends(held: Array) -> Array:
     return np.stack([progress.step(h[None], first)[0] for h in held]) if len(held) else held
 
 
-def compare(wanted: tuple[str, ...], names: tuple[str, ...], ends: Sequence[tuple[Array, Array]]) -> tuple[Measure, ...]:
-    """Judgements against trusted ones, per transition: whether any subgoal ends there, and, where both know the name, which one. ends: (truth (T, K), judged (T, K'))."""
+def compare(
+    wanted: tuple[str, ...], names: tuple[str, ...], ends: Sequence[tuple[Array, Array]]
+) -> tuple[Measure, ...]:
+    """Judgements against trusted ones, per transition: whether any subgoal ends there, and, where
+    both know the name, which one. ends: (truth (T, K), judged (T, K')).
+    """
 
     def counted(what: str, truth: Array, judged: Array) -> Measure:
         return Measure(
@@ -168,7 +255,10 @@ def compare(wanted: tuple[str, ...], names: tuple[str, ...], ends: Sequence[tupl
     found = [counted("any", np.asarray(truth.any(-1)), np.asarray(judged.any(-1)))]
     shared = [n for n in wanted if n in names]
     if shared:
-        asked, said = truth[:, [wanted.index(n) for n in shared]], judged[:, [names.index(n) for n in shared]]
+        asked, said = (
+            truth[:, [wanted.index(n) for n in shared]],
+            judged[:, [names.index(n) for n in shared]],
+        )
         found.append(counted("which", asked, said))
         found += [counted(n, asked[:, k], said[:, k]) for k, n in enumerate(shared)]
     return tuple(found)

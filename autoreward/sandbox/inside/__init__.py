@@ -1,1 +1,4 @@
-"""Inside the jail: numpy and one reward program. Nobody imports this package; `sandbox` starts it as a process."""
+"""Inside the jail: numpy and one reward program.
+
+Nobody imports this package; `sandbox` starts it as a process.
+"""

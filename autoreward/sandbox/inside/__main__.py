@@ -10,7 +10,8 @@ from autoreward.sandbox.inside.confine import confine
 from autoreward.sandbox.inside.load import Program, Refusal, refused
 from autoreward.state import Layout
 
-READ, WRITE = 3, 4  # the protocol's own descriptors, so that a print cannot forge an answer
+# the protocol's own descriptors, so that a print cannot forge an answer
+READ, WRITE = 3, 4
 
 
 def main() -> None:
@@ -28,27 +29,47 @@ def main() -> None:
     asked: wire.Steps | None = None
     answer: wire.Answers | None = None
     while True:
-        asked = _steps(asked, layout.width, tuple(hello["action"]["row"]), hello["action"]["integer"])
+        asked = _steps(
+            asked, layout.width, tuple(hello["action"]["row"]), hello["action"]["integer"]
+        )
         if asked is None:
             return
         try:
             for t in range(asked.shape[0]):
-                terms, before, after = program.step(asked.prev[t].copy(), asked.action[t].copy(), asked.curr[t].copy(), asked.first[t].copy())
+                terms, before, after = program.step(
+                    asked.prev[t].copy(),
+                    asked.action[t].copy(),
+                    asked.curr[t].copy(),
+                    asked.first[t].copy(),
+                )
                 shape = (*asked.shape, terms.shape[1], before.shape[1])
                 if answer is None or answer.shape != shape:
                     if answer is None:
-                        _say(wire.NAMES, {"terms": program.terms, "potentials": program.potentials, "broadcast": sorted(program.broadcast)})
+                        _say(
+                            wire.NAMES,
+                            {
+                                "terms": program.terms,
+                                "potentials": program.potentials,
+                                "broadcast": sorted(program.broadcast),
+                            },
+                        )
                     answer = wire.Answers(*shape)
                 answer.terms[t], answer.before[t], answer.after[t] = terms, before, after
-        except BaseException as error:  # ours, too, may fail where the program replaced something of numpy
+        except BaseException as error:
+            # ours, too, may fail where the program replaced something of numpy
             _say(wire.REFUSED, refused("the program", error).to_json())
             return
         assert answer is not None
         wire.write_all(WRITE, answer.view)
 
 
-def _steps(last: wire.Steps | None, width: int, row: tuple[int, ...], integer: bool) -> wire.Steps | None:
-    """The next question, in the buffer of the last one where it has the same size. None at the end of all."""
+def _steps(
+    last: wire.Steps | None, width: int, row: tuple[int, ...], integer: bool
+) -> wire.Steps | None:
+    """The next question, in the buffer of the last one where it has the same size.
+
+    None at the end of all.
+    """
     head = memoryview(bytearray(wire.HEADER.size + wire.SHAPE.size)) if last is None else last.view
     got = os.readv(READ, [head])
     if got == 0:

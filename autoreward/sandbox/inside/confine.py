@@ -1,7 +1,9 @@
-"""The jail itself: limits, no capabilities, Landlock with nothing allowed, a seccomp allow-list, and a canary that tries to get out.
+"""The jail itself: limits, no capabilities, Landlock with nothing allowed, a seccomp allow-list,
+and a canary that tries to get out.
 
-Plain ctypes, x86-64 and aarch64. After `confine` the process can compute, read its one pipe, write to its other one, and exit; the
-calls that are left are listed in SECURITY.md. What numpy and Python import late is imported before.
+Plain ctypes, x86-64 and aarch64. After `confine` the process can compute, read its one pipe, write
+to its other one, and exit; the calls that are left are listed in SECURITY.md. What numpy and Python
+import late is imported before.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import sys
 from functools import cache
 from typing import Any
 
-# Imported here because a confined process cannot open files: numpy and the traceback machinery load these on first use.
+# Imported here because a confined process cannot open files: numpy and the traceback machinery load
+# these on first use.
 import linecache  # noqa: F401  isort: skip
 import math  # noqa: F401  isort: skip
 import tokenize  # noqa: F401  isort: skip
@@ -45,24 +48,78 @@ LOAD, JEQ, JSET, JGE, RET = 0x20, 0x15, 0x45, 0x35, 0x06
 # arch token, then the numbers of the calls that arithmetic over two pipes needs
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "x86_64": {
-        "arch": 0xC000003E, "seccomp": 317, "capset": 126, "read": 0, "readv": 19, "write": 1, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigprocmask": 14,
-        "rt_sigreturn": 15, "sched_yield": 24, "mremap": 25, "madvise": 28, "exit": 60, "exit_group": 231, "futex": 202, "clock_gettime": 228, "restart_syscall": 219,
+        "arch": 0xC000003E,
+        "seccomp": 317,
+        "capset": 126,
+        "read": 0,
+        "readv": 19,
+        "write": 1,
+        "mmap": 9,
+        "mprotect": 10,
+        "munmap": 11,
+        "brk": 12,
+        "rt_sigprocmask": 14,
+        "rt_sigreturn": 15,
+        "sched_yield": 24,
+        "mremap": 25,
+        "madvise": 28,
+        "exit": 60,
+        "exit_group": 231,
+        "futex": 202,
+        "clock_gettime": 228,
+        "restart_syscall": 219,
     },
     "aarch64": {
-        "arch": 0xC00000B7, "seccomp": 277, "capset": 91, "read": 63, "readv": 65, "write": 64, "mmap": 222, "mprotect": 226, "munmap": 215, "brk": 214, "rt_sigprocmask": 135,
-        "rt_sigreturn": 139, "sched_yield": 124, "mremap": 216, "madvise": 233, "exit": 93, "exit_group": 94, "futex": 98, "clock_gettime": 113, "restart_syscall": 128,
+        "arch": 0xC00000B7,
+        "seccomp": 277,
+        "capset": 91,
+        "read": 63,
+        "readv": 65,
+        "write": 64,
+        "mmap": 222,
+        "mprotect": 226,
+        "munmap": 215,
+        "brk": 214,
+        "rt_sigprocmask": 135,
+        "rt_sigreturn": 139,
+        "sched_yield": 124,
+        "mremap": 216,
+        "madvise": 233,
+        "exit": 93,
+        "exit_group": 94,
+        "futex": 98,
+        "clock_gettime": 113,
+        "restart_syscall": 128,
     },
-}  # fmt: skip
-FREELY = ("munmap", "brk", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "mremap", "exit", "exit_group", "futex", "clock_gettime", "restart_syscall")
+}
+FREELY = (
+    "munmap",
+    "brk",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_yield",
+    "mremap",
+    "exit",
+    "exit_group",
+    "futex",
+    "clock_gettime",
+    "restart_syscall",
+)
 PROT_EXEC, MAP_ANONYMOUS = 4, 0x20
-ADVICE = (4, 8, 14, 15)  # DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE: what allocators ask for. Others can poison pages of the machine.
-SEATBELT = b"(version 1)(deny default)"  # macOS: open descriptors go on working, nothing new is allowed
+# DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE: what allocators ask for. Others can poison pages of the
+# machine.
+ADVICE = (4, 8, 14, 15)
+# macOS: open descriptors go on working, nothing new is allowed
+SEATBELT = b"(version 1)(deny default)"
 
 
 def confine(profile: dict[str, Any], read: int, write: int) -> tuple[str, int]:
-    """Confine this process for good. Returns the level reached and the number of escapes tried in vain.
+    """Confine this process for good.
 
-    Refusal (kind `sandbox`) where the machine cannot do what the profile asks for, or an escape succeeds.
+    Returns the level reached and the number of escapes tried in vain.
+
+    Refusal (kind `sandbox`) where the machine cannot do what the profile asks for, or an escape
+    succeeds.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     linux = sys.platform == "linux"
@@ -103,15 +160,27 @@ def warm() -> None:
 
 
 def _unavailable(what: str) -> Refusal:
-    return Refusal("sandbox", f"this machine refuses {what}: {os.strerror(ctypes.get_errno())}", hint="autoreward doctor; or --unsafe-no-sandbox where you trust the programs")
+    return Refusal(
+        "sandbox",
+        f"this machine refuses {what}: {os.strerror(ctypes.get_errno())}",
+        hint="autoreward doctor; or --unsafe-no-sandbox where you trust the programs",
+    )
 
 
 def _landlock(libc: ctypes.CDLL) -> bool:
-    """Take away every file, TCP port and signal target that this kernel's Landlock knows. False where it has none."""
+    """Take away every file, TCP port and signal target that this kernel's Landlock knows.
+
+    False where it has none.
+    """
     abi = libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
     if abi < 1:
         return False
-    files = (1 << 13) - 1 | (1 << 13 if abi >= 2 else 0) | (1 << 14 if abi >= 3 else 0) | (1 << 15 if abi >= 5 else 0)
+    files = (
+        (1 << 13) - 1
+        | (1 << 13 if abi >= 2 else 0)
+        | (1 << 14 if abi >= 3 else 0)
+        | (1 << 15 if abi >= 5 else 0)
+    )
     attributes = struct.pack("<QQQ", files, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     ruleset = libc.syscall(LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
@@ -124,17 +193,42 @@ def _landlock(libc: ctypes.CDLL) -> bool:
 def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
     calls = ARCHITECTURES.get(platform.machine())
     if calls is None:
-        raise Refusal("sandbox", f"no system-call filter is written for {platform.machine()}", hint="--unsafe-no-sandbox where you trust the programs")
-    libc.syscall(calls["capset"], struct.pack("<Ii", CAPABILITIES_V3, 0), bytes(24))  # a root user's worker is no root
+        raise Refusal(
+            "sandbox",
+            f"no system-call filter is written for {platform.machine()}",
+            hint="--unsafe-no-sandbox where you trust the programs",
+        )
+    # a root user's worker is no root
+    libc.syscall(calls["capset"], struct.pack("<Ii", CAPABILITIES_V3, 0), bytes(24))
     deny = ERRNO | errno.EPERM
-    code: list[tuple[int, int, int, int]] = [(LOAD, 0, 0, 4), (JEQ, 1, 0, calls["arch"]), (RET, 0, 0, KILL), (LOAD, 0, 0, 0), (JGE, 0, 1, 0x40000000), (RET, 0, 0, KILL)]
+    code: list[tuple[int, int, int, int]] = [
+        (LOAD, 0, 0, 4),
+        (JEQ, 1, 0, calls["arch"]),
+        (RET, 0, 0, KILL),
+        (LOAD, 0, 0, 0),
+        (JGE, 0, 1, 0x40000000),
+        (RET, 0, 0, KILL),
+    ]
     for name in FREELY:
         code += [(JEQ, 0, 1, calls[name]), (RET, 0, 0, ALLOW)]
     for name, descriptor in (("read", read), ("readv", read), ("write", write)):
-        code += [(JEQ, 0, 4, calls[name]), (LOAD, 0, 0, 16), (JEQ, 0, 1, descriptor), (RET, 0, 0, ALLOW), (RET, 0, 0, deny)]
+        code += [
+            (JEQ, 0, 4, calls[name]),
+            (LOAD, 0, 0, 16),
+            (JEQ, 0, 1, descriptor),
+            (RET, 0, 0, ALLOW),
+            (RET, 0, 0, deny),
+        ]
     executable = [(LOAD, 0, 0, 32), (JSET, 0, 1, PROT_EXEC), (RET, 0, 0, deny)]
     code += [(JEQ, 0, 4, calls["mprotect"]), *executable, (RET, 0, 0, ALLOW)]
-    code += [(JEQ, 0, 7, calls["mmap"]), *executable, (LOAD, 0, 0, 40), (JSET, 0, 1, MAP_ANONYMOUS), (RET, 0, 0, ALLOW), (RET, 0, 0, deny)]
+    code += [
+        (JEQ, 0, 7, calls["mmap"]),
+        *executable,
+        (LOAD, 0, 0, 40),
+        (JSET, 0, 1, MAP_ANONYMOUS),
+        (RET, 0, 0, ALLOW),
+        (RET, 0, 0, deny),
+    ]
     code += [(JEQ, 0, 2 + 2 * len(ADVICE), calls["madvise"]), (LOAD, 0, 0, 32)]
     for advice in ADVICE:
         code += [(JEQ, 0, 1, advice), (RET, 0, 0, ALLOW)]
@@ -147,15 +241,26 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
 
 
 def _seatbelt(libc: ctypes.CDLL) -> None:
-    """macOS's own sandbox, which browsers use: deprecated for twenty versions, and there. Not run by us: no such machine here."""
+    """macOS's own sandbox, which browsers use: deprecated for twenty versions, and there.
+
+    Not run by us: no such machine here.
+    """
     error = ctypes.c_char_p()
     try:
         failed = libc.sandbox_init(SEATBELT, ctypes.c_uint64(0), ctypes.byref(error)) != 0
     except AttributeError:
-        raise Refusal("sandbox", f"no boundary is written for {sys.platform}", hint="--unsafe-no-sandbox where you trust the programs") from None
+        raise Refusal(
+            "sandbox",
+            f"no boundary is written for {sys.platform}",
+            hint="--unsafe-no-sandbox where you trust the programs",
+        ) from None
     if failed:
         why = (error.value or b"no reason given").decode(errors="replace")
-        raise Refusal("sandbox", f"this machine refuses its sandbox: {why}", hint="--unsafe-no-sandbox where you trust the programs")
+        raise Refusal(
+            "sandbox",
+            f"this machine refuses its sandbox: {why}",
+            hint="--unsafe-no-sandbox where you trust the programs",
+        )
 
 
 def _canary() -> int:
@@ -175,7 +280,9 @@ def _canary() -> int:
         "stat a file": lambda: os.stat("/"),  # noqa: PTH116
         "list a folder": lambda: os.listdir("/"),  # noqa: PTH208
         "change a file's mode": lambda: os.chmod("/dev/null", 0o666),  # noqa: PTH101
-        "read its parent's environment": lambda: open(f"/proc/{os.getppid()}/environ", "rb").close(),  # noqa: PTH123
+        "read its parent's environment": lambda: open(  # noqa: PTH123
+            f"/proc/{os.getppid()}/environ", "rb"
+        ).close(),
         "make a TCP socket": lambda: socket.socket().close(),
         "make a UDP socket": lambda: socket.socket(type=socket.SOCK_DGRAM).close(),
         "make a local socket": lambda: socket.socket(socket.AF_UNIX).close(),
@@ -189,5 +296,9 @@ def _canary() -> int:
             attempt()
         except OSError:
             continue
-        raise Refusal("sandbox", f"the jail is not closed: a process in it could {what}", hint="autoreward doctor")
+        raise Refusal(
+            "sandbox",
+            f"the jail is not closed: a process in it could {what}",
+            hint="autoreward doctor",
+        )
     return len(attempts)

@@ -1,4 +1,7 @@
-"""A process with numpy loaded that forks a worker per program: quick starts. It holds no program itself, and no secrets to inherit."""
+"""A process with numpy loaded that forks a worker per program: quick starts.
+
+It holds no program itself, and no secrets to inherit.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(work: Callable[[], None]) -> None:
-    """Answer on descriptor 3 until the other side goes away: `F` and two descriptors fork a worker, `W` and a pid wait for one."""
+    """Answer on descriptor 3 until the other side goes away: `F` and two descriptors fork a
+    worker, `W` and a pid wait for one.
+    """
     ours = socket.socket(fileno=3)
     die_with_parent()
     warm()
@@ -43,7 +48,9 @@ def serve(work: Callable[[], None]) -> None:
 
 
 def _become(work: Callable[[], None], down: int, up: int) -> None:
-    """The child: a session and descriptors of its own, and memory that differs from every other fork's."""
+    """The child: a session and descriptors of its own, and memory that differs from every other
+    fork's.
+    """
     code = 0
     try:
         os.setsid()
@@ -52,12 +59,17 @@ def _become(work: Callable[[], None], down: int, up: int) -> None:
         os.dup2(up, 4, False)
         os.closerange(5, 4096)
         chance = np.random.default_rng(int.from_bytes(os.urandom(8), "little"))
-        np.random.seed(int(chance.integers(2**32)))  # a fork inherits numpy's global generator: two would agree by accident
-        keep = [bytes(int(size)) for size in chance.integers(16, 4096, int(chance.integers(1, 200)))]  # and so would two addresses
+        # a fork inherits numpy's global generator: two would agree by accident
+        np.random.seed(int(chance.integers(2**32)))
+        # and so would two addresses
+        keep = [
+            bytes(int(size)) for size in chance.integers(16, 4096, int(chance.integers(1, 200)))
+        ]
         work()
         del keep
     except (EOFError, BrokenPipeError):
-        pass  # the other side went away
+        # the other side went away
+        pass
     except BaseException:
         code = 1
     finally:

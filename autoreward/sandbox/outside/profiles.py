@@ -36,11 +36,20 @@ def find_profile(name: str) -> Profile:
     """The profile of that name; UserError where there is none, or its file is wrong."""
     path = listing().get(name)
     if path is None:
-        raise UserError(f"no sandbox profile {name!r}", f"there are {', '.join(sorted(listing()))}: autoreward sandboxes list")
+        raise UserError(
+            f"no sandbox profile {name!r}",
+            f"there are {', '.join(sorted(listing()))}: autoreward sandboxes list",
+        )
     try:
         profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {str(error).splitlines()[0]}", "mend the profile", REFUSED) from None
+        raise UserError(
+            f"{path}: {str(error).splitlines()[0]}", "mend the profile", REFUSED
+        ) from None
     if profile.backend == "limits" and name != "unsafe":
-        raise UserError(f"{path}: backend limits is no boundary, and only the profile called unsafe may do without", 'backend = "kernel"; or --unsafe-no-sandbox, which is recorded', REFUSED)
+        raise UserError(
+            f"{path}: backend limits is no boundary, and only the profile called unsafe may do without",
+            'backend = "kernel"; or --unsafe-no-sandbox, which is recorded',
+            REFUSED,
+        )
     return profile

@@ -1,7 +1,9 @@
-"""How a worker process comes to be: cold, in bubblewrap's namespaces, or forked from a template that has numpy loaded.
+"""How a worker process comes to be: cold, in bubblewrap's namespaces, or forked from a template
+that has numpy loaded.
 
-All three end in the same place, `sandbox.inside.__main__` on descriptors 3 and 4, which confines itself before it loads a program. A
-template costs one cold start and makes the others 20 times quicker; use one where many programs are tried (`Template`).
+All three end in the same place, `sandbox.inside.__main__` on descriptors 3 and 4, which confines
+itself before it loads a program. A template costs one cold start and makes the others 20 times
+quicker; use one where many programs are tried (`Template`).
 """
 
 from __future__ import annotations
@@ -21,9 +23,16 @@ from autoreward.errors import MISSING, UserError
 from autoreward.sandbox.outside.profiles import Profile
 
 ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+}
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from runpy import run_module; run_module('autoreward.sandbox.inside', run_name='__main__', alter_sys=True)"
-STATUS = struct.Struct("<ii")  # pid and exit status, from a template
+# pid and exit status, from a template
+STATUS = struct.Struct("<ii")
 
 
 class MachineFault(UserError):
@@ -48,7 +57,10 @@ class Child(Protocol):
 
 
 class _Popen:
-    """A child of ours. In bubblewrap the worker is a grandchild, and its end is told as 128 + signal."""
+    """A child of ours.
+
+    In bubblewrap the worker is a grandchild, and its end is told as 128 + signal.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], pid: int | None = None) -> None:
         self.process, self.pid = process, pid or process.pid
@@ -66,7 +78,9 @@ class _Popen:
 
 
 class _Forked:
-    """A child of the template: a zombie until it is asked for, so that its number cannot come to mean another process."""
+    """A child of the template: a zombie until it is asked for, so that its number cannot come to
+    mean another process.
+    """
 
     def __init__(self, template: Template, pid: int) -> None:
         self.template, self.pid = template, pid
@@ -74,7 +88,8 @@ class _Forked:
 
     def kill(self) -> None:
         if self.code is None:
-            for end in (os.killpg, os.kill):  # its session is its own only once it has begun to run
+            # its session is its own only once it has begun to run
+            for end in (os.killpg, os.kill):
                 try:
                     end(self.pid, signal.SIGKILL)
                 except (ProcessLookupError, PermissionError):
@@ -87,7 +102,9 @@ class _Forked:
 
 
 class Template:
-    """A process with numpy loaded and no program, which forks one worker a program. A context manager; for the main thread.
+    """A process with numpy loaded and no program, which forks one worker a program.
+
+    A context manager; for the main thread.
 
     The kernel boundary is set up anew in every fork, before its program is loaded.
     """
@@ -114,12 +131,21 @@ class Template:
             self._socket.sendall(b"W" + STATUS.pack(pid, 0))
             return self._answer(self._socket)[1]
         except (OSError, EOFError, AssertionError):
-            return -signal.SIGKILL  # the template died, and its workers with it
+            # the template died, and its workers with it
+            return -signal.SIGKILL
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-I", "-B", "-c", f"import os; os.dup2({theirs.fileno()}, 3, False); os.closerange(4, 4096); " + BOOT, str(ROOT), "template"]
+            command = [
+                sys.executable,
+                "-I",
+                "-B",
+                "-c",
+                f"import os; os.dup2({theirs.fileno()}, 3, False); os.closerange(4, 4096); " + BOOT,
+                str(ROOT),
+                "template",
+            ]
             self._process = _apart(command, theirs.fileno())
         self._socket = ours
         return ours
@@ -150,15 +176,22 @@ class Template:
 
 
 def start(profile: Profile, down: int, up: int, template: Template | None = None) -> Child:
-    """A worker that reads `down` and writes `up`; both stay the caller's to close. MachineFault where it cannot be started."""
+    """A worker that reads `down` and writes `up`; both stay the caller's to close.
+
+    MachineFault where it cannot be started.
+    """
     if sys.platform == "win32":
-        raise MachineFault("reward programs cannot be jailed on native Windows", "use WSL2: docs/cli.md, 'Windows'")
+        raise MachineFault(
+            "reward programs cannot be jailed on native Windows", "use WSL2: docs/cli.md, 'Windows'"
+        )
     if template is not None and profile.backend != "bwrap":
         try:
             return template.fork(down, up)
         except (OSError, EOFError):
-            pass  # a cold start says what is wrong
-    # The shell's `3<&..` done by hand: the worker's two descriptors become 3 and 4, everything else is closed.
+            # a cold start says what is wrong
+            pass
+    # The shell's `3<&..` done by hand: the worker's two descriptors become 3 and 4, everything else
+    # is closed.
     place = f"import os; os.dup2({down}, 3000, False); os.dup2({up}, 4, False); os.dup2(3000, 3, False); os.closerange(5, 4096); "
     command = [sys.executable, "-I", "-B", "-c", place + BOOT, str(ROOT)]
     if profile.backend == "bwrap":
@@ -167,19 +200,53 @@ def start(profile: Profile, down: int, up: int, template: Template | None = None
 
 
 def _apart(command: list[str], *descriptors: int) -> subprocess.Popen[bytes]:
-    """What every start has in common: nothing of our environment, no terminal, a session of its own."""
+    """What every start has in common: nothing of our environment, no terminal, a session of its
+    own.
+    """
     null = subprocess.DEVNULL
-    return subprocess.Popen(command, pass_fds=descriptors, stdin=null, stdout=null, stderr=null, env=ENVIRONMENT, cwd="/", start_new_session=True)
+    return subprocess.Popen(
+        command,
+        pass_fds=descriptors,
+        stdin=null,
+        stdout=null,
+        stderr=null,
+        env=ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 def _in_bubblewrap(command: list[str], down: int, up: int) -> Child:
-    """Namespaces of its own for users, processes, network and the rest, a read-only file system; the usual filters come inside."""
+    """Namespaces of its own for users, processes, network and the rest, a read-only file system;
+    the usual filters come inside.
+    """
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        raise MachineFault("the sandbox profile asks for bubblewrap, which is not installed", "apt-get install bubblewrap, or --sandbox default")
+        raise MachineFault(
+            "the sandbox profile asks for bubblewrap, which is not installed",
+            "apt-get install bubblewrap, or --sandbox default",
+        )
     told, info = os.pipe()
-    apart = ["--unshare-all", "--die-with-parent", "--as-pid-1", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--info-fd", str(info)]
-    for place in {str(ROOT), sys.prefix, sys.base_prefix}:  # what the worker is made of may itself lie below /tmp
+    apart = [
+        "--unshare-all",
+        "--die-with-parent",
+        "--as-pid-1",
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--tmpfs",
+        "/tmp",
+        "--cap-drop",
+        "ALL",
+        "--info-fd",
+        str(info),
+    ]
+    # what the worker is made of may itself lie below /tmp
+    for place in {str(ROOT), sys.prefix, sys.base_prefix}:
         apart += ["--ro-bind", place, place]
     try:
         process = _apart([bwrap, *apart, "--", *command], down, up, info)
@@ -191,5 +258,8 @@ def _in_bubblewrap(command: list[str], down: int, up: int) -> Child:
         except (ValueError, KeyError, TypeError):
             process.kill()
             process.wait()
-            raise MachineFault("bubblewrap cannot make its namespaces here", "--sandbox default does without; autoreward doctor") from None
+            raise MachineFault(
+                "bubblewrap cannot make its namespaces here",
+                "--sandbox default does without; autoreward doctor",
+            ) from None
     return _Popen(process, pid)

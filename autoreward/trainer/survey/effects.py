@@ -1,7 +1,8 @@
-"""Which columns each action moves: the same episode replayed from the same seed, with another action at its last step.
+"""Which columns each action moves: the same episode replayed from the same seed, with another
+action at its last step.
 
-Copies of an environment are not to be had in general; a seed is. Where the same seed and actions do not give the same states, nothing
-can be said, and that itself is a finding.
+Copies of an environment are not to be had in general; a seed is. Where the same seed and actions do
+not give the same states, nothing can be said, and that itself is a finding.
 """
 
 from __future__ import annotations
@@ -18,25 +19,41 @@ from autoreward.state import Array
 from autoreward.store.survey import Leaf
 from autoreward.trainer.survey.playing import Play, leaf_values, reset, step
 
-PLACES = 6  # states that actions are compared in
-LONGEST = 12  # steps before each of them
+# states that actions are compared in
+PLACES = 6
+# steps before each of them
+LONGEST = 12
 MOST_ACTIONS = 24
-SHARE = 0.2  # of the largest effect, both as shares of what the column varies; less is told to be none
-BUDGET, SECONDS = 3000, 20.0  # steps and time in all
+# of the largest effect, both as shares of what the column varies; less is told to be none
+SHARE = 0.2
+# steps and time in all
+BUDGET, SECONDS = 3000, 20.0
 
 
 def choices(space: Any) -> tuple[Any, list[list[Any]]]:
-    """A neutral action, and for each part of the action (a value of Discrete, a component else) the actions that try it."""
+    """A neutral action, and for each part of the action (a value of Discrete, a component else)
+    the actions that try it.
+    """
     if isinstance(space, spaces.Discrete):
         return None, [[a] for a in range(min(int(space.n), MOST_ACTIONS))]
     if isinstance(space, spaces.Box):
         low = np.where(np.isfinite(space.low), space.low, -1.0)
         high = np.where(np.isfinite(space.high), space.high, 1.0)
         middle = np.clip(np.zeros(space.shape), low, high).astype(space.dtype)
-        return middle, [[_with(middle, k, low), _with(middle, k, high)] for k in range(min(middle.size, MOST_ACTIONS))]
-    sizes = np.asarray(space.nvec).ravel() if isinstance(space, spaces.MultiDiscrete) else np.full(int(np.prod(space.shape)), 2)
+        return middle, [
+            [_with(middle, k, low), _with(middle, k, high)]
+            for k in range(min(middle.size, MOST_ACTIONS))
+        ]
+    sizes = (
+        np.asarray(space.nvec).ravel()
+        if isinstance(space, spaces.MultiDiscrete)
+        else np.full(int(np.prod(space.shape)), 2)
+    )
     zero = np.zeros(space.shape, space.dtype)
-    return zero, [[_with(zero, k, np.full(space.shape, v)) for v in sorted({1, int(n) - 1})] for k, n in enumerate(sizes[:MOST_ACTIONS])]
+    return zero, [
+        [_with(zero, k, np.full(space.shape, v)) for v in sorted({1, int(n) - 1})]
+        for k, n in enumerate(sizes[:MOST_ACTIONS])
+    ]
 
 
 def _with(base: Array, k: int, values: Array) -> Array:
@@ -45,8 +62,13 @@ def _with(base: Array, k: int, values: Array) -> Array:
     return out
 
 
-def effects(env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: int) -> tuple[Array, bool]:
-    """((parts, C) of bool: the part moves the column, reproducible). For Discrete: relative to staying; for others, to the neutral action."""
+def effects(
+    env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: int
+) -> tuple[Array, bool]:
+    """((parts, C) of bool: the part moves the column, reproducible).
+
+    For Discrete: relative to staying; for others, to the neutral action.
+    """
     neutral, tries = choices(env.action_space)
     width = played.after.shape[1]
     spread = np.nanstd(played.after, axis=0) + 1e-12
@@ -57,7 +79,9 @@ def effects(env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: 
         before = int(random.integers(0, LONGEST))
         prefix = [env.action_space.sample() for _ in range(before)]
 
-        def outcome(action: Any, place: int = place, prefix: list[Any] = prefix) -> tuple[Array, Array] | None:
+        def outcome(
+            action: Any, place: int = place, prefix: list[Any] = prefix
+        ) -> tuple[Array, Array] | None:
             nonlocal taken
             observation, _ = reset(env, seed + place)
             for held in prefix:
@@ -80,7 +104,9 @@ def effects(env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: 
                 found = outcome(action)
                 if found is not None:
                     other = base[1] if neutral is not None else found[0]
-                    strength[k] = np.maximum(strength[k], np.nan_to_num(np.abs(found[1] - other) / spread))
+                    strength[k] = np.maximum(
+                        strength[k], np.nan_to_num(np.abs(found[1] - other) / spread)
+                    )
         if taken > BUDGET or time.monotonic() - began > SECONDS:
             break
     strongest = strength.max(axis=1, keepdims=True)

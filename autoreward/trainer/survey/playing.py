@@ -13,10 +13,21 @@ from autoreward.state import Array
 from autoreward.store.survey import InfoKey, Leaf
 from autoreward.trainer.environment import CardProblem
 
-LONGEST_HOLD = 16  # an action is held for a random while, else random play stays where it began
-FEWEST, LONGEST = 500, 40.0  # steps that are played in any case, and seconds after which a slow environment has shown enough
-WITHOUT_LIMIT, LATER = 1000, 200  # steps after which an episode is cut; and once one was, the later ones: many beginnings are to be seen
-OF_OTHERS = ("TimeLimit.truncated", "episode", "_episode", "terminal_observation", "final_observation", "final_info")
+# an action is held for a random while, else random play stays where it began
+LONGEST_HOLD = 16
+# steps that are played in any case, and seconds after which a slow environment has shown enough
+FEWEST, LONGEST = 500, 40.0
+# steps after which an episode is cut; and once one was, the later ones: many beginnings are to be
+# seen
+WITHOUT_LIMIT, LATER = 1000, 200
+OF_OTHERS = (
+    "TimeLimit.truncated",
+    "episode",
+    "_episode",
+    "terminal_observation",
+    "final_observation",
+    "final_info",
+)
 
 
 def leaf_values(observation: Any, leaves: Sequence[Leaf]) -> Array:
@@ -30,7 +41,10 @@ def leaf_values(observation: Any, leaves: Sequence[Leaf]) -> Array:
             value = value[int(key)] if isinstance(value, (tuple, list)) else _item(value, key)
         value = np.asarray(value, np.float64).ravel()
         if value.size != len(leaf.columns):
-            raise CardProblem(f"observation: obs.{leaf.path or '(whole)'} has {value.size} numbers, its space {leaf.space} promises {len(leaf.columns)}", "mend the environment's observation_space")
+            raise CardProblem(
+                f"observation: obs.{leaf.path or '(whole)'} has {value.size} numbers, its space {leaf.space} promises {len(leaf.columns)}",
+                "mend the environment's observation_space",
+            )
         parts.append(value)
     return np.concatenate(parts)
 
@@ -44,7 +58,10 @@ def reset(env: gym.Env[Any, Any], seed: int | None = None) -> tuple[Any, dict[st
     """reset(), in the form of gymnasium; CardProblem for the old gym's."""
     got = env.reset(seed=seed)
     if not (isinstance(got, tuple) and len(got) == 2 and isinstance(got[1], dict)):
-        raise CardProblem("environment: reset() must return (observation, info); this is the old gym's interface", "wrap the environment with shimmy, or return both")
+        raise CardProblem(
+            "environment: reset() must return (observation, info); this is the old gym's interface",
+            "wrap the environment with shimmy, or return both",
+        )
     return got
 
 
@@ -59,14 +76,21 @@ def step(env: gym.Env[Any, Any], action: Any) -> tuple[Any, float, bool, bool, d
     observation, reward, terminated, truncated, info = got
     value = np.asarray(reward, np.float64)
     if value.size != 1:
-        raise CardProblem(f"environment: step() gives a reward of shape {value.shape}; one number is wanted", "a factory that wraps the environment in one with a scalar reward")
+        raise CardProblem(
+            f"environment: step() gives a reward of shape {value.shape}; one number is wanted",
+            "a factory that wraps the environment in one with a scalar reward",
+        )
     if not np.isfinite(value).all():
-        raise CardProblem(f"environment: step() gives a reward that is {value}", "mend the environment's reward")
+        raise CardProblem(
+            f"environment: step() gives a reward that is {value}", "mend the environment's reward"
+        )
     return observation, float(value.item()), bool(terminated), bool(truncated), info
 
 
 class Play:
-    """What was seen: `before`, `after` (T, C) of consecutive states, `first` (T,), rewards, lengths of episodes by their ending."""
+    """What was seen: `before`, `after` (T, C) of consecutive states, `first` (T,), rewards,
+    lengths of episodes by their ending.
+    """
 
     def __init__(self) -> None:
         self.rows: list[tuple[Array, Array, bool]] = []
@@ -89,7 +113,10 @@ class Play:
         return len(self.rows)
 
     def finish(self) -> None:
-        self.before, self.after = np.array([r[0] for r in self.rows]), np.array([r[1] for r in self.rows])
+        self.before, self.after = (
+            np.array([r[0] for r in self.rows]),
+            np.array([r[1] for r in self.rows]),
+        )
         self.first = np.array([r[2] for r in self.rows])
 
     def hear(self, info: dict[str, Any], ended: bool) -> None:
@@ -123,7 +150,11 @@ class Play:
         true = table[:, 0] == 1
         same = ""
         if always and not flag and table.shape[1] == 1:
-            found = [c for c in range(self.after.shape[1]) if np.allclose(self.after[:, c], table[:, 0], rtol=1e-5, atol=1e-7)]
+            found = [
+                c
+                for c in range(self.after.shape[1])
+                if np.allclose(self.after[:, c], table[:, 0], rtol=1e-5, atol=1e-7)
+            ]
             same = str(found[0]) if found and np.ptp(table[:, 0]) > 0 else ""
         return InfoKey(
             name=name,
@@ -149,8 +180,14 @@ def _plain(value: Any) -> Array | None:
     return found.astype(np.float64) if found.dtype.kind in "biuf" and found.size <= 64 else None
 
 
-def play(env: gym.Env[Any, Any], leaves: Sequence[Leaf], steps: int, seed: int, limit: int | None) -> Play:
-    """`steps` transitions of random actions, each held for a random while. Where an episode does not end by itself, later ones are cut sooner, so that many beginnings are seen."""
+def play(
+    env: gym.Env[Any, Any], leaves: Sequence[Leaf], steps: int, seed: int, limit: int | None
+) -> Play:
+    """`steps` transitions of random actions, each held for a random while.
+
+    Where an episode does not end by itself, later ones are cut sooner, so that many beginnings are
+    seen.
+    """
     random, played = np.random.default_rng(seed), Play()
     env.action_space.seed(seed)
     observation, info = reset(env, seed)

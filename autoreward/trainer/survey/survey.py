@@ -1,6 +1,8 @@
-"""Plays an unknown environment at random, seeded, and reports what it is: spaces, ranges, endings, reward, `info`, documentation.
+"""Plays an unknown environment at random, seeded, and reports what it is: spaces, ranges, endings,
+reward, `info`, documentation.
 
-The environment is the user's own code and runs here, in a trainer. Nothing is guessed: what is reported was seen or declared.
+The environment is the user's own code and runs here, in a trainer. Nothing is guessed: what is
+reported was seen or declared.
 """
 
 from __future__ import annotations
@@ -26,15 +28,26 @@ from autoreward.trainer.survey.effects import effects
 from autoreward.trainer.survey.playing import Play, leaf_values, play
 from autoreward.trainer.survey.relations import relations
 
-LARGEST = 4096  # numbers of one leaf; more is an image, or nothing that a reward program should read
-SMALL_GRID = 1024  # numbers of a Box of three dimensions that is still a table and no image
+# numbers of one leaf; more is an image, or nothing that a reward program should read
+LARGEST = 4096
+# numbers of a Box of three dimensions that is still a table and no image
+SMALL_GRID = 1024
 UNBOUNDED = 1e6
-MOST_TEXT = 60_000  # characters of documentation, and of source
+# characters of documentation, and of source
+MOST_TEXT = 60_000
 
 
 def survey(job: SurveyJob) -> None:
-    """Write the `Survey` to `job.out`. CardProblem where the environment cannot be made, played or trained on."""
-    env = construct(Environment(id=job.id, factory=job.factory, kwargs=job.kwargs, limit=1, extra=None, needs=()), _no_card)
+    """Write the `Survey` to `job.out`.
+
+    CardProblem where the environment cannot be made, played or trained on.
+    """
+    env = construct(
+        Environment(
+            id=job.id, factory=job.factory, kwargs=job.kwargs, limit=1, extra=None, needs=()
+        ),
+        _no_card,
+    )
     if not isinstance(env, gym.Env):
         raise CardProblem(
             f"environment: this is {type(env).__module__}.{type(env).__name__}, no gymnasium.Env",
@@ -55,7 +68,10 @@ def survey(job: SurveyJob) -> None:
     except CardProblem:
         raise
     except Exception as error:
-        raise CardProblem(f"environment: it fails while it is played at random: {type(error).__name__}: {error} ({_place(error)})", "mend the environment") from error
+        raise CardProblem(
+            f"environment: it fails while it is played at random: {type(error).__name__}: {error} ({_place(error)})",
+            "mend the environment",
+        ) from error
     report = Survey(
         title=job.id or job.factory or "",
         id=job.id,
@@ -82,13 +98,17 @@ def survey(job: SurveyJob) -> None:
         mujoco=bool(matches) or _simulates(env),
         notes=tuple(played.notes),
     )
-    with suppress(Exception):  # an environment that cannot close has told all the same
+    # an environment that cannot close has told all the same
+    with suppress(Exception):
         env.close()
     write(Path(job.out), report)
 
 
 def _no_card(name: str) -> Any:
-    raise CardProblem(f"environment.factory: `here:{name}` means a card's own Python file, and there is no card yet", "name the module: --factory my_module:make")
+    raise CardProblem(
+        f"environment.factory: `here:{name}` means a card's own Python file, and there is no card yet",
+        "name the module: --factory my_module:make",
+    )
 
 
 def _place(error: BaseException) -> str:
@@ -104,21 +124,40 @@ def _action(env: gym.Env[Any, Any]) -> ActionSpace:
     parts: tuple[str, ...] = ()
     text = str(space)[:500]
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        parts = tuple(path + (f"[{k}]" if size > 1 else "") for path, leaf in parts_of(space) for size in [_numbers(leaf)] for k in range(size))
+        parts = tuple(
+            path + (f"[{k}]" if size > 1 else "")
+            for path, leaf in parts_of(space)
+            for size in [_numbers(leaf)]
+            for k in range(size)
+        )
         space = FlatAction(env).action_space
     else:
         parts = _actuators(env, space)
     if isinstance(space, spaces.Discrete):
         if int(space.start):
-            raise CardProblem(f"action: {space} begins at {int(space.start)}; agents are trained on 0 .. n-1", "wrap the environment in one whose Discrete action begins at 0")
+            raise CardProblem(
+                f"action: {space} begins at {int(space.start)}; agents are trained on 0 .. n-1",
+                "wrap the environment in one whose Discrete action begins at 0",
+            )
         return ActionSpace(type="discrete", n=int(space.n), space=text)
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return ActionSpace(type="multidiscrete", nvec=tuple(map(int, space.nvec)), parts=parts, space=text)
+        return ActionSpace(
+            type="multidiscrete", nvec=tuple(map(int, space.nvec)), parts=parts, space=text
+        )
     if isinstance(space, spaces.MultiBinary):
         return ActionSpace(type="multibinary", shape=tuple(space.shape), parts=parts, space=text)
     if isinstance(space, spaces.Box):
-        return ActionSpace(type="box", shape=tuple(space.shape), low=_bounds(space.low), high=_bounds(space.high), parts=parts, space=text)
-    raise CardProblem(f"action: {type(space).__name__} cannot be trained on; Discrete, MultiDiscrete, MultiBinary, Box, and Dict and Tuple of them can")
+        return ActionSpace(
+            type="box",
+            shape=tuple(space.shape),
+            low=_bounds(space.low),
+            high=_bounds(space.high),
+            parts=parts,
+            space=text,
+        )
+    raise CardProblem(
+        f"action: {type(space).__name__} cannot be trained on; Discrete, MultiDiscrete, MultiBinary, Box, and Dict and Tuple of them can"
+    )
 
 
 def _numbers(space: Any) -> int:
@@ -134,8 +173,17 @@ def _actuators(env: gym.Env[Any, Any], space: Any) -> tuple[str, ...]:
         return ()
     import mujoco
 
-    names = [mujoco.mj_id2name(found[0], mujoco.mjtObj.mjOBJ_ACTUATOR, k) or "" for k in range(found[0].nu)]
-    joints = [mujoco.mj_id2name(found[0], mujoco.mjtObj.mjOBJ_JOINT, int(found[0].actuator_trnid[k, 0])) or "" if found[0].actuator_trntype[k] == 0 else "" for k in range(found[0].nu)]
+    names = [
+        mujoco.mj_id2name(found[0], mujoco.mjtObj.mjOBJ_ACTUATOR, k) or ""
+        for k in range(found[0].nu)
+    ]
+    joints = [
+        mujoco.mj_id2name(found[0], mujoco.mjtObj.mjOBJ_JOINT, int(found[0].actuator_trnid[k, 0]))
+        or ""
+        if found[0].actuator_trntype[k] == 0
+        else ""
+        for k in range(found[0].nu)
+    ]
     told = tuple(n or j for n, j in zip(names, joints, strict=True))
     return told if all(told) else ()
 
@@ -147,11 +195,15 @@ def _simulates(env: gym.Env[Any, Any]) -> bool:
 
 
 def _bounds(values: Array) -> tuple[float | None, ...]:
-    return tuple(float(v) if abs(v) < UNBOUNDED else None for v in np.asarray(values, np.float64).ravel())
+    return tuple(
+        float(v) if abs(v) < UNBOUNDED else None for v in np.asarray(values, np.float64).ravel()
+    )
 
 
 def _leaves(space: spaces.Space[Any]) -> list[Leaf]:
-    """The leaves with their declared bounds; those that a card cannot hold say why they are left out."""
+    """The leaves with their declared bounds; those that a card cannot hold say why they are left
+    out.
+    """
     found, start, flattens = [], 0, True
     for path, part in parts_of(space):
         name = f"obs.{path}" if path else "the observation"
@@ -159,24 +211,51 @@ def _leaves(space: spaces.Space[Any]) -> list[Leaf]:
         size = int(np.prod(shape))
         kind: Kind | None = None
         why = ""
-        if isinstance(part, spaces.Box) and len(shape) >= 3 and (size > SMALL_GRID or (part.dtype == np.uint8 and float(part.high.max()) > 100)):
+        if (
+            isinstance(part, spaces.Box)
+            and len(shape) >= 3
+            and (size > SMALL_GRID or (part.dtype == np.uint8 and float(part.high.max()) > 100))
+        ):
             why = f"{name} is an image of shape {shape}: rewards here read numbers, not pixels"
         elif isinstance(part, spaces.Box) and size > LARGEST:
             why = f"{name} has {size:,} numbers; more than {LARGEST:,} is too much for a reward program"
-        elif isinstance(part, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
-            kind = "box" if isinstance(part, spaces.Box) else "discrete" if isinstance(part, spaces.Discrete) else "multidiscrete" if isinstance(part, spaces.MultiDiscrete) else "multibinary"
+        elif isinstance(
+            part, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+        ):
+            kind = (
+                "box"
+                if isinstance(part, spaces.Box)
+                else "discrete"
+                if isinstance(part, spaces.Discrete)
+                else "multidiscrete"
+                if isinstance(part, spaces.MultiDiscrete)
+                else "multibinary"
+            )
         else:
             why = f"{name} is {type(part).__name__}: no numbers"
         columns: tuple[Column, ...] = ()
         if kind == "box":
-            columns = tuple(Column(low=a, high=b) for a, b in zip(_bounds(part.low), _bounds(part.high), strict=True))  # type: ignore[attr-defined]
+            columns = tuple(
+                Column(low=a, high=b)
+                for a, b in zip(_bounds(part.low), _bounds(part.high), strict=True)  # type: ignore[attr-defined]
+            )
         elif kind == "discrete":
             columns = (Column(low=float(part.start), high=float(part.start + part.n - 1)),)  # type: ignore[attr-defined]
         elif kind == "multidiscrete":
             columns = tuple(Column(low=0.0, high=float(n - 1)) for n in part.nvec.ravel())  # type: ignore[attr-defined]
         elif kind == "multibinary":
             columns = tuple(Column(low=0.0, high=1.0) for _ in range(size))
-        found.append(Leaf(path=path, space=str(part)[:200], kind=kind, shape=shape, start=start if flattens else None, columns=columns, left_out=why))
+        found.append(
+            Leaf(
+                path=path,
+                space=str(part)[:200],
+                kind=kind,
+                shape=shape,
+                start=start if flattens else None,
+                columns=columns,
+                left_out=why,
+            )
+        )
         try:
             start += spaces.flatdim(part)
         except (NotImplementedError, ValueError):
@@ -184,7 +263,10 @@ def _leaves(space: spaces.Space[Any]) -> list[Leaf]:
     if not flattens:
         found = [leaf.model_copy(update={"start": None}) for leaf in found]
     if not any(leaf.kind for leaf in found):
-        raise CardProblem("observation: " + "; ".join(leaf.left_out for leaf in found), "wrap the environment in one that also gives the numbers behind it, e.g. as a Dict")
+        raise CardProblem(
+            "observation: " + "; ".join(leaf.left_out for leaf in found),
+            "wrap the environment in one that also gives the numbers behind it, e.g. as a Dict",
+        )
     return found
 
 
@@ -197,8 +279,14 @@ def _filled(leaves: list[Leaf], played: Play, moved: Array, matches: dict[int, A
             values = np.concatenate([played.before[:, at + k], played.after[:, at + k]])
             finite = values[np.isfinite(values)]
             if len(finite) < len(values):
-                played.notes.append(f"obs{f'.{leaf.path}' if leaf.path else ''}[{k}] was not finite in {len(values) - len(finite)} of {len(values)} states")
-            seen = {"seen_low": float(finite.min()), "seen_high": float(finite.max())} if len(finite) else {}
+                played.notes.append(
+                    f"obs{f'.{leaf.path}' if leaf.path else ''}[{k}] was not finite in {len(values) - len(finite)} of {len(values)} states"
+                )
+            seen = (
+                {"seen_low": float(finite.min()), "seen_high": float(finite.max())}
+                if len(finite)
+                else {}
+            )
             columns.append(
                 column.model_copy(
                     update={
@@ -221,7 +309,11 @@ def _matches(env: gym.Env[Any, Any], leaves: list[Leaf], seed: int) -> dict[int,
     from autoreward.trainer.survey.matcher import match
     from autoreward.trainer.survey.quantities import simulation
 
-    return match(env, lambda observation: leaf_values(observation, leaves), seed) if simulation(env) else {}
+    return (
+        match(env, lambda observation: leaf_values(observation, leaves), seed)
+        if simulation(env)
+        else {}
+    )
 
 
 def _reward(played: Play, threshold: float | None) -> Reward:
@@ -237,7 +329,9 @@ def _reward(played: Play, threshold: float | None) -> Reward:
 
 
 def _goal(played: Play) -> dict[int, float]:
-    """Columns that had one value wherever an episode ended by itself with the highest reward, and that value nowhere else."""
+    """Columns that had one value wherever an episode ended by itself with the highest reward, and
+    that value nowhere else.
+    """
     rewards, ended = np.asarray(played.rewards), np.asarray(played.ended)
     won = ended & (rewards == rewards.max()) & (rewards > 0)
     if won.sum() < 3 or (rewards[~won] == rewards.max()).any():
@@ -245,7 +339,11 @@ def _goal(played: Play) -> dict[int, float]:
     found = {}
     for c in range(played.after.shape[1]):
         value = played.after[won, c][0]
-        if (played.after[won, c] == value).all() and not (played.after[~won, c] == value).any() and not (played.before[:, c] == value).any():
+        if (
+            (played.after[won, c] == value).all()
+            and not (played.after[~won, c] == value).any()
+            and not (played.before[:, c] == value).any()
+        ):
             found[c] = float(value)
     return found
 
@@ -258,7 +356,9 @@ def _doc(env: gym.Env[Any, Any]) -> str:
 
 
 def _source(env: gym.Env[Any, Any]) -> str:
-    """The source of the environment's class, without its docstring; shown before it is sent anywhere."""
+    """The source of the environment's class, without its docstring; shown before it is sent
+    anywhere.
+    """
     try:
         text = inspect.getsource(type(env.unwrapped))
     except (OSError, TypeError):
@@ -268,7 +368,16 @@ def _source(env: gym.Env[Any, Any]) -> str:
 
 
 def _packages(env: gym.Env[Any, Any]) -> tuple[str, ...]:
-    """Installed packages that the environment's classes come from, but for what autoreward brings itself."""
+    """Installed packages that the environment's classes come from, but for what autoreward brings
+    itself.
+    """
     names = {k.__module__.partition(".")[0] for k in type(env.unwrapped).__mro__}
-    installed = {n for n in names if "site-packages" in (getattr(sys.modules.get(n), "__file__", None) or "")}
-    return tuple(sorted((installed | ({"mujoco"} if _simulates(env) else set())) - {"gymnasium", "numpy", "autoreward", "stable_baselines3"}))
+    installed = {
+        n for n in names if "site-packages" in (getattr(sys.modules.get(n), "__file__", None) or "")
+    }
+    return tuple(
+        sorted(
+            (installed | ({"mujoco"} if _simulates(env) else set()))
+            - {"gymnasium", "numpy", "autoreward", "stable_baselines3"}
+        )
+    )

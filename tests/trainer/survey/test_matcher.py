@@ -1,4 +1,6 @@
-"""Columns matched to a simulation that the test builds itself, so that the truth is known; and gymnasium's own environments."""
+"""Columns matched to a simulation that the test builds itself, so that the truth is known; and
+gymnasium's own environments.
+"""
 
 import subprocess
 import sys
@@ -48,7 +50,19 @@ class Bench(gym.Env):
         d, tip = self.data, self.data.site("tip").xpos
         self.hidden, before = float(self.np_random.normal()), self.before
         self.before = float(d.qpos[0])
-        parts = [d.qpos[:1], [np.cos(d.qpos[1])], np.clip(d.qvel[1:2], -0.5, 0.5), tip - self.goal, d.sensordata, [before], [2.5 * d.qpos[0] + 1], d.xpos[3, 1:2], d.qpos[3:6], [self.hidden], [4.0]]
+        parts = [
+            d.qpos[:1],
+            [np.cos(d.qpos[1])],
+            np.clip(d.qvel[1:2], -0.5, 0.5),
+            tip - self.goal,
+            d.sensordata,
+            [before],
+            [2.5 * d.qpos[0] + 1],
+            d.xpos[3, 1:2],
+            d.qpos[3:6],
+            [self.hidden],
+            [4.0],
+        ]
         return np.concatenate(parts)
 
     def step(self, action):
@@ -62,8 +76,15 @@ def test_every_column_is_what_it_is_and_noise_is_nothing():
     found = match(Bench(), lambda o: np.asarray(o), 0)
     assert found[0].of == "qpos of joint rail (slide)" and found[0].unit == "m"
     assert found[1].how == "cos" and "pin" in found[1].of
-    assert found[2].how == "clip" and "qvel of joint pin" in found[2].of and "clipped at -0.5 and 0.5" in found[2].of
-    assert [found[k].index for k in (3, 4, 5)] == ["x", "y", "z"] and all(found[k].how == "difference" and "tip" in found[k].of and "goal" in found[k].of for k in (3, 4, 5))
+    assert (
+        found[2].how == "clip"
+        and "qvel of joint pin" in found[2].of
+        and "clipped at -0.5 and 0.5" in found[2].of
+    )
+    assert [found[k].index for k in (3, 4, 5)] == ["x", "y", "z"] and all(
+        found[k].how == "difference" and "tip" in found[k].of and "goal" in found[k].of
+        for k in (3, 4, 5)
+    )
     assert [found[k].name for k in (6, 7, 8)] == ["speedometer"] * 3
     assert found[9].of == "one step ago: qpos of joint rail (slide)"
     assert found[10].how == "scaled" and "times 2.5, plus 1" in found[10].of
@@ -75,21 +96,32 @@ def test_every_column_is_what_it_is_and_noise_is_nothing():
 def test_equally_good_explanations_are_told():
     found = match(Bench(), lambda o: np.asarray(o), 0)[11]
     options = {found.of, *found.also}
-    assert "qpos of joint one (slide)" in options or (any("twin" in o for o in options) and any("shell" in o for o in options)), options
+    assert "qpos of joint one (slide)" in options or (
+        any("twin" in o for o in options) and any("shell" in o for o in options)
+    ), options
 
 
 def test_two_seeds_agree():
-    first, second = match(Bench(), lambda o: np.asarray(o), 0), match(Bench(), lambda o: np.asarray(o), 1)
+    first, second = (
+        match(Bench(), lambda o: np.asarray(o), 0),
+        match(Bench(), lambda o: np.asarray(o), 1),
+    )
     assert {c: m.of for c, m in first.items()} == {c: m.of for c, m in second.items()}
 
 
-@pytest.mark.parametrize("names", [("Hopper-v5", "Reacher-v5", "Pusher-v5", "InvertedDoublePendulum-v5")])
+@pytest.mark.parametrize(
+    "names", [("Hopper-v5", "Reacher-v5", "Pusher-v5", "InvertedDoublePendulum-v5")]
+)
 def test_the_benchmark_finds_no_wrong_name(names):
     bench = Path(__file__).parents[3] / "benchmarks" / "match.py"
-    done = subprocess.run([sys.executable, str(bench), *names], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, str(bench), *names], capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     rows = [line.split("|") for line in done.stdout.splitlines() if "-v5" in line]
-    assert len(rows) == len(names) and all(float(r[5].strip(" %")) >= 95 and r[7].strip() == "0" and float(r[8]) < 30 for r in rows), done.stdout
+    assert len(rows) == len(names) and all(
+        float(r[5].strip(" %")) >= 95 and r[7].strip() == "0" and float(r[8]) < 30 for r in rows
+    ), done.stdout
 
 
 @pytest.mark.long
@@ -99,5 +131,7 @@ def test_all_sixteen_environments_at_95_percent_without_a_wrong_name():
     bench = Path(__file__).parents[3] / "benchmarks" / "match.py"
     done = subprocess.run([sys.executable, str(bench)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    shares = [float(line.split("|")[5].strip(" %")) for line in done.stdout.splitlines() if "%" in line]
+    shares = [
+        float(line.split("|")[5].strip(" %")) for line in done.stdout.splitlines() if "%" in line
+    ]
     assert len(shares) == 17 and sum(s >= 95 for s in shares[:-1]) >= 15, done.stdout

@@ -13,7 +13,9 @@ def made(steps: int = 400):
             goal = random.normal()
         turn, speed = random.normal(), random.normal()
         angle, x = angle + 0.1 * turn, x + 0.05 * speed
-        rows.append([np.cos(angle), turn, np.sin(angle), x, speed, goal, x - goal, random.normal(), 3.0])
+        rows.append(
+            [np.cos(angle), turn, np.sin(angle), x, speed, goal, x - goal, random.normal(), 3.0]
+        )
     rows = np.array(rows)
     first = np.arange(steps) % 50 == 49
     inside = ~first
@@ -22,10 +24,20 @@ def made(steps: int = 400):
 
 def test_an_angle_its_rate_a_velocity_a_goal_and_a_difference_are_found_and_noise_is_not():
     found = relations(*made())
-    assert found[0] == "with column 2 the cosine and sine of an angle, in one order or the other" and found[2].startswith("with column 0")
-    assert found[1] == "the rate of change of the angle in columns 0 and 2 (which grows by 0.1 times this in a step)"
+    assert found[
+        0
+    ] == "with column 2 the cosine and sine of an angle, in one order or the other" and found[
+        2
+    ].startswith("with column 0")
+    assert (
+        found[1]
+        == "the rate of change of the angle in columns 0 and 2 (which grows by 0.1 times this in a step)"
+    )
     assert found[4] == "the rate of change of column 3 (which grows by 0.05 times this in a step)"
-    assert found[5].startswith("changes only where an episode begins") and found[6] == "column 3 minus column 5"
+    assert (
+        found[5].startswith("changes only where an episode begins")
+        and found[6] == "column 3 minus column 5"
+    )
     assert not {3, 7, 8} & found.keys()
 
 
