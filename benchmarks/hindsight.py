@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from autoreward.rewards.composition import Composition
-from autoreward.rewards.signals import PLAIN, Making, find_signal
+from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.tasks.find import find
 from autoreward.trainer import hindsight, policy
 from autoreward.trainer.environment import trusted_code
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import RewardVecEnv
 from autoreward.trainer.train import environments
 
 STEPS, ROUNDS = 200, 300
@@ -34,9 +34,9 @@ def main(task: str) -> None:
     ) as worker:
         made = {}
         for name, asked in (("sparse", None), ("program", worker)):
-            rewards = RewardVec(
+            rewards = RewardVecEnv(
                 hindsight.kept(environments(card, code, training.n_envs), card.card),
-                Making(card.card, ()),
+                SignalContext(card.card, ()),
                 asked,
                 Composition(),
                 find_signal(PLAIN),

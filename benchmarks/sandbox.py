@@ -24,7 +24,7 @@ import numpy as np
 
 from autoreward.loop.engine import Engine
 from autoreward.loop.stages.check import check
-from autoreward.sandbox.inside.load import Program
+from autoreward.sandbox.inside.load import LoadedProgram
 from autoreward.sandbox.outside.worker import Answer, Template, Worker
 from autoreward.state import Array
 from autoreward.store.jobs import ProbeJob, TrainJob
@@ -38,7 +38,7 @@ class InProcess:
     """A worker without a process: what the jail is compared with."""
 
     def __init__(self, program: str, layout, action, **_: object) -> None:
-        self.program = Program(program, layout)
+        self.program = LoadedProgram(program, layout)
         self.terms: tuple[str, ...] = ()
         self.potentials: tuple[str, ...] = ()
         self.sparse = frozenset(self.program.sparse)

@@ -26,7 +26,7 @@ from autoreward.annotation.labels import Annotation, Asked, Label, LabelFile
 from autoreward.errors import USAGE, UserError
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
-from autoreward.models.replies import Unreadable, record_of
+from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
 from autoreward.store.files import read, write
 
@@ -339,7 +339,7 @@ class Annotator:
         """(what can be used of a reply, by number; what is wrong with the rest)."""
         try:
             said = record_of(text, Said).root
-        except Unreadable as error:
+        except UnreadableReply as error:
             return {}, error.message
         found: dict[int, Label] = {}
         problem = ""

@@ -2,6 +2,6 @@
 was not is asked for at the top.
 """
 
-from autoreward.drafting.card import Draft, draft
+from autoreward.drafting.card import CardDraft, draft
 
-__all__ = ["Draft", "draft"]
+__all__ = ["CardDraft", "draft"]

@@ -46,7 +46,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Draft:
+class CardDraft:
     """The card's text, its fields, and what is left to do as (line, words)."""
 
     text: str
@@ -71,7 +71,7 @@ def card_name(survey: Survey) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower() or "task"
 
 
-def draft(survey: Survey, words: Words | None = None) -> Draft:
+def draft(survey: Survey, words: Words | None = None) -> CardDraft:
     """The card. Lines of the list at the top point below it."""
     words = words or Words()
     fields = [
@@ -109,7 +109,7 @@ def draft(survey: Survey, words: Words | None = None) -> Draft:
         *[f"#  {k}. line {line}: {said}" for k, (line, said) in enumerate(left, 1)],
         "",
     ]
-    return Draft("\n".join([*top, *lines]) + "\n", tuple(fields), tuple(left))
+    return CardDraft("\n".join([*top, *lines]) + "\n", tuple(fields), tuple(left))
 
 
 def _body(survey: Survey, fields: list[Drafted], words: Words) -> tuple[str, list[tuple[str, str]]]:

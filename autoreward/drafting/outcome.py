@@ -27,7 +27,7 @@ LOOKS = re.compile(
 
 
 @dataclass
-class Outcome:
+class OutcomeDraft:
     """Lines of the card for what counts and for hints, what is wanted of the person, and how
     success ends an episode, in words.
     """
@@ -46,9 +46,9 @@ def success_key(keys: tuple[InfoKey, ...]) -> InfoKey | None:
     return next(iter(plain), next((k for k in flags if LOOKS.search(k.name)), None))
 
 
-def outcome(survey: Survey, fields: list[Drafted]) -> Outcome:
+def outcome(survey: Survey, fields: list[Drafted]) -> OutcomeDraft:
     """success, metric, hints."""
-    out = Outcome()
+    out = OutcomeDraft()
     names = {f.source.removeprefix("obs."): f for f in fields if f.source.startswith("obs.")}
     goal = (
         (names["achieved_goal"], names["desired_goal"])
@@ -71,7 +71,7 @@ def outcome(survey: Survey, fields: list[Drafted]) -> Outcome:
 
 
 def _ask(
-    survey: Survey, fields: list[Drafted], goal: tuple[Drafted, Drafted] | None, out: Outcome
+    survey: Survey, fields: list[Drafted], goal: tuple[Drafted, Drafted] | None, out: OutcomeDraft
 ) -> None:
     """No success is to be seen: the environment's return where it is dense, the lines to uncomment
     else.
@@ -196,7 +196,7 @@ def _outward(value: float) -> float:
 
 
 def _hints(
-    survey: Survey, fields: list[Drafted], goal: tuple[Drafted, Drafted] | None, out: Outcome
+    survey: Survey, fields: list[Drafted], goal: tuple[Drafted, Drafted] | None, out: OutcomeDraft
 ) -> list[str]:
     if goal:
         out.asks_hints = False

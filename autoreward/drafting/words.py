@@ -20,7 +20,7 @@ from autoreward.drafting.fields import Drafted
 from autoreward.drafting.outcome import endings
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
-from autoreward.models.replies import Unreadable, record_of
+from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
 from autoreward.store.survey import Column, Survey
 from autoreward.tasks.criteria import Success
@@ -44,7 +44,7 @@ class Claim(BaseModel):
     kind: Literal["flag", "whole", "real"] | None = None
 
 
-class Answer(BaseModel):
+class DrafterAnswer(BaseModel):
     """What the model answers."""
 
     model_config = ConfigDict(extra="ignore")
@@ -107,7 +107,7 @@ def prompt(prompts: Prompts, variables: dict[str, Any], problem: str = "") -> Me
     return Message("user", prompts.render(TEMPLATE, {**variables, "problem": problem}))
 
 
-def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> Answer | str:
+def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> DrafterAnswer | str:
     """The model's answer, or why it could not be read, twice.
 
     UserError where the model fails or a limit is reached.
@@ -123,12 +123,12 @@ def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> Answer |
                 (prompt(prompts, variables, problem),),
                 turn=turn,
                 max_tokens=8192,
-                schema=Answer,
+                schema=DrafterAnswer,
             )
         )
         try:
-            return record_of(reply.text, Answer)
-        except Unreadable as error:
+            return record_of(reply.text, DrafterAnswer)
+        except UnreadableReply as error:
             problem = (
                 "the answer was cut off; answer shorter"
                 if reply.finish == "length"
@@ -138,7 +138,7 @@ def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> Answer |
 
 
 def words_of(
-    answer: Answer, survey: Survey, fields: tuple[Drafted, ...], by: str
+    answer: DrafterAnswer, survey: Survey, fields: tuple[Drafted, ...], by: str
 ) -> tuple[Words, list[Judged]]:
     """What of the answer goes into the card, and how each claim stands."""
     judged: list[Judged] = []
@@ -233,7 +233,11 @@ def judge(claim: Claim, field: Drafted, columns: list[Column]) -> list[Judged]:
 
 
 def _success(
-    answer: Answer, survey: Survey, known: dict[str, Drafted], words: Words, judged: list[Judged]
+    answer: DrafterAnswer,
+    survey: Survey,
+    known: dict[str, Drafted],
+    words: Words,
+    judged: list[Judged],
 ) -> None:
     """A success is a proposal, in a comment, however sure the model is: only the person knows what
     counts.

@@ -22,7 +22,7 @@ from autoreward.store.run import CandidateFolder
 
 
 @dataclass(frozen=True)
-class Arm:
+class AgentSpec:
     """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the
     training leaves its files.
 
@@ -46,7 +46,7 @@ def candidate_arm(
     seed: int,
     label: str | None = None,
     out: Path | None = None,
-) -> Arm:
+) -> AgentSpec:
     """An agent on a candidate's program, by the method's signal, composed as the candidate is;
     without an `out` in its own folder.
     """
@@ -58,7 +58,7 @@ def candidate_arm(
         if method.judging and check
         else None
     )
-    return Arm(
+    return AgentSpec(
         label or candidate.id,
         candidate.program_path,
         place,
@@ -77,7 +77,7 @@ def training_seed(seed: int, k: int, final: bool = False) -> int:
     return seed * 100 + k + (50 if final else 0)
 
 
-def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
+def train_arms(tools: Tools, arms: Sequence[AgentSpec], stage: str) -> None:
     """Trainings of every arm that has none."""
     todo = {f"{arm.label} seed {arm.seed}": arm for arm in arms if training.done(arm.out) is None}
     if todo:
@@ -89,7 +89,7 @@ def train_arms(tools: Tools, arms: Sequence[Arm], stage: str) -> None:
             )
 
 
-def _job(tools: Tools, arm: Arm) -> TrainJob:
+def _job(tools: Tools, arm: AgentSpec) -> TrainJob:
     made = training.job(
         tools.run.header,
         arm.program,
@@ -115,7 +115,7 @@ def _job(tools: Tools, arm: Arm) -> TrainJob:
     )
 
 
-def _annotators(tools: Tools, todo: dict[str, Arm], stack: ExitStack) -> dict[str, Annotator]:
+def _annotators(tools: Tools, todo: dict[str, AgentSpec], stack: ExitStack) -> dict[str, Annotator]:
     """Who answers the captions of which training: one for each candidate, whose trainings share
     what was asked.
     """
@@ -145,7 +145,7 @@ def _annotators(tools: Tools, todo: dict[str, Arm], stack: ExitStack) -> dict[st
     return found
 
 
-def score_arms(tools: Tools, arms: Sequence[Arm], purpose: str, record: int = 0) -> None:
+def score_arms(tools: Tools, arms: Sequence[AgentSpec], purpose: str, record: int = 0) -> None:
     """Scores of every trained policy that has none, in at most `jobs` processes."""
     todo = [
         a

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from autoreward.errors import MISSING, UserError
-from autoreward.loop.agents import Arm, candidate_arm, score_arms, train_arms, training_seed
+from autoreward.loop.agents import AgentSpec, candidate_arm, score_arms, train_arms, training_seed
 from autoreward.loop.stages import evaluation, training
 from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import chosen, yaml_of
@@ -40,7 +40,7 @@ def leaders(tools: Tools) -> dict[str, Evaluation]:
         return known.leaders
     feedback = run.feedback(header.iterations)
     best = [o for o in feedback.outcomes if o.status == "evaluated"][:LEADERS] if feedback else []
-    arms: list[Arm] = []
+    arms: list[AgentSpec] = []
     for outcome in best:
         folder = run.candidate(outcome.iteration, outcome.candidate)
         for k in range(LEADER_SEEDS):
@@ -84,7 +84,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
         ]
     }
     arms["sparse"] = [
-        Arm("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds
+        AgentSpec("sparse", None, run.path / "final" / "sparse" / f"seed-{s}", s) for s in seeds
     ]
     if card.human:
         if not card.human.is_file():
@@ -94,7 +94,8 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
                 MISSING,
             )
         arms["human"] = [
-            Arm("human", card.human, run.path / "final" / "human" / f"seed-{s}", s) for s in seeds
+            AgentSpec("human", card.human, run.path / "final" / "human" / f"seed-{s}", s)
+            for s in seeds
         ]
     controls = [a for name in ("sparse", "human") for a in arms.get(name, [])]
     for arm in controls:
@@ -131,7 +132,7 @@ def keep_best(tools: Tools, candidate: CandidateFolder) -> None:
         write(best / "composition.yaml", yaml_of(composition))
 
 
-def _cached(tools: Tools, arm: Arm) -> Path:
+def _cached(tools: Tools, arm: AgentSpec) -> Path:
     program = arm.program.read_text(encoding="utf-8") if arm.program else ""
     header = tools.run.header
     versions = sorted(header.versions.items())
@@ -146,7 +147,7 @@ def _cached(tools: Tools, arm: Arm) -> Path:
     )
 
 
-def _from_cache(tools: Tools, arm: Arm) -> None:
+def _from_cache(tools: Tools, arm: AgentSpec) -> None:
     """Copy a control that was trained before with the same card, versions and seed; a broken or
     missing cache costs only time.
     """
@@ -159,7 +160,7 @@ def _from_cache(tools: Tools, arm: Arm) -> None:
         temporary.replace(arm.out)
 
 
-def _to_cache(tools: Tools, arm: Arm) -> None:
+def _to_cache(tools: Tools, arm: AgentSpec) -> None:
     cached = _cached(tools, arm)
     if not (cached / "done.json").exists() and (arm.out / "done.json").exists():
         temporary = cached.with_name(f".{cached.name}.tmp")

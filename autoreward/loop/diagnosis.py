@@ -11,7 +11,7 @@ import numpy as np
 
 from autoreward.state import Array
 from autoreward.store.episodes import Trajectories
-from autoreward.store.records import Citation, Diagnostic, Evaluation, Part, TrainingDone
+from autoreward.store.records import Citation, Diagnostic, EpisodeGroup, Evaluation, TrainingDone
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.criteria import all_hold
 
@@ -21,7 +21,7 @@ MOST = 0.5
 
 
 @dataclass(frozen=True)
-class Evidence:
+class DiagnosisInput:
     """Recorded episodes and, for each, the values (T, k) of the terms in `names`."""
 
     card: TaskCard
@@ -41,7 +41,7 @@ class Evidence:
         )
 
 
-def endings(evidence: Evidence) -> dict[str, float]:
+def endings(evidence: DiagnosisInput) -> dict[str, float]:
     """Shares of success, failure (ended early without success), limit; and the mean length."""
     episodes = evidence.recorded.episodes
     n = max(1, len(episodes))
@@ -53,7 +53,7 @@ def endings(evidence: Evidence) -> dict[str, float]:
     }
 
 
-def part(evidence: Evidence, success: bool) -> Part | None:
+def part(evidence: DiagnosisInput, success: bool) -> EpisodeGroup | None:
     """Statistics of the successful, or the unsuccessful episodes; None where there are none."""
     chosen = evidence.indices(success)
     if not chosen:
@@ -76,7 +76,7 @@ def part(evidence: Evidence, success: bool) -> Part | None:
             }
     sums = evidence.sums(chosen)
     length = float(np.mean([evidence.recorded.episodes[k].length for k in chosen]))
-    return Part(
+    return EpisodeGroup(
         episodes=len(chosen),
         mean_length=length,
         term_sums={n: float(v) for n, v in zip(evidence.names, sums, strict=True)},
@@ -103,7 +103,7 @@ def _is_flag(card: TaskCard, name: str) -> bool:
 
 
 def diagnose(
-    evidence: Evidence, evaluation: Evaluation, training: list[TrainingDone]
+    evidence: DiagnosisInput, evaluation: Evaluation, training: list[TrainingDone]
 ) -> tuple[Diagnostic, ...]:
     """The findings, the most severe first."""
     found = [
@@ -117,7 +117,7 @@ def diagnose(
     return tuple(sorted(found, key=lambda d: -d.severity))
 
 
-def _unfinished(evidence: Evidence) -> list[Diagnostic]:
+def _unfinished(evidence: DiagnosisInput) -> list[Diagnostic]:
     """Failing episodes: ended early; or ran to the limit, with a term that paid for staying, or
     that had been earned long before.
     """
@@ -189,7 +189,7 @@ def _earned(values: Array) -> int:
     return int(np.searchsorted(total, 0.9 * total[-1])) + 1
 
 
-def _terms(evidence: Evidence, training: list[TrainingDone]) -> list[Diagnostic]:
+def _terms(evidence: DiagnosisInput, training: list[TrainingDone]) -> list[Diagnostic]:
     """Terms that never moved, that drown the others, that cost more than success is worth."""
     everyone = list(range(len(evidence.recorded.episodes)))
     if not everyone or not evidence.names:
@@ -231,7 +231,7 @@ def _terms(evidence: Evidence, training: list[TrainingDone]) -> list[Diagnostic]
     return found
 
 
-def _toggled(evidence: Evidence) -> list[Diagnostic]:
+def _toggled(evidence: DiagnosisInput) -> list[Diagnostic]:
     found = []
     failing = evidence.indices(False)
     for name, column in _columns(evidence.card):
@@ -278,7 +278,7 @@ def _pace(evaluation: Evaluation, training: list[TrainingDone]) -> list[Diagnost
     return []
 
 
-def _touched(evidence: Evidence) -> list[Diagnostic]:
+def _touched(evidence: DiagnosisInput) -> list[Diagnostic]:
     """First touch of the goal where touching it is not enough (success that must hold at the end)."""
     success = evidence.card.success
     if success is None or not success.when or success.latches:
@@ -309,7 +309,7 @@ def _touched(evidence: Evidence) -> list[Diagnostic]:
     ]
 
 
-def _subgoals(evidence: Evidence) -> list[Diagnostic]:
+def _subgoals(evidence: DiagnosisInput) -> list[Diagnostic]:
     """How far failing episodes come along the card's ordered subgoals.
 
     Computed from hints, and marked so.

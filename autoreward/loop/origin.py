@@ -77,7 +77,7 @@ NAMES = (
 )
 
 
-class Unfit(Exception):
+class NotConvertible(Exception):
     """Why a function cannot be taken mechanically, in words."""
 
 
@@ -164,9 +164,9 @@ def prepared(tools: Tools) -> Origin | None:
                 v for v in (result.verdicts if result else ()) if v.severity == "refuse"
             ]
             if refused:
-                raise Unfit(f"{refused[0].kind}: {refused[0].message}")
+                raise NotConvertible(f"{refused[0].kind}: {refused[0].message}")
             made = Origin(kind="function", function=wrapped.function)
-        except Unfit as error:
+        except NotConvertible as error:
             made = Origin(kind="port", why=str(error))
             if not tools.caller.model.language:
                 hint = "name a language model with --model, which ports it; or write it as a reward program (autoreward check FILE --task TASK)"
@@ -311,7 +311,7 @@ def wrap(code: str, card: TaskCard, width: int | None) -> Wrapped:
         next(iter(functions)) if len(functions) == 1 else None
     )
     if name is None:
-        raise Unfit(
+        raise NotConvertible(
             f"none of its functions is called {' or '.join(NAMES[:3])}"
             if functions
             else "it has no function at its top level (a method needs its object)"
@@ -352,7 +352,7 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
             else None
         )
         if kind is None:
-            raise Unfit(
+            raise NotConvertible(
                 f"{function.name}() takes {arg!r}, and only an observation, an action and the next observation can be given"
             )
         kinds.append(kind)
@@ -361,7 +361,7 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
         or len(set(kinds)) < len(kinds)
         or not kinds
     ):
-        raise Unfit(
+        raise NotConvertible(
             f"{function.name}({', '.join(given)}) is no function of observation, action, next observation"
         )
     if kinds == ["before"] or ("after" not in kinds and "before" in kinds):
@@ -402,7 +402,9 @@ def _assembly(card: TaskCard, width: int | None) -> str:
             if width is None
             else f"the card's fields hold {at} of its {width} columns in a row from the first"
         )
-        raise Unfit(f"the observation cannot be put together from the card's fields: {missing}")
+        raise NotConvertible(
+            f"the observation cannot be put together from the card's fields: {missing}"
+        )
     return (
         "np.concatenate([" + ", ".join(f"state.{name}.reshape(n, -1)" for name in chosen) + "], 1)"
     )

@@ -24,7 +24,13 @@ from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
-from autoreward.rewards.composition import DESIGNER, Composition, Unfit, read, refusal
+from autoreward.rewards.composition import (
+    DESIGNER,
+    Composition,
+    UnsuitableComposition,
+    read,
+    refusal,
+)
 from autoreward.sandbox.outside.profiles import find_profile
 from autoreward.store.files import plain, write
 from autoreward.store.records import Limits, RunHeader
@@ -162,7 +168,7 @@ def composed(given: str, card: LocatedCard) -> Composition:
     found = read(given)
     try:
         found.require(card.card)
-    except Unfit as error:
+    except UnsuitableComposition as error:
         raise refusal(error, given) from None
     return found
 

@@ -31,7 +31,7 @@ THIS = re.compile(
 )
 
 
-class Unreadable(Exception):
+class UnreadableReply(Exception):
     """What was asked for is not in the reply; `kind` and the message say why, fit to be sent back."""
 
     def __init__(self, kind: str, message: str, line: int | None = None, hint: str = "") -> None:
@@ -47,7 +47,7 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
     """
     text = THINKING.sub("", text).strip()
     if not text:
-        raise Unreadable(
+        raise UnreadableReply(
             "empty-reply",
             "the reply was empty; answer with one fenced block that holds the complete program",
         )
@@ -64,7 +64,7 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
     if not programs:
         cut = finish == "length" or (found and not found[-1][2])
         if cut:
-            raise Unreadable(
+            raise UnreadableReply(
                 "cut-off",
                 "the reply was cut off before the program's end; answer shorter, the program first",
             )
@@ -84,7 +84,7 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
             if found
             else "no fenced block with a program"
         )
-        raise Unreadable(
+        raise UnreadableReply(
             "no-program",
             f"the reply holds {what}; answer with exactly one ```python block that holds the complete program",
         )
@@ -97,7 +97,7 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
         if len(kept) == 1:
             distinct = kept
     if len(distinct) > 1:
-        raise Unreadable(
+        raise UnreadableReply(
             "several-programs",
             f"the reply holds {len(distinct)} different programs, and none is marked as the final one; answer with exactly one ```python block",
         )
@@ -118,8 +118,8 @@ def composition_of(text: str) -> Composition | None:
         return None
     try:
         return composition.parse(blocks[-1])
-    except composition.Unreadable as error:
-        raise Unreadable(
+    except composition.UnreadableComposition as error:
+        raise UnreadableReply(
             "composition", f"in the yaml block, {error.message}", error.line, error.hint
         ) from None
 
@@ -141,7 +141,7 @@ def record_of(text: str, record: type[R]) -> R:
             why = f"{'.'.join(map(str, first['loc'])) or 'the object'}: {first['msg']}"
         except (ValueError, RecursionError) as error:
             why = f"not JSON: {error}" if "no JSON" in why else why
-    raise Unreadable("no-record", why)
+    raise UnreadableReply("no-record", why)
 
 
 def _defines(code: str) -> bool:

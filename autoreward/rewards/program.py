@@ -116,7 +116,7 @@ Function = ast.FunctionDef | ast.Lambda
 
 
 @dataclass(frozen=True)
-class Facts:
+class ProgramFacts:
     """What a program says of itself; empty where it does not parse."""
 
     entry_points: tuple[str, ...] = ()
@@ -125,11 +125,11 @@ class Facts:
     lines: int = 0
 
 
-def facts(text: str) -> Facts:
+def facts(text: str) -> ProgramFacts:
     """Entry points, memory names, first line of the docstring."""
     tree = _parse(text)
     if isinstance(tree, Verdict):
-        return Facts(lines=text.count("\n") + 1)
+        return ProgramFacts(lines=text.count("\n") + 1)
     defined = tuple(name for name in _functions(tree) if name in SIGNATURES)
     names: tuple[str, ...] = ()
     for node in tree.body:
@@ -144,7 +144,7 @@ def facts(text: str) -> Facts:
         if isinstance(target, ast.Name) and target.id == "MEMORY" and isinstance(value, ast.Dict):
             names = tuple(str(k.value) for k in value.keys if isinstance(k, ast.Constant))
     doc = (ast.get_docstring(tree) or "").strip().split("\n")[0]
-    return Facts(defined, names, doc, text.count("\n") + 1)
+    return ProgramFacts(defined, names, doc, text.count("\n") + 1)
 
 
 def constant(text: str, name: str) -> Any:

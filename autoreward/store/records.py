@@ -191,7 +191,7 @@ class Diagnostic(Record):
     from_hints: bool = False
 
 
-class Part(Record):
+class EpisodeGroup(Record):
     """Statistics of one group of episodes (successes, or failures)."""
 
     episodes: int
@@ -247,8 +247,8 @@ class Analysis(Record):
 
     diagnostics: tuple[Diagnostic, ...] = ()
     endings: dict[str, float] = {}
-    successes: Part | None = None
-    failures: Part | None = None
+    successes: EpisodeGroup | None = None
+    failures: EpisodeGroup | None = None
     summary: str = ""
     causes: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()

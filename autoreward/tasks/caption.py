@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field as _
 from pydantic import model_validator
 
-from autoreward.tasks.criteria import Name, Part
+from autoreward.tasks.criteria import CardPart, Name
 
 PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 SLOT = re.compile(r"^\{\s*(?:(prev|curr)\.)?([A-Za-z_]\w*)((?:\[\d+\])*)\s*\}$")
@@ -40,7 +40,7 @@ class Slot:
         )
 
 
-class Caption(Part):
+class Caption(CardPart):
     """A template with placeholders, or a trusted function `f(prev, action, curr) -> n strings` of
     `code`. `bins`: steps that a field's range is told in.
 

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, model_validator
 from pydantic import Field as _
 
 from autoreward.tasks.caption import Caption
-from autoreward.tasks.criteria import Condition, Constraint, Metric, Name, Part, Ref, Success
+from autoreward.tasks.criteria import CardPart, Condition, Constraint, Metric, Name, Ref, Success
 
 if TYPE_CHECKING:
     from autoreward.state import Layout
@@ -31,7 +31,7 @@ ROLLOUTS = ("PPO", "A2C", "TRPO")
 OFF_POLICY = ("SAC", "TD3", "DQN", "TQC", "CrossQ", "QRDQN")
 
 
-class Environment(Part):
+class Environment(CardPart):
     """How to make the environment: a gymnasium id (`Hopper-v5`, `module:Id`), or a factory
     `pkg.mod:make` (`here:make` = the card's `code`).
     """
@@ -52,7 +52,7 @@ class Environment(Part):
         return self
 
 
-class Action(Part):
+class Action(CardPart):
     """What the agent does: `type` and `shape` as the environment has them, and the meaning in
     words.
     """
@@ -81,7 +81,7 @@ class Action(Part):
         return self.type != "box"
 
 
-class Field(Part):
+class Field(CardPart):
     """One named quantity. `source` says where it comes from:
 
     `"0:3"` or `"7"` columns of the (flattened) observation vector; `"obs"` the whole observation as
@@ -107,7 +107,7 @@ def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", text)]
 
 
-class Policy(Part):
+class Policy(CardPart):
     """What the policy sees: the observation, the card's fields, or a trusted function
     `features(state) -> (n, k)` of `code`.
     """
@@ -116,7 +116,7 @@ class Policy(Part):
     normalize: bool = False
 
 
-class Goal(Part):
+class Goal(CardPart):
     """Of a task whose goal changes from episode to episode: the field of what is achieved, and the
     field of what is wanted.
 
@@ -128,13 +128,13 @@ class Goal(Part):
     desired: Name
 
 
-class EvaluationMode(Part):
+class EvaluationMode(CardPart):
     mode: Literal["stochastic", "deterministic"] = "stochastic"
     episodes: int = _(default=100, gt=0)
     envs: int = _(default=25, gt=0)
 
 
-class Budget(Part):
+class TrainingConfig(CardPart):
     """How an agent is trained: the algorithm, its tuned hyperparameters (SB3's own names), and the
     steps.
     """
@@ -156,7 +156,7 @@ class Budget(Part):
     )
 
 
-class Near(Part):
+class Near(CardPart):
     """Bring `a` to `b` (a field, or numbers).
 
     `axis_aligned` = moves go along axes, so the Manhattan distance is the way.
@@ -167,7 +167,7 @@ class Near(Part):
     axis_aligned: bool = False
 
 
-class Subgoal(Part):
+class Subgoal(CardPart):
     """An ordered stage: reached when `when` holds; on the way to it `near`, where there is one,
     should shrink.
     """
@@ -177,7 +177,7 @@ class Subgoal(Part):
     near: Near | None = None
 
 
-class Hold(Part):
+class Hold(CardPart):
     """Keep the conditions true for `steps` steps in a row; `count` names a field that counts them,
     where there is one.
     """
@@ -187,7 +187,7 @@ class Hold(Part):
     count: Ref | None = None
 
 
-class Waypoints(Part):
+class Waypoints(CardPart):
     """Places that `field` passes in order, before the last `to` (a field), where there is one."""
 
     field: Ref
@@ -195,7 +195,7 @@ class Waypoints(Part):
     to: Ref | None = None
 
 
-class Hint(Part):
+class Hint(CardPart):
     """What a person knew beforehand, one of five kinds; data, no code, no coefficients."""
 
     near: Near | None = None
@@ -225,7 +225,7 @@ class Hint(Part):
         return self
 
 
-class TaskCard(Part):
+class TaskCard(CardPart):
     """Everything the loop knows of a task. See envs/README.md for a commented example."""
 
     format: Literal[1] = 1
@@ -252,7 +252,7 @@ class TaskCard(Part):
     constraints: tuple[Constraint, ...] = ()
     endings: str = _("", description="how an episode ends, in words")
     evaluation: EvaluationMode = EvaluationMode()
-    training: Budget
+    training: TrainingConfig
     human: str | None = _(
         None, description="a human-written reward program beside the card, for comparison"
     )

@@ -17,13 +17,13 @@ Ref = Annotated[str, _(pattern=r"^[A-Za-z_]\w*(\[\d+\])*$")]
 Name = Annotated[str, _(pattern=r"^[A-Za-z_]\w*$")]
 
 
-class Part(BaseModel):
+class CardPart(BaseModel):
     """Base of every part of a card: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Condition(Part):
+class Condition(CardPart):
     """A comparison of named fields, true or false for each state.
 
     `within` holds where the Euclidean distance of `field` to `other` (or to `value_at`, or to 0) is
@@ -92,7 +92,7 @@ def all_hold(conditions: tuple[Condition, ...], state: State) -> Array:
     return held
 
 
-class Success(Part):
+class Success(CardPart):
     """What counts: conditions on fields, an `info` key, or a trusted predicate `f(state) -> (n,)
     bool` of `code`.
     """
@@ -113,7 +113,7 @@ class Success(Part):
         return self
 
 
-class Metric(Part):
+class Metric(CardPart):
     """A number of an episode, from the environment's own return, an `info` key or a field, over
     the episode's steps.
 
@@ -144,7 +144,7 @@ class Metric(Part):
         )
 
 
-class Constraint(Part):
+class Constraint(CardPart):
     """A bound on a metric's mean over episodes; a candidate that breaks it ranks below every one
     that keeps it.
     """

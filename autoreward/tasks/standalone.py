@@ -322,7 +322,7 @@ def reward_vec(
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 
-    class RewardVec(VecEnvWrapper):
+    class ProgramVecEnv(VecEnvWrapper):
         def _fields(self, infos: Any) -> Array:
             return np.stack([info[KEY]["fields"][task.picked] for info in infos])
 
@@ -368,7 +368,7 @@ def reward_vec(
         # stable-baselines3 takes no nested observations
         return gym.wrappers.FlattenObservation(env) if nested else env
 
-    return RewardVec(DummyVecEnv([one] * n))
+    return ProgramVecEnv(DummyVecEnv([one] * n))
 
 
 def holds(

@@ -23,7 +23,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from autoreward.rewards.composition import Columns, Composer, Composition, Unfit
+from autoreward.rewards.composition import Columns, Composer, Composition, UnsuitableComposition
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.state import Array, State
 from autoreward.store.episodes import columns
@@ -33,7 +33,7 @@ from autoreward.tasks.criteria import all_hold
 from autoreward.tasks.find import LocatedCard
 from autoreward.trainer.environment import function
 from autoreward.trainer.policy import PolicyView
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import RewardVecEnv
 
 # the end of an episode that has not ended
 GOING_ON = -1
@@ -124,7 +124,7 @@ class Judge:
         if worker is not None:
             try:
                 composition.require(card.card, worker.memory)
-            except Unfit as error:
+            except UnsuitableComposition as error:
                 raise _refused(error) from None
 
     def wanted(self, states: Array, goals: Array) -> Array:
@@ -177,12 +177,12 @@ class Judge:
                 done,
                 done & now,
             )
-        except Unfit as error:
+        except UnsuitableComposition as error:
             raise _refused(error) from None
         return reward.astype(np.float32), terminated
 
 
-def _refused(error: Unfit) -> ProgramRefused:
+def _refused(error: UnsuitableComposition) -> ProgramRefused:
     return ProgramRefused(
         Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)
     )
@@ -311,7 +311,7 @@ def kept(venv: VecEnv, card: TaskCard) -> VecEnv:
 
 
 def buffer(
-    card: LocatedCard, code: ModuleType | None, rewards: RewardVec, view: PolicyView
+    card: LocatedCard, code: ModuleType | None, rewards: RewardVecEnv, view: PolicyView
 ) -> tuple[type, dict[str, Any]] | None:
     """The buffer's class and arguments for `policy.build`; None where the card trains without
     hindsight. ProgramRefused as `Judge`.

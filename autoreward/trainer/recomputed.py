@@ -17,7 +17,7 @@ from autoreward.rewards.signals import Signal
 from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.state import Array
 from autoreward.store.records import Verdict
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import RewardVecEnv
 
 # draws for a transition whose episode is over, where its return is needed
 TRIES = 20
@@ -30,7 +30,7 @@ class RecomputedReplay(ReplayBuffer):
     `source` answers for the last step that was taken. The signal may learn before each batch.
     """
 
-    def __init__(self, *arguments: Any, source: RewardVec, **named: Any) -> None:
+    def __init__(self, *arguments: Any, source: RewardVecEnv, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.source = source
         self.kept: Array | None = None

@@ -17,8 +17,8 @@ import numpy as np
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from autoreward.rewards.composition import Composer, Composition, Unfit
-from autoreward.rewards.signals import Facts, Making, Signal
+from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
+from autoreward.rewards.signals import Signal, SignalContext, StepBatch
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.store.episodes import columns
@@ -51,7 +51,7 @@ class Recording:
         )
 
 
-class RewardVec(VecEnvWrapper):
+class RewardVecEnv(VecEnvWrapper):
     """Replaces the task reward by the composed one.
 
     `worker` None: the sparse task reward alone; `kind`: the signal between answers and terms.
@@ -66,7 +66,7 @@ class RewardVec(VecEnvWrapper):
     def __init__(
         self,
         venv: VecEnv,
-        making: Making,
+        making: SignalContext,
         worker: Worker | None,
         composition: Composition,
         kind: type[Signal],
@@ -98,7 +98,7 @@ class RewardVec(VecEnvWrapper):
         # the signal knew something while the last rollout was scored
         self.taught = True
         # a step that the worker was asked about, and the infos of the rows whose episode ended
-        self.asked: tuple[Facts, dict[int, dict[str, Any]]] | None = None
+        self.asked: tuple[StepBatch, dict[int, dict[str, Any]]] | None = None
         self.row: Array | None = None
         self.early: Array | None = None
 
@@ -161,7 +161,7 @@ class RewardVec(VecEnvWrapper):
             if ended
             else self.none
         )
-        facts = Facts(
+        facts = StepBatch(
             self.previous,
             self.actions,
             current,
@@ -215,7 +215,7 @@ class RewardVec(VecEnvWrapper):
             reward, shaped = composer.step(
                 terms, before, after, task, facts.first, facts.terminated, facts.done, facts.success
             )
-        except Unfit as error:
+        except UnsuitableComposition as error:
             raise ProgramRefused(
                 Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)
             ) from None
@@ -238,7 +238,7 @@ class RewardVec(VecEnvWrapper):
             self.row = row
 
     def _account(
-        self, facts: Facts, ended: dict[int, dict[str, Any]], reward: Array, shaped: Array
+        self, facts: StepBatch, ended: dict[int, dict[str, Any]], reward: Array, shaped: Array
     ) -> Array:
         self.ticks += 1
         if len(self.recording.steps) < self.recording.limit:
@@ -276,7 +276,7 @@ class LateRollout(RolloutBuffer):
     The numbers are the same.
     """
 
-    source: RewardVec | None = None
+    source: RewardVecEnv | None = None
 
     def add(self, *arguments: Any, **named: Any) -> None:
         row = self.pos

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward.annotation.channel import Channel
 from autoreward.rewards.composition import Composition
-from autoreward.rewards.signals import Making, find_signal
+from autoreward.rewards.signals import SignalContext, find_signal
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.state import Array
 from autoreward.store.files import plain, write, write_arrays
@@ -29,7 +29,7 @@ from autoreward.trainer import hindsight, policy
 from autoreward.trainer.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
-from autoreward.trainer.rewards import LateRollout, RewardVec
+from autoreward.trainer.rewards import LateRollout, RewardVecEnv
 
 # rows of the curve over the whole budget
 WINDOWS = 50
@@ -55,7 +55,9 @@ class Curve(BaseCallback):
     Takes no random numbers and evaluates nothing.
     """
 
-    def __init__(self, rewards: RewardVec, budget: int, card: TaskCard, may_give_up: bool) -> None:
+    def __init__(
+        self, rewards: RewardVecEnv, budget: int, card: TaskCard, may_give_up: bool
+    ) -> None:
         super().__init__()
         self.rewards, self.budget, self.metric = rewards, budget, card.metric
         self.solved = card.training.solved if card.success else None
@@ -243,7 +245,7 @@ def train(job: TrainJob) -> None:
             if program is not None
             else None
         )
-        making = Making(
+        making = SignalContext(
             card.card,
             (),
             settings=job.settings,
@@ -253,7 +255,7 @@ def train(job: TrainJob) -> None:
             channel=channel(card, code, job),
         )
         environment = hindsight.kept(environments(card, code, card.card.training.n_envs), card.card)
-        rewards = RewardVec(
+        rewards = RewardVecEnv(
             environment,
             making,
             worker,
@@ -351,7 +353,7 @@ def train(job: TrainJob) -> None:
     write(out / "done.json", done)
 
 
-def _patient(agent: BaseAlgorithm, rewards: RewardVec) -> None:
+def _patient(agent: BaseAlgorithm, rewards: RewardVecEnv) -> None:
     """Skip what the agent would learn from rewards that mean nothing yet.
 
     Rewards of 0 do harm: small gradients then are what Adam remembers when the first real ones

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import serve
 
 from autoreward.drafting import draft
-from autoreward.drafting.words import Answer, words_of
+from autoreward.drafting.words import DrafterAnswer, words_of
 from autoreward.store.survey import ActionSpace, Column, InfoKey, Leaf, Match, Survey
 from autoreward.tasks.find import load
 
@@ -197,7 +197,10 @@ def survey() -> Survey:
 def judged(**answer):
     found = survey()
     words, claims = words_of(
-        Answer.model_validate({"description": "d", **answer}), found, draft(found).fields, "m"
+        DrafterAnswer.model_validate({"description": "d", **answer}),
+        found,
+        draft(found).fields,
+        "m",
     )
     return words, {(c.field, c.claim): c.mark for c in claims}
 

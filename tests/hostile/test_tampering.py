@@ -115,26 +115,26 @@ CASES = [
         "the loader accepts everything",
         SYS
         + LOAD
-        + "m.Program._values = lambda s, w, n, v, k: v\nreturn {'a': curr.has_key * np.nan}",
+        + "m.LoadedProgram._values = lambda s, w, n, v, k: v\nreturn {'a': curr.has_key * np.nan}",
         check="not-finite",
     ),
     tamper(
         "the loader answers for another number of rows",
-        SYS + LOAD + "m.Program.step = lambda s, *a: (np.ones((99, 1)),) * 3",
+        SYS + LOAD + "m.LoadedProgram.step = lambda s, *a: (np.ones((99, 1)),) * 3",
         check="exception|protocol",
     ),
     tamper(
         "the loader answers infinity",
         SYS
         + LOAD
-        + "m.Program.step = lambda s, p, a, c, f: (np.full((len(c), 1), np.inf), np.zeros((len(c), 0)), np.zeros((len(c), 0)))",
+        + "m.LoadedProgram.step = lambda s, p, a, c, f: (np.full((len(c), 1), np.inf), np.zeros((len(c), 0)), np.zeros((len(c), 0)))",
         check="not-finite",
     ),
     tamper(
         "the loader answers above what float32 holds",
         SYS
         + LOAD
-        + "m.Program.step = lambda s, p, a, c, f: (np.full((len(c), 1), 1e300), np.zeros((len(c), 0)), np.zeros((len(c), 0)))",
+        + "m.LoadedProgram.step = lambda s, p, a, c, f: (np.full((len(c), 1), 1e300), np.zeros((len(c), 0)), np.zeros((len(c), 0)))",
         check="not-finite",
     ),
     tamper(
@@ -165,7 +165,7 @@ CASES = [
     ),
     tamper(
         "by way of the garbage collector",
-        "import gc\nfor o in gc.get_objects():\n    if type(o).__name__ == 'Program':\n        o.reward = None\n        o.terms = ['forged']",
+        "import gc\nfor o in gc.get_objects():\n    if type(o).__name__ == 'LoadedProgram':\n        o.reward = None\n        o.terms = ['forged']",
         check=ANY,
     ),
     tamper("a trace function", SYS + "sys.settrace(lambda *a: 1 / 0)", check=ANY),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autoreward.loop.diagnosis import Evidence, diagnose, endings, part
+from autoreward.loop.diagnosis import DiagnosisInput, diagnose, endings, part
 from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.records import Evaluation, TrainingDone
 from autoreward.tasks.find import find
@@ -18,7 +18,7 @@ def evidence(
     length: int = 40,
     ending: str = "limit",
     fields: dict[str, np.ndarray] | None = None,
-) -> Evidence:
+) -> DiagnosisInput:
     """Three equal episodes; `terms` are values per step, repeated to the length."""
     states = np.zeros((length + 1, card.layout.width))
     for name, values in (fields or {}).items():
@@ -33,10 +33,12 @@ def evidence(
         ],
         1,
     )
-    return Evidence(card, Trajectories(card.layout, (episode,) * 3), tuple(terms), [values] * 3)
+    return DiagnosisInput(
+        card, Trajectories(card.layout, (episode,) * 3), tuple(terms), [values] * 3
+    )
 
 
-def found(e: Evidence, result: Evaluation = NOTHING, done=DONE) -> dict[str, str | None]:
+def found(e: DiagnosisInput, result: Evaluation = NOTHING, done=DONE) -> dict[str, str | None]:
     return {d.kind: d.term for d in diagnose(e, result, done)}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autoreward import Evidence, Study, UserError
-from autoreward.loop.origin import Unfit, wrap
+from autoreward.loop.origin import NotConvertible, wrap
 from autoreward.store.files import read
 from autoreward.store.records import Origin
 from autoreward.tasks.find import load
@@ -214,7 +214,7 @@ def test_what_a_function_takes_is_read_from_its_names():
         ("def one(obs): return 0\ndef two(obs): return 0", 3, "none of its functions"),
         ("def reward(obs, state):\n    return 0", 3, "no function of observation"),
     ):
-        with pytest.raises(Unfit, match=word):
+        with pytest.raises(NotConvertible, match=word):
             wrap(code, card, width)
 
 

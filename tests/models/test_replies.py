@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from autoreward.models.replies import Unreadable, program_of, record_of
+from autoreward.models.replies import UnreadableReply, program_of, record_of
 from autoreward.rewards.program import facts, lint
 from autoreward.tasks.find import find
 
@@ -67,7 +67,7 @@ def test_the_program_is_found(reply):
     ],
 )
 def test_what_is_not_there_is_said(reply, finish, kind):
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableReply) as caught:
         program_of(reply, finish)
     assert caught.value.kind == kind and caught.value.message
 
@@ -96,5 +96,5 @@ def test_records_are_found_in_prose(text):
 
 @pytest.mark.parametrize("text", ["", "no json", '{"ok": "perhaps"}', "{" * 3000, '{"ok": tr'])
 def test_records_that_are_not_there(text):
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableReply):
         record_of(text, Verdict)

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from autoreward.errors import UserError
 from autoreward.results.export import export, plain_functions
 from autoreward.rewards.composition import Composition
-from autoreward.rewards.signals import PLAIN, Making, find_signal
+from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.store.files import write
 from autoreward.store.records import Check, Evaluation, Review, RunHeader, Score
@@ -28,7 +28,7 @@ from autoreward.store.run import Run
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import environment as environment_module
 from autoreward.trainer.environment import CardEnvironment, trusted_code
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import RewardVecEnv
 
 ROOT = Path(__file__).parents[2]
 # numpy, gymnasium, and what gymnasium itself needs
@@ -181,9 +181,9 @@ def trained(card: LocatedCard, program: str, monkeypatch, steps: int, choose, n:
 
     monkeypatch.setattr(environment_module, "bare_environment", taped)
     with Worker(program, card.card.reward_layout, card.card.action) as worker:
-        venv = RewardVec(
+        venv = RewardVecEnv(
             DummyVecEnv([lambda: CardEnvironment(card, code)] * n),
-            Making(card.card, ()),
+            SignalContext(card.card, ()),
             worker,
             Composition(),
             find_signal(PLAIN),

@@ -8,7 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from autoreward.rewards.composition import KINDS, Columns, Composer, Composition, Unfit
+from autoreward.rewards.composition import (
+    KINDS,
+    Columns,
+    Composer,
+    Composition,
+    UnsuitableComposition,
+)
 
 TERMS, POTENTIALS, SPARSE = (
     ("a", "b", "factor", "event"),
@@ -217,12 +223,12 @@ def test_a_state_of_another_composition_or_shape_is_refused():
     arrays, ends = stream()
     made = composer(LISTS["normalize"])
     made.replay(*arrays, ends=ends)
-    with pytest.raises(Unfit, match="another composition"):
+    with pytest.raises(UnsuitableComposition, match="another composition"):
         composer(LISTS["best"]).restore(made.state())
     other = Composer(
         Composition.model_validate({"transforms": LISTS["normalize"]}), Columns(("a",)), 0.9
     )
-    with pytest.raises(Unfit, match="another shape"):
+    with pytest.raises(UnsuitableComposition, match="another shape"):
         other.restore(made.state())
 
 
@@ -233,7 +239,7 @@ def test_numbers_that_training_cannot_hold_are_the_candidates_fault():
         0.9,
     )
     once = np.ones(1, bool)
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(UnsuitableComposition) as caught:
         made.step(
             np.array([[1e35]]),
             np.zeros((1, 0)),

@@ -8,7 +8,7 @@ from autoreward.loop.stages import critic
 from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import find_method
 from autoreward.models import ModelOptions
-from autoreward.models.replies import Unreadable, composition_of, program_of
+from autoreward.models.replies import UnreadableReply, composition_of, program_of
 from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import KINDS, Composition, read
 from autoreward.tasks.find import find
@@ -61,7 +61,7 @@ def test_the_last_yaml_block_counts_and_none_is_none():
     [("transforms:\n\n- kind: bset", 3), ("- kind: [", 1), ("- kind: signs\n  dense: {}", 2)],
 )
 def test_a_bad_block_has_a_class_a_line_and_a_way_out(block, line):
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableReply) as caught:
         composition_of(f"{PROGRAM}\n```yaml\n{block}\n```\n")
     assert (
         caught.value.kind == "composition"

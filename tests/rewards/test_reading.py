@@ -11,8 +11,8 @@ from autoreward.rewards.composition import (
     Columns,
     Composer,
     Composition,
-    Unfit,
-    Unreadable,
+    UnreadableComposition,
+    UnsuitableComposition,
     parse,
     read,
 )
@@ -69,7 +69,7 @@ BAD = [
     ids=[b[0].split("\n")[-2][:30] + f" {k}" for k, b in enumerate(BAD)],
 )
 def test_a_bad_list_is_refused_with_line_reason_and_way_out(text, line, message, hint):
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableComposition) as caught:
         parse(text)
     assert message in caught.value.message and hint in caught.value.hint
     assert caught.value.line == line or message == ""
@@ -112,7 +112,7 @@ UNFIT = [
 
 @pytest.mark.parametrize(("transforms", "message"), UNFIT)
 def test_a_list_that_does_not_fit_the_program_says_which_terms_there_are(transforms, message):
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(UnsuitableComposition) as caught:
         Composer(
             Composition.model_validate({"transforms": transforms}),
             Columns(("a", "b"), ("phi",), frozenset({"b"})),
@@ -122,7 +122,7 @@ def test_a_list_that_does_not_fit_the_program_says_which_terms_there_are(transfo
 
 
 def test_a_group_that_is_empty_says_how_to_fill_it():
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(UnsuitableComposition) as caught:
         Composer(read("best"), Columns(("a",)), 0.9)
     assert "there are none" in caught.value.message and "potential(state)" in caught.value.hint
 
@@ -142,7 +142,7 @@ def test_what_changes_between_rollouts_is_refused_where_a_buffer_keeps_old_rewar
     name = kind.model_fields["kind"].default
     made = Composition.model_validate({"transforms": [{"kind": name, **given[name]}]})
     made.require(card)
-    with pytest.raises(Unfit, match="keeps rewards in a buffer"):
+    with pytest.raises(UnsuitableComposition, match="keeps rewards in a buffer"):
         made.require(off)
     assert kind.state == "across episodes"
 
@@ -150,11 +150,11 @@ def test_what_changes_between_rollouts_is_refused_where_a_buffer_keeps_old_rewar
 def test_a_clip_that_makes_ending_early_pay_and_a_switch_without_a_success_are_refused():
     card, endless = find("corridor").card, find("halfcheetah5m").card
     clip = parse("- kind: clip\n  over: [q]\n  eta: 0.5\n")
-    with pytest.raises(Unfit, match="may cost 50 over 100 steps"):
+    with pytest.raises(UnsuitableComposition, match="may cost 50 over 100 steps"):
         clip.require(card)
     parse("task_reward: 60\ntransforms:\n- kind: clip\n  over: [q]\n  eta: 0.5\n").require(card)
     no_success = endless.model_copy(update={"success": None})
-    with pytest.raises(Unfit, match="has no success"):
+    with pytest.raises(UnsuitableComposition, match="has no success"):
         parse("- kind: switch\n  over: [q]\n").require(no_success)
 
 

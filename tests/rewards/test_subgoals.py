@@ -5,7 +5,7 @@ measured.
 import numpy as np
 import pytest
 
-from autoreward.rewards.signals import Facts, Making, find_signal
+from autoreward.rewards.signals import SignalContext, StepBatch, find_signal
 from autoreward.rewards.signals.subgoals import (
     ENOUGH,
     LATELY,
@@ -24,12 +24,12 @@ def facts(first, done, success=None):
     first, done = np.atleast_1d(np.array(first, bool)), np.atleast_1d(np.array(done, bool))
     nothing = np.zeros((len(first), 0))
     won = np.zeros(len(first), bool) if success is None else np.atleast_1d(np.array(success, bool))
-    return Facts(nothing, nothing, nothing, first, done, done, won, won.astype(float))
+    return StepBatch(nothing, nothing, nothing, first, done, done, won, won.astype(float))
 
 
 def signal(**settings):
     return Subgoals(
-        Making(CARD, ("key", "door"), settings={"bonus": "0.5", "order": "on", **settings})
+        SignalContext(CARD, ("key", "door"), settings={"bonus": "0.5", "order": "on", **settings})
     )
 
 
@@ -120,7 +120,7 @@ def test_recorded_episodes_replay_as_they_were_trained():
         np.array([[False], [False], [True], [False]]),
     )
     nothing = np.zeros((4, 1, 0))
-    whole = Facts(nothing, nothing, nothing, first, done, done, done, done.astype(float))
+    whole = StepBatch(nothing, nothing, nothing, first, done, done, done, done.astype(float))
     replayed, _, _ = again.replay(held, nothing, nothing, whole)
     assert replayed[:, 0].tolist() == paid(
         made, held[:, 0].tolist(), first[:, 0].tolist(), done[:, 0].tolist()

@@ -11,7 +11,7 @@ from test_replay import train
 
 from autoreward.errors import UserError
 from autoreward.rewards.composition import Columns, Composition
-from autoreward.rewards.signals import Facts, Making, Signal, find_signal
+from autoreward.rewards.signals import Signal, SignalContext, StepBatch, find_signal
 from autoreward.rewards.signals.decoded import Decoded
 from autoreward.rewards.signals.decoder import Decoder
 from autoreward.rewards.signals.raw import raw_factors
@@ -20,7 +20,7 @@ from autoreward.tasks.find import load
 from autoreward.trainer import policy
 from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.recomputed import RecomputedReplay
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import RewardVecEnv
 from autoreward.trainer.train import environments
 
 FACTORS = """
@@ -103,9 +103,9 @@ def test_while_nothing_is_known_the_agent_plays_as_it_began(paid, tmp_path):
     # one rollout, scored with nothing
     train(path, tmp_path / "out", signal="decoded", steps=100, settings={"decoder_steps": "5"})
     card = load(path)
-    venv = RewardVec(
+    venv = RewardVecEnv(
         environments(card, trusted_code(card), 4),
-        Making(card.card, ()),
+        SignalContext(card.card, ()),
         None,
         Composition(),
         find_signal("decoded"),
@@ -125,7 +125,7 @@ def test_while_nothing_is_known_the_agent_plays_as_it_began(paid, tmp_path):
 
 def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
     card = load(factored(paid())).at_end()
-    signal = Decoded(Making(card.card, ("place",), rows=2, settings={"decoder_steps": "20"}))
+    signal = Decoded(SignalContext(card.card, ("place",), rows=2, settings={"decoder_steps": "20"}))
     chance = np.random.default_rng(0)
 
     def step(first, done, task):
@@ -134,7 +134,7 @@ def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
             z := chance.normal(size=(2, 1)),
             z,
             z,
-            Facts(z, z, z, np.array(first), *ends, np.array(task)),
+            StepBatch(z, z, z, np.array(first), *ends, np.array(task)),
         )[0][:, 0]
 
     first = [True, True]
@@ -151,12 +151,12 @@ def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
 
 
 def test_only_finished_episodes_enter_truncated_ones_with_what_was_seen_of_their_return(paid):
-    signal = Decoded(Making(load(factored(paid())).card, ("a",), rows=2))
+    signal = Decoded(SignalContext(load(factored(paid())).card, ("a",), rows=2))
     no, yes = np.array([False, False]), np.array([True, True])
 
     def step(value, task, first=no, done=no, terminated=no):
         z = np.array(value, float)[:, None]
-        signal.step(z, z, z, Facts(z, z, z, first, terminated, done, no, np.array(task, float)))
+        signal.step(z, z, z, StepBatch(z, z, z, first, terminated, done, no, np.array(task, float)))
 
     step([1, 2], [1, 1], first=yes)
     # row 0 is cut by the limit
@@ -266,9 +266,9 @@ def buffer_of(card, loss, weights=None, steps=118, kind=Decoded):
         composition = Composition.model_validate(
             {"transforms": [{"kind": "weights", "weights": weights}]} if weights else {}
         )
-        venv = RewardVec(
+        venv = RewardVecEnv(
             environments(card, trusted_code(card), 2),
-            Making(card.card, (), settings={"loss": loss, "decoder_steps": "5"}),
+            SignalContext(card.card, (), settings={"loss": loss, "decoder_steps": "5"}),
             worker,
             composition,
             kind,

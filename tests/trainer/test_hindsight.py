@@ -14,8 +14,8 @@ from stable_baselines3.common.utils import set_random_seed
 from autoreward.errors import UserError
 from autoreward.loop.engine import Engine
 from autoreward.loop.stages.check import check
-from autoreward.rewards.composition import Columns, Composer, Composition, Unfit
-from autoreward.rewards.signals import PLAIN, Making, find_signal
+from autoreward.rewards.composition import Columns, Composer, Composition, UnsuitableComposition
+from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.store.files import read
 from autoreward.store.jobs import ProbeJob, TrainJob
@@ -23,7 +23,7 @@ from autoreward.store.records import TrainingDone
 from autoreward.tasks.find import find, load
 from autoreward.trainer import hindsight, policy
 from autoreward.trainer.environment import CardEnvironment, trusted_code
-from autoreward.trainer.rewards import RewardVec
+from autoreward.trainer.rewards import RewardVecEnv
 from autoreward.trainer.train import environments
 
 CODE = '''
@@ -141,9 +141,9 @@ class Played:
         code = trusted_code(self.card)
         self.composition = composition or Composition()
         venv = hindsight.kept(environments(self.card, code, 3), self.card.card)
-        rewards = RewardVec(
+        rewards = RewardVecEnv(
             venv,
-            Making(self.card.card, ()),
+            SignalContext(self.card.card, ()),
             worker,
             self.composition,
             find_signal(PLAIN),
@@ -497,7 +497,8 @@ def test_programs_that_remember_are_refused_with_that_reason(goal_card, tmp_path
 def test_compositions_that_remember_are_refused_with_that_reason(goal_card, tmp_path, transform):
     composition = {"transforms": [transform]}
     with pytest.raises(
-        Unfit, match=f"{transform['kind']} needs the whole episode, which relabelling"
+        UnsuitableComposition,
+        match=f"{transform['kind']} needs the whole episode, which relabelling",
     ):
         Composition.model_validate(composition).require(load(goal_card()).card)
     done = train(goal_card(), tmp_path / "out", composition=composition)

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from autoreward.loop.diagnosis import Evidence, diagnose, endings, part
+from autoreward.loop.diagnosis import DiagnosisInput, diagnose, endings, part
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models import variables as briefing
 from autoreward.models.caller import Caller
-from autoreward.models.replies import Unreadable, record_of
+from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
-from autoreward.rewards.composition import Composer, Composition, Unfit
+from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
 from autoreward.rewards.program import quiet
-from autoreward.rewards.signals import Facts, Making
+from autoreward.rewards.signals import SignalContext, StepBatch
 from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
 from autoreward.store.episodes import Trajectories, columns
 from autoreward.store.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
@@ -82,7 +82,7 @@ def analyze(
         sandbox,
         template,
     )
-    evidence = Evidence(card, recorded, names, terms)
+    evidence = DiagnosisInput(card, recorded, names, terms)
     found = Analysis(
         diagnostics=diagnose(evidence, evaluation, training),
         endings=endings(evidence),
@@ -144,7 +144,7 @@ def analyze(
             )
             try:
                 return record_of(reply.text, Explanation), ""
-            except Unreadable as error:
+            except UnreadableReply as error:
                 problem = (
                     "the answer was cut off; answer shorter"
                     if reply.finish == "length"
@@ -254,7 +254,7 @@ def _replay(
                 last = np.arange(episode.length)[:, None] == episode.length - 1
                 # nothing of it is in the columns; a gate may wait for it
                 task = last * float(episode.success)
-                facts = Facts(
+                facts = StepBatch(
                     states[:-1, None],
                     episode.actions[:, None],
                     states[1:, None],
@@ -265,7 +265,7 @@ def _replay(
                     task,
                 )
                 made = kind(
-                    Making(
+                    SignalContext(
                         card,
                         worker.terms,
                         worker.potentials,
@@ -284,7 +284,7 @@ def _replay(
                 names = composer.names
                 out.append(shaped[:, 0])
             return names, out, kind.measure(card, recorded.layout, worker.terms, answers)
-    except (ProgramRefused, Unfit):
+    except (ProgramRefused, UnsuitableComposition):
         # it trained, so this is rare: a state that training never met
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoreward.rewards.composition import Columns, Composition, Unfit, shape
+from autoreward.rewards.composition import Columns, Composition, UnsuitableComposition, shape
 from autoreward.rewards.signals import PLAIN, Signal, find_signal
 from autoreward.sandbox.outside.worker import Answer, ProgramRefused, Template, Worker
 from autoreward.state import Array
@@ -175,7 +175,7 @@ def _composed(
     try:
         composition.require(card, memory)
         composition.bind(columns)
-    except Unfit as error:
+    except UnsuitableComposition as error:
         return [Verdict(kind=error.kind, message=error.message, hint=error.hint)]
     return [
         Verdict(kind="composition", severity="warn", message=message)

@@ -13,7 +13,7 @@ from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models import variables as briefing
 from autoreward.models.caller import Caller
-from autoreward.models.replies import Unreadable, record_of
+from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.program import lint, quiet
@@ -96,7 +96,7 @@ def review(
         )
         try:
             opinion = record_of(reply.text, Opinion)
-        except Unreadable as error:
+        except UnreadableReply as error:
             problem = (
                 "the answer was cut off; answer shorter"
                 if reply.finish == "length"

@@ -13,9 +13,9 @@ from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models import variables as briefing
 from autoreward.models.caller import Caller
-from autoreward.models.replies import Unreadable, composition_of, program_of
+from autoreward.models.replies import UnreadableReply, composition_of, program_of
 from autoreward.models.templates import Prompts
-from autoreward.rewards.composition import Composition, Unfit
+from autoreward.rewards.composition import Composition, UnsuitableComposition
 from autoreward.store.records import Feedback, Verdict
 from autoreward.tasks.card import TaskCard
 
@@ -175,7 +175,7 @@ def design(
     )
     try:
         program, explanation = program_of(reply.text, reply.finish)
-    except Unreadable as error:
+    except UnreadableReply as error:
         raise Unparseable(
             Verdict(kind=error.kind, stage="designer", message=error.message)
         ) from None
@@ -183,7 +183,7 @@ def design(
         chosen = composition_of(reply.text) if asked.composing else None
         if chosen:
             chosen.require(card)
-    except Unreadable as error:
+    except UnreadableReply as error:
         raise Unparseable(
             Verdict(
                 kind=error.kind,
@@ -194,7 +194,7 @@ def design(
             ),
             program,
         ) from None
-    except Unfit as error:
+    except UnsuitableComposition as error:
         raise Unparseable(
             Verdict(kind=error.kind, stage="designer", message=error.message, hint=error.hint),
             program,

@@ -12,7 +12,7 @@ from autoreward.rewards.composition.composer import Composer
 from autoreward.rewards.composition.reading import (
     DESIGNER,
     PRESETS,
-    Unreadable,
+    UnreadableComposition,
     chosen,
     parse,
     read,
@@ -20,7 +20,7 @@ from autoreward.rewards.composition.reading import (
     yaml_of,
 )
 from autoreward.rewards.composition.sequence import KINDS, Composition
-from autoreward.rewards.composition.transform import Columns, Unfit, shape
+from autoreward.rewards.composition.transform import Columns, UnsuitableComposition, shape
 
 __all__ = [
     "DESIGNER",
@@ -29,8 +29,8 @@ __all__ = [
     "Columns",
     "Composer",
     "Composition",
-    "Unfit",
-    "Unreadable",
+    "UnreadableComposition",
+    "UnsuitableComposition",
     "chosen",
     "parse",
     "read",

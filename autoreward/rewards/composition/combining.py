@@ -20,7 +20,7 @@ from autoreward.rewards.composition.transform import (
     Rows,
     Step,
     Transform,
-    Unfit,
+    UnsuitableComposition,
 )
 
 
@@ -48,7 +48,7 @@ class Ensemble(Transform):
             for k in picked
             if columns.names[k] in columns.sparse and self.how == "worst"
         ]:
-            raise Unfit(
+            raise UnsuitableComposition(
                 f"ensemble: the worst case over {bonuses[0]!r}, which the program declares sparse, is almost always 0",
                 "dense terms only, or how: mean",
             )

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from autoreward.rewards.composition.sequence import SHAPING, Composition
-from autoreward.rewards.composition.transform import Columns, Step, Unfit, shape
+from autoreward.rewards.composition.transform import Columns, Step, UnsuitableComposition, shape
 from autoreward.state import Array
 
 
 class Composer:
     """From terms and potentials to the reward.
 
-    One stream of steps of the same n rows; Unfit where the program does not fit the composition.
+    One stream of steps of the same n rows; UnsuitableComposition where the program does not fit the composition.
     """
 
     def __init__(self, composition: Composition, columns: Columns, gamma: float) -> None:
@@ -66,7 +66,7 @@ class Composer:
             step.shaped = step.values
         reward = self.composition.task_reward * task + step.values.sum(-1)
         if not (np.abs(reward) < np.finfo(np.float32).max).all():
-            raise Unfit(
+            raise UnsuitableComposition(
                 "the composed reward is not finite, or too large for 32 bits",
                 "smaller terms, or smaller weights",
                 "not-finite",
@@ -146,9 +146,9 @@ class Composer:
         ]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Put back what `state` gave. Unfit where it is of another composition."""
+        """Put back what `state` gave. UnsuitableComposition where it is of another composition."""
         if [s.get("kind") for s in state] != [t.kind for t, _ in self.bound]:
-            raise Unfit(
+            raise UnsuitableComposition(
                 "the saved state belongs to another composition",
                 "use the composition that it was saved with",
             )
@@ -164,7 +164,7 @@ class Composer:
                 != {n: v.shape for n, v in self.initial[k].items()}
             )
             if wrong or not all(np.isfinite(v).all() for v in (*kept.values(), *rows.values())):
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"the saved state of {saved['kind']} has another shape, or numbers that are none",
                     "was the program changed?",
                 )

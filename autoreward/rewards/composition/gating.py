@@ -21,7 +21,7 @@ from autoreward.rewards.composition.transform import (
     Span,
     Step,
     Transform,
-    Unfit,
+    UnsuitableComposition,
     latest,
     push,
 )
@@ -62,7 +62,7 @@ class Gate(Transform):
             columns.require((self.until,), self.kind)
         key = -1 if self.until == TASK else columns.names.index(self.until)
         if key in picked and not isinstance(self.over, str):
-            raise Unfit(
+            raise UnsuitableComposition(
                 f"gate: {self.until!r} cannot open the gate that it waits behind",
                 "name other terms in `over`",
             )
@@ -172,7 +172,7 @@ class Penalties(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         if scores := [n for n in self.factors if n in columns.potentials]:
-            raise Unfit(
+            raise UnsuitableComposition(
                 f"penalties: the factor {scores[0]!r} is a potential, which is shaped and so no number in 0 .. 1",
                 "return it from reward()",
             )
@@ -200,7 +200,7 @@ class Penalties(Transform):
         step.values[:, bound.at["progress"]] = product * np.maximum(x, 0.0) + np.minimum(x, 0.0)
 
 
-class Constraint(BaseModel):
+class SumConstraint(BaseModel):
     """What a term's sum over an episode should come to: `at_least`, or `at_most`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -209,7 +209,7 @@ class Constraint(BaseModel):
     at_most: Number | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Constraint:
+    def _one(self) -> SumConstraint:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("a constraint has `at_least` or `at_most`, one of them")
         return self
@@ -242,7 +242,7 @@ class Lagrange(Transform):
     state: ClassVar[Span] = "across episodes"
     off_policy: ClassVar[bool] = False
     kind: Literal["lagrange"] = "lagrange"
-    constraints: tuple[Constraint, ...] = Field(min_length=1, max_length=8)
+    constraints: tuple[SumConstraint, ...] = Field(min_length=1, max_length=8)
     over: Over = "all"
     rate: Positive = 0.01
     momentum: Share = 0.1
@@ -250,7 +250,9 @@ class Lagrange(Transform):
     def bind(self, columns: Columns) -> Bound:
         names = tuple(c.term for c in self.constraints)
         if len(set(names)) < len(names):
-            raise Unfit("lagrange: two constraints on one term", "one constraint a term")
+            raise UnsuitableComposition(
+                "lagrange: two constraints on one term", "one constraint a term"
+            )
         held, main = columns.pick(names, self.kind), columns.pick(self.over, self.kind)
         places = {"held": held, "main": main[~np.isin(main, held)]}
         return Bound(

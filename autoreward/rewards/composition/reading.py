@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.rewards.composition.sequence import KINDS, Composition
-from autoreward.rewards.composition.transform import Unfit
+from autoreward.rewards.composition.transform import UnsuitableComposition
 from autoreward.store.files import read as record
 from autoreward.store.records import RunHeader
 
@@ -40,7 +40,7 @@ DESIGNER = "designer"
 LONGEST = 20_000
 
 
-class Unreadable(Exception):
+class UnreadableComposition(Exception):
     """No composition: `line` of the text, counted from 1, where it is known, and the way out."""
 
     def __init__(self, message: str, line: int | None, hint: str) -> None:
@@ -49,11 +49,11 @@ class Unreadable(Exception):
 
 
 def parse(text: str) -> Composition:
-    """A composition from YAML text. Unreadable where it is none."""
+    """A composition from YAML text. UnreadableComposition where it is none."""
     import yaml
 
     if len(text) > LONGEST:
-        raise Unreadable(
+        raise UnreadableComposition(
             f"{len(text)} characters, at most {LONGEST} are taken",
             None,
             "a composition is a few lines long",
@@ -61,14 +61,14 @@ def parse(text: str) -> Composition:
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise Unreadable("it refers to itself (&, *)", None, "write it out")
+            raise UnreadableComposition("it refers to itself (&, *)", None, "write it out")
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         # the end of the text is no line of its own
         line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise Unreadable(
+        raise UnreadableComposition(
             f"not readable as YAML: {what}", line, "transforms: a list of {kind: ..., ...}"
         ) from None
     if isinstance(data, list):
@@ -79,7 +79,7 @@ def parse(text: str) -> Composition:
             else node
         )
     if not isinstance(data, dict):
-        raise Unreadable(
+        raise UnreadableComposition(
             f"a composition is a mapping with `transforms`, this is {type(data).__name__}",
             1,
             "transforms: a list of {kind: ..., ...}",
@@ -103,7 +103,7 @@ def parse(text: str) -> Composition:
         if not words and message.startswith("transforms."):
             place, _, message = message.partition(": ")
             words = place.split(".")
-        raise Unreadable(
+        raise UnreadableComposition(
             f"{'.'.join(words)}: {message}" if words else message,
             line_of(node, words),
             _hint(first, data),
@@ -175,7 +175,7 @@ def read(given: str) -> Composition:
         raise UserError(
             f"{path}: not readable as UTF-8 text: {error}", "save it as UTF-8", REFUSED
         ) from None
-    except Unreadable as error:
+    except UnreadableComposition as error:
         raise UserError(f"{path}:{error.line or 1}: {error.message}", error.hint, REFUSED) from None
 
 
@@ -202,6 +202,6 @@ def yaml_of(composition: Composition) -> str:
     return yaml.safe_dump(composition.data() or {"transforms": []}, sort_keys=False)
 
 
-def refusal(error: Unfit, given: str) -> UserError:
-    """An Unfit as it is told to whoever typed `--compose`."""
+def refusal(error: UnsuitableComposition, given: str) -> UserError:
+    """An UnsuitableComposition as it is told to whoever typed `--compose`."""
     return UserError(f"--compose {given}: {error.message}", error.hint, REFUSED)

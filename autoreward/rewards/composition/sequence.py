@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from autoreward.rewards.composition.combining import Ensemble, Signs
 from autoreward.rewards.composition.gating import Gate, Lagrange, Penalties, Switch
 from autoreward.rewards.composition.shaping import Best, Clip, Delta, Gain, Milestones, Potential
-from autoreward.rewards.composition.transform import Columns, Positive, Transform, Unfit
+from autoreward.rewards.composition.transform import (
+    Columns,
+    Positive,
+    Transform,
+    UnsuitableComposition,
+)
 from autoreward.rewards.composition.weighing import Difficulty, Normalize, Weights
 from autoreward.tasks.card import TaskCard
 
@@ -120,7 +125,7 @@ class Composition(BaseModel):
     def bind(self, columns: Columns) -> list[tuple[Transform, Any]]:
         """Every transform with its columns.
 
-        Unfit where the program does not have what the list names.
+        UnsuitableComposition where the program does not have what the list names.
         """
         bound: list[tuple[Transform, Any]] = []
         shaped: dict[str, str] = {}
@@ -133,7 +138,7 @@ class Composition(BaseModel):
                     for k in found.at.get(purpose, ())
                 }:
                     if name in shaped:
-                        raise Unfit(
+                        raise UnsuitableComposition(
                             f"{transform.kind} and {shaped[name]} both shape {name!r}",
                             "one shaping for each term: name others in `over`",
                         )
@@ -143,12 +148,12 @@ class Composition(BaseModel):
         return bound
 
     def require(self, card: TaskCard, memory: bool = False) -> None:
-        """Unfit where the task cannot serve it: its learner, its success.
+        """UnsuitableComposition where the task cannot serve it: its learner, its success.
 
         `memory`: the program that it composes remembers (MEMORY).
         """
         if memory and card.training.her:
-            raise Unfit(
+            raise UnsuitableComposition(
                 f"MEMORY {NEEDS_EPISODE}",
                 "every term from prev, action and curr alone: a gain gap(prev) - gap(curr), or potential(state); or a card without training.her",
                 "needs-episode",
@@ -156,17 +161,17 @@ class Composition(BaseModel):
         for transform in self.transforms:
             algorithm = card.training.algorithm
             if transform.state != "none" and card.training.her:
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"{transform.kind} {NEEDS_EPISODE}",
                     "leave it out, or a card without training.her",
                 )
             if not transform.off_policy and algorithm not in ON_POLICY:
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"{transform.kind} changes between rollouts, and {algorithm} keeps rewards in a buffer, where old ones would stay as they were",
                     f"a card that trains with {', '.join(ON_POLICY)}, or leave it out",
                 )
             if isinstance(transform, Switch) and card.success is None:
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"switch goes by the success rate, and the task {card.name} has no success",
                     "gate waits for a term instead",
                 )
@@ -177,7 +182,7 @@ class Composition(BaseModel):
                 and not self._worth_finishing(transform, card)
             ):
                 worst = transform.eta * card.environment.limit
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"clip may cost {worst:.3g} over {card.environment.limit} steps, and an episode may end before: a success of {self.task_reward:g} does not outweigh it",
                     f"eta below {self.task_reward / card.environment.limit:.3g}, or a larger task_reward",
                 )

@@ -23,7 +23,7 @@ from autoreward.rewards.composition.transform import (
     Span,
     Step,
     Transform,
-    Unfit,
+    UnsuitableComposition,
     shape,
 )
 from autoreward.state import Array
@@ -163,7 +163,7 @@ class Milestones(Transform):
         done = [m.done for m in self.stages]
         progress = [m.progress for m in self.stages if m.progress]
         if self.name in columns.names:
-            raise Unfit(
+            raise UnsuitableComposition(
                 f"milestones: the program has a term {self.name!r} already",
                 "give the milestones another `name`",
             )

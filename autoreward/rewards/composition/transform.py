@@ -35,7 +35,7 @@ Rows = dict[str, Array]
 Kept = dict[str, Array]
 
 
-class Unfit(Exception):
+class UnsuitableComposition(Exception):
     """A composition that does not fit the program, or gave a number that is none; `message` and
     `hint` are fit to be sent back.
     """
@@ -98,7 +98,7 @@ class Columns:
     def pick(self, over: str | Sequence[str], who: str) -> Array:
         """Places of the columns that a transform is over.
 
-        Unfit where there is no such column, or it was used up.
+        UnsuitableComposition where there is no such column, or it was used up.
         """
         names = self.group(over) if isinstance(over, str) else tuple(over)
         self.require(names, who)
@@ -110,22 +110,22 @@ class Columns:
                 if over == "sparse"
                 else "another `over`"
             )
-            raise Unfit(
+            raise UnsuitableComposition(
                 f"{who} is over the program's {over}, and there are none; it has {', '.join(self.names)}",
                 hint,
             )
         return np.array([self.names.index(n) for n in names], int)
 
     def require(self, names: Sequence[str], who: str) -> None:
-        """Unfit where one of the names is no column, or was used up."""
+        """UnsuitableComposition where one of the names is no column, or was used up."""
         for name in names:
             if name in self.gone:
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"{who} is over {name!r}, which a transform before it has used up",
                     "name what is left, or put this transform first",
                 )
             if name not in self.names:
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"{who} is over {name!r}, and the program has no such term; it has {', '.join(self.names)}",
                     "give the term that name, or name another one in the composition",
                 )
@@ -133,12 +133,12 @@ class Columns:
     def scores(self, names: Sequence[str], who: str) -> Array:
         """Places among the potentials, of those of the names that are some.
 
-        Unfit where one is none.
+        UnsuitableComposition where one is none.
         """
         self.require(names, who)
         for name in names:
             if name not in self.potentials:
-                raise Unfit(
+                raise UnsuitableComposition(
                     f"{who} needs {name!r} at both ends of a step, and it is a term of reward(), known after it only",
                     "move it to potential(state)",
                 )
@@ -211,7 +211,7 @@ class Transform(BaseModel, ABC):
 
     @abstractmethod
     def bind(self, columns: Columns) -> Bound:
-        """Find the columns. Unfit where the program has none of that name."""
+        """Find the columns. UnsuitableComposition where the program has none of that name."""
 
     def rows(self, bound: Bound) -> Rows:
         """What is remembered of an episode: one row's initial values by name."""

@@ -14,9 +14,9 @@ import difflib
 from importlib.metadata import EntryPoint, entry_points
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.rewards.signals.signal import Facts, Making, Signal
+from autoreward.rewards.signals.signal import Signal, SignalContext, StepBatch
 
-__all__ = ["PLAIN", "Facts", "Making", "Signal", "find_signal"]
+__all__ = ["PLAIN", "Signal", "SignalContext", "StepBatch", "find_signal"]
 
 GROUP = "autoreward.signals"
 PLAIN = "program"

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoreward.errors import REFUSED, USAGE, UserError
-from autoreward.rewards.composition import Columns, Unfit
+from autoreward.rewards.composition import Columns, UnsuitableComposition
 from autoreward.rewards.signals.episodes import Episodes, ircr
-from autoreward.rewards.signals.signal import Facts, Making, Signal
+from autoreward.rewards.signals.signal import Signal, SignalContext, StepBatch
 from autoreward.state import Array
 from autoreward.store.records import Verdict
 from autoreward.tasks.card import ROLLOUTS
@@ -56,12 +56,12 @@ class Decoded(Signal):
     replays = False
     learns = True
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: SignalContext) -> None:
         from autoreward.rewards.signals.decoder import Decoder
 
         super().__init__(making)
         if not making.terms:
-            raise Unfit(
+            raise UnsuitableComposition(
                 "the program gives no factors", "return at least one named array", "return-form"
             )
         given = {**DEFAULTS, **making.settings}
@@ -175,7 +175,7 @@ class Decoded(Signal):
         return found
 
     def step(
-        self, terms: Array, before: Array, after: Array, facts: Facts
+        self, terms: Array, before: Array, after: Array, facts: StepBatch
     ) -> tuple[Array, Array, Array]:
         n = len(terms)
         rows = np.arange(n)

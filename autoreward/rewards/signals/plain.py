@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoreward.rewards.composition import Columns
-from autoreward.rewards.signals.signal import Facts, Signal
+from autoreward.rewards.signals.signal import Signal, StepBatch
 from autoreward.state import Array
 
 
@@ -17,11 +17,11 @@ class Plain(Signal):
         return Columns(terms, potentials, sparse)
 
     def step(
-        self, terms: Array, before: Array, after: Array, facts: Facts
+        self, terms: Array, before: Array, after: Array, facts: StepBatch
     ) -> tuple[Array, Array, Array]:
         return terms, before, after
 
     def replay(
-        self, terms: Array, before: Array, after: Array, facts: Facts
+        self, terms: Array, before: Array, after: Array, facts: StepBatch
     ) -> tuple[Array, Array, Array]:
         return terms, before, after

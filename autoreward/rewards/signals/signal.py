@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -18,12 +18,11 @@ from autoreward.state import Array, Layout
 from autoreward.store.records import Measure, Verdict
 
 if TYPE_CHECKING:
-    from autoreward.annotation.channel import Channel
     from autoreward.tasks.card import TaskCard
 
 
 @dataclass(frozen=True)
-class Facts:
+class StepBatch:
     """One step of n rows, beside what the program answered.
 
     prev, curr (n, D): fields that programs get, by the card's `reward_layout`.
@@ -44,15 +43,39 @@ class Facts:
     task: Array
     dense: Array | None = None
 
-    def at(self, t: int) -> Facts:
+    def at(self, t: int) -> StepBatch:
         """Step t of T steps (T, n, ...)."""
-        return Facts(
+        return StepBatch(
             **{f.name: part[t] for f in fields(self) if (part := getattr(self, f.name)) is not None}
         )
 
 
+class LabelChannel(Protocol):
+    """What a signal needs of the annotator's channel (`annotation/channel.py`)."""
+
+    def key(self, prev: Array, action: Array, curr: Array) -> Array:
+        """Ids (n,) of the captions of n transitions."""
+        ...
+
+    def of(self, ids: Array) -> Array:
+        """Labels (n, K) of bool of those captions; False while nobody has answered."""
+        ...
+
+    def update(self) -> None:
+        """Take in the labels that have arrived. Called between two rollouts, never within one."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Sentences for the end of a training."""
+        ...
+
+    def evidence(self) -> dict[str, Any]:
+        """The numbers behind the notes, for JSON."""
+        ...
+
+
 @dataclass(frozen=True)
-class Making:
+class SignalContext:
     """What a signal is made with, once the program has named its terms.
 
     `settings`: the method's own, defaults filled in.
@@ -71,7 +94,7 @@ class Making:
     rows: int = 1
     folder: Path | None = None
     device: str = "cpu"
-    channel: Channel | None = None
+    channel: LabelChannel | None = None
 
 
 class Signal(ABC):
@@ -90,7 +113,7 @@ class Signal(ABC):
     # when it samples; then with `replaces_task`
     learns: ClassVar[bool] = False
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: SignalContext) -> None:
         self.making = making
         # Where `learns`: (n, m) of the last step, from which its worth can be told later; and of
         # the rows that ended with it, length and return.
@@ -134,14 +157,14 @@ class Signal(ABC):
 
     @abstractmethod
     def step(
-        self, terms: Array, before: Array, after: Array, facts: Facts
+        self, terms: Array, before: Array, after: Array, facts: StepBatch
     ) -> tuple[Array, Array, Array]:
         """(terms (n, k'), potentials before and after (n, p')) from the program's own; in the
         order of `columns`.
         """
 
     def replay(
-        self, terms: Array, before: Array, after: Array, facts: Facts
+        self, terms: Array, before: Array, after: Array, facts: StepBatch
     ) -> tuple[Array, Array, Array]:
         """T recorded steps (T, n, ...) of the same rows, as `step` would have given them."""
         steps = [self.step(terms[t], before[t], after[t], facts.at(t)) for t in range(len(terms))]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from autoreward.rewards.composition import Columns
-from autoreward.rewards.signals.signal import Facts, Making, Signal
+from autoreward.rewards.signals.signal import Signal, SignalContext, StepBatch
 from autoreward.state import Array, Layout, State
 from autoreward.store.records import Measure, Verdict
 from autoreward.tasks.criteria import all_hold
@@ -70,7 +70,7 @@ class Subgoals(Signal):
 
     entry: ClassVar[str] = "subgoals"
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: SignalContext) -> None:
         super().__init__(making)
         self.bonus = float(making.settings.get("bonus", "0.1"))
         self.progress = Progress(len(making.terms), making.settings.get("order", "on") == "on")
@@ -139,7 +139,7 @@ class Subgoals(Signal):
         return compare(wanted, names, got)
 
     def step(
-        self, terms: Array, before: Array, after: Array, facts: Facts
+        self, terms: Array, before: Array, after: Array, facts: StepBatch
     ) -> tuple[Array, Array, Array]:
         channel = self.making.channel
         held = (

@@ -7,7 +7,7 @@ import sys
 
 from autoreward.sandbox import wire
 from autoreward.sandbox.inside.confine import confine
-from autoreward.sandbox.inside.load import Program, Refusal, refused
+from autoreward.sandbox.inside.load import LoadedProgram, Refusal, refused
 from autoreward.state import Layout
 
 # the protocol's own descriptors, so that a print cannot forge an answer
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         level, tried = confine(hello["profile"], READ, WRITE)
         _say(wire.CONFINED, {"level": level, "tried": tried})
-        program = Program(hello["program"], layout, hello["entry"])
+        program = LoadedProgram(hello["program"], layout, hello["entry"])
     except Refusal as refusal:
         _say(wire.REFUSED, refusal.to_json())
         return

@@ -75,7 +75,7 @@ def refused(what: str, error: BaseException, kind: str = "exception", hint: str 
     )
 
 
-class Program:
+class LoadedProgram:
     """A loaded program and its per-episode memory, one row per environment.
 
     Raises Refusal, and nothing else.
