@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from autoreward.seeds import SEED_BOUND
 from autoreward.store.episodes import Episode
 
 
@@ -30,7 +31,9 @@ class Evidence(BaseModel):
         default={}, description="means over episodes, by the card's names of metrics"
     )
     mean_length: float = Field(default=0.0, ge=0, description="steps of an episode")
-    seed: int = Field(default=0, ge=0, lt=2**17, description="of the training; told apart by it")
+    seed: int = Field(
+        default=0, ge=0, lt=SEED_BOUND, description="of the training; told apart by it"
+    )
     steps: int = Field(default=0, ge=0, description="environment steps that were trained")
     steps_to_80: int | None = Field(
         default=None, ge=0, description="steps until 80% of the training's episodes succeeded"

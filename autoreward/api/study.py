@@ -31,6 +31,7 @@ from autoreward.loop import setup
 from autoreward.loop.design import conclude, draft, probe
 from autoreward.loop.stages import evaluation, screening
 from autoreward.results.export import functions, task_values
+from autoreward.seeds import episode_seed
 from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.files import write, write_arrays
 from autoreward.store.records import Evaluation, Final, Score, TermCurve, TrainingDone, Verdict
@@ -296,7 +297,7 @@ class Study:
         watched = view(watched) if view else watched
         outcomes, lengths, kept = [], [], []
         for k in range(episodes):
-            seen, info = watched.reset(seed=seed * 10_000 + k)
+            seen, info = watched.reset(seed=episode_seed(seed, k))
             fields, actions, ended = [info[KEY]["fields"]], [], False
             while not ended:
                 action = act(seen)

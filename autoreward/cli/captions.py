@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from autoreward.errors import UserError
+from autoreward.seeds import MAX_RUN_SEED
 
 MADE_BY = {
     "template": "the card's template (caption.template)",
@@ -20,7 +21,7 @@ def caption_env(
     task: Annotated[str, Argument(help="a task's name or its card's path")],
     rows: Annotated[int, Option(help="examples to show", min=1, max=1000)] = 10,
     transitions: Annotated[int, Option(help="transitions to record", min=8, max=1_000_000)] = 1000,
-    seed: Annotated[int, Option(help="of the recorded play", min=0, max=1300)] = 0,
+    seed: Annotated[int, Option(help="of the recorded play", min=0, max=MAX_RUN_SEED)] = 0,
     trainer_python: Annotated[str | None, Option(help="another interpreter for trainers")] = None,
     as_json: Annotated[bool, Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:

@@ -31,6 +31,7 @@ from autoreward.cli.options import (
     with_config,
 )
 from autoreward.errors import INTERRUPTED, REFUSED, UserError
+from autoreward.seeds import MAX_TRAINING_SEEDS
 
 
 def design(
@@ -412,8 +413,10 @@ def train(
 
     card = setup.chosen(setup.Options(task=task, episodic_return=episodic_return))
     require_simulator(card.card)
-    if not 1 <= seeds <= 49:
-        raise UserError(f"--seeds is {seeds}; it must be 1 to 49", "autoreward train --help")
+    if not 1 <= seeds <= MAX_TRAINING_SEEDS:
+        raise UserError(
+            f"--seeds is {seeds}; it must be 1 to {MAX_TRAINING_SEEDS}", "autoreward train --help"
+        )
     path = None if program == "sparse" else card.human if program == "human" else Path(program)
     if program == "human" and path is None:
         raise UserError(

@@ -70,13 +70,6 @@ def candidate_arm(
     )
 
 
-def training_seed(seed: int, k: int, final: bool = False) -> int:
-    """Training seeds of a run: the same for every candidate (common random numbers), and others
-    for the confirmation.
-    """
-    return seed * 100 + k + (50 if final else 0)
-
-
 def train_arms(tools: Tools, arms: Sequence[AgentSpec], stage: str) -> None:
     """Trainings of every arm that has none."""
     todo = {f"{arm.label} seed {arm.seed}": arm for arm in arms if training.done(arm.out) is None}

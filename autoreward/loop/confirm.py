@@ -11,10 +11,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from autoreward.errors import MISSING, UserError
-from autoreward.loop.agents import AgentSpec, candidate_arm, score_arms, train_arms, training_seed
+from autoreward.loop.agents import AgentSpec, candidate_arm, score_arms, train_arms
 from autoreward.loop.stages import evaluation, training
 from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import chosen, yaml_of
+from autoreward.seeds import training_seeds
 from autoreward.store.files import read, write
 from autoreward.store.records import Evaluation, Final, TrainingDone
 from autoreward.store.run import CandidateFolder
@@ -43,8 +44,7 @@ def leaders(tools: Tools) -> dict[str, Evaluation]:
     arms: list[AgentSpec] = []
     for outcome in best:
         folder = run.candidate(outcome.iteration, outcome.candidate)
-        for k in range(LEADER_SEEDS):
-            seed = training_seed(header.seed, k)
+        for seed in training_seeds(header.seed, LEADER_SEEDS):
             arms.append(candidate_arm(tools, folder, seed))
     if len(best) > 1:
         train_arms(tools, arms, "training")
@@ -76,7 +76,7 @@ def confirm(tools: Tools, found: dict[str, Evaluation]) -> Final:
     winner = next(c for c in run.candidates() if c.id == ranked[0])
     keep_best(tools, winner)
     tools.say("evaluation", "winner chosen", winner.iteration, winner.name, among=ranked)
-    seeds = [training_seed(header.seed, k, final=True) for k in range(header.final_seeds)]
+    seeds = training_seeds(header.seed, header.final_seeds, final=True)
     arms = {
         "winner": [
             candidate_arm(tools, winner, s, "winner", run.path / "final" / "winner" / f"seed-{s}")

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from autoreward.errors import USAGE, UserError
 from autoreward.loop import origin
-from autoreward.loop.agents import candidate_arm, score_arms, train_arms, training_seed
+from autoreward.loop.agents import candidate_arm, score_arms, train_arms
 from autoreward.loop.confirm import confirm, keep_best, leaders
 from autoreward.loop.stages import (
     analyzer,
@@ -39,6 +39,7 @@ from autoreward.loop.stages.designer import Draft
 from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import DESIGNER, Composition, chosen
 from autoreward.rewards.program import lint
+from autoreward.seeds import training_seeds
 from autoreward.store.files import read, write
 from autoreward.store.jobs import ProbeJob
 from autoreward.store.records import (
@@ -299,7 +300,7 @@ def _train(tools: Tools, candidates: Sequence[CandidateFolder]) -> None:
     process a time.
     """
     header = tools.run.header
-    seed = training_seed(header.seed, 0)
+    seed = training_seeds(header.seed, 1)[0]
     for candidate in candidates:
         if not (candidate.path / "4-screening.json").exists():
             write(candidate.path / "4-screening.json", screening.screen())

@@ -32,6 +32,7 @@ from autoreward.rewards.composition import (
     refusal,
 )
 from autoreward.sandbox.outside.profiles import find_profile
+from autoreward.seeds import MAX_RUN_SEED, MAX_TRAINING_SEEDS
 from autoreward.store.files import plain, write
 from autoreward.store.records import Limits, RunHeader
 from autoreward.store.run import Run
@@ -116,8 +117,8 @@ def header(options: Options, card: LocatedCard) -> RunHeader:
     for name, value, low, high in (
         ("--iterations", options.iterations, 1, 100),
         ("--candidates", options.candidates, 1, 26),
-        ("--final-seeds", options.final_seeds, 1, 49),
-        ("--seed", options.seed, 0, 1300),
+        ("--final-seeds", options.final_seeds, 1, MAX_TRAINING_SEEDS),
+        ("--seed", options.seed, 0, MAX_RUN_SEED),
         ("--steps", options.steps if options.steps is not None else 1, 1, 10**12),
         ("--jobs", options.jobs if options.jobs is not None else 1, 1, 1024),
     ):

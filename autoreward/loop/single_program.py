@@ -16,6 +16,7 @@ from autoreward.loop.stages import evaluation, training
 from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.rewards.composition import DESIGNER, Composition
 from autoreward.rewards.signals import PLAIN
+from autoreward.seeds import training_seeds
 from autoreward.store.files import write
 from autoreward.store.jobs import ProbeJob
 from autoreward.store.records import Check, Evaluation, TrainingDone
@@ -86,7 +87,7 @@ def train_program(
         write(out / "program.py", program.read_bytes())
         program = out / "program.py"
     write(out / "header.json", made)
-    numbers = [options.seed * 100 + k for k in range(seeds)]
+    numbers = training_seeds(options.seed, seeds)
     places = [out / f"seed-{s}" for s in numbers]
     label = program.stem if program else "sparse"
     own = method.own(made.settings)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from autoreward.store.records import Purpose, Record
+from autoreward.seeds import Purpose
+from autoreward.store.records import Record
 
 
 class Annotated(Record):

@@ -14,30 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 STAGES = ("designer", "critic", "check", "screening", "training", "evaluation", "analyzer")
 Stage = Literal["designer", "critic", "check", "screening", "training", "evaluation", "analyzer"]
-Purpose = Literal["training", "evaluation", "confirmation", "probe"]
 
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def stream_seed(purpose: Purpose, seed: int, index: int = 0) -> int:
-    """The seed of one environment's random stream, < 2**31.
-
-    Streams of different purposes never meet: the purpose is the top two bits.
-
-    `seed` < 2**17 is the run's or training's seed, `index` < 2**12 the environment's place in its
-    vector.
-    """
-    if not (0 <= seed < 2**17 and 0 <= index < 2**12):
-        raise ValueError(
-            f"seed must be in [0, {2**17}), index in [0, {2**12}); got {seed}, {index}"
-        )
-    return (
-        ("training", "evaluation", "confirmation", "probe").index(purpose) << 29
-        | seed << 12
-        | index
-    )
 
 
 class Verdict(Record):

@@ -14,11 +14,12 @@ import torch
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
+from autoreward.seeds import AGENT_PLACE, stream_seed
 from autoreward.state import Array
 from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.files import write
 from autoreward.store.jobs import EvaluateJob
-from autoreward.store.records import Score, stream_seed
+from autoreward.store.records import Score
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import policy
 from autoreward.trainer.environment import CardEnvironment, trusted_code
@@ -115,7 +116,7 @@ def _score(
     policy.load(agent, view, weights)
     agent.policy.set_training_mode(False)
     # the policy's own draws
-    set_random_seed(stream_seed(job.purpose, seed, 4095))
+    set_random_seed(stream_seed(job.purpose, seed, AGENT_PLACE))
     view.seed(stream_seed(job.purpose, seed))
     taken = np.zeros(n, int)
     successes, ended, lengths, truncations, failures = 0, 0, 0, 0, 0

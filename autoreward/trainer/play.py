@@ -16,10 +16,10 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward.errors import MISSING, UserError
+from autoreward.seeds import AGENT_PLACE, stream_seed
 from autoreward.state import Array
 from autoreward.store.files import write
 from autoreward.store.jobs import Played, PlayedEpisode, PlayJob
-from autoreward.store.records import stream_seed
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import load
 from autoreward.trainer import policy
@@ -46,7 +46,7 @@ def play(job: PlayJob) -> None:
     agent = policy.build(card.card, view, 0, job.device, for_evaluation=True)
     policy.load(agent, view, Path(job.policy))
     agent.policy.set_training_mode(False)
-    set_random_seed(stream_seed("evaluation", job.seed, 4095))
+    set_random_seed(stream_seed("evaluation", job.seed, AGENT_PLACE))
     view.seed(stream_seed("evaluation", job.seed))
     seen: Any = view.reset()
     while len(shown.told) < job.episodes:

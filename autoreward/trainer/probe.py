@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from autoreward.seeds import AGENT_PLACE, SCRIPT_PLACE, stream_seed
 from autoreward.state import Array
 from autoreward.store.files import write, write_arrays
 from autoreward.store.jobs import ProbeJob
-from autoreward.store.records import stream_seed
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import load
 from autoreward.trainer.environment import trusted_code
@@ -32,8 +32,8 @@ def probe(job: ProbeJob) -> None:
     card = load(Path(job.card))
     venv = environments(card, trusted_code(card), ENVIRONMENTS)
     venv.seed(stream_seed("probe", job.seed))
-    venv.action_space.seed(stream_seed("probe", job.seed, 4095))
-    random = np.random.default_rng(stream_seed("probe", job.seed, 4094))
+    venv.action_space.seed(stream_seed("probe", job.seed, AGENT_PLACE))
+    random = np.random.default_rng(stream_seed("probe", job.seed, SCRIPT_PLACE))
     width = card.card.layout.width
     steps: list[dict[str, Array]] = []
     lengths: list[int] = []

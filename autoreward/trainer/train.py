@@ -19,10 +19,11 @@ from autoreward.annotation.channel import Channel
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import SignalContext, find_signal
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
+from autoreward.seeds import stream_seed
 from autoreward.state import Array
 from autoreward.store.files import plain, write, write_arrays
 from autoreward.store.jobs import TrainJob
-from autoreward.store.records import TermCurve, TrainingDone, stream_seed
+from autoreward.store.records import TermCurve, TrainingDone
 from autoreward.tasks.card import ROLLOUTS, TaskCard
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import hindsight, policy

@@ -12,10 +12,11 @@ from autoreward.errors import UserError
 from autoreward.loop.engine import Engine
 from autoreward.rewards.composition import Columns, Composer, Composition
 from autoreward.sandbox.outside.worker import Worker
+from autoreward.seeds import stream_seed
 from autoreward.store.episodes import Trajectories
 from autoreward.store.files import read
 from autoreward.store.jobs import EvaluateJob, TrainJob
-from autoreward.store.records import Score, TrainingDone, stream_seed
+from autoreward.store.records import Score, TrainingDone
 from autoreward.tasks.find import load
 
 OFF = {"learning_starts": 100, "buffer_size": 1000, "batch_size": 32}

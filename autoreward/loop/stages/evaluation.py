@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoreward.seeds import Purpose
 from autoreward.store.files import read
 from autoreward.store.jobs import EvaluateJob
-from autoreward.store.records import Evaluation, Purpose, RunHeader, Score, TrainingDone
+from autoreward.store.records import Evaluation, RunHeader, Score, TrainingDone
 from autoreward.tasks.card import TaskCard
 
 

@@ -18,9 +18,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from autoreward.seeds import stream_seed
 from autoreward.state import Array
 from autoreward.store.files import write
-from autoreward.store.records import stream_seed
 from autoreward.store.survey import ActionSpace, Column, Kind, Leaf, Reward, Survey, SurveyJob
 from autoreward.tasks.card import Environment
 from autoreward.trainer.environment import CardProblem, FlatAction, construct, parts_of
