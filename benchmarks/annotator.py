@@ -44,8 +44,8 @@ import time
 
 import numpy as np
 
-from autoreward.composition import Columns
-from autoreward.signals import Signal
+from autoreward.rewards.composition import Columns
+from autoreward.rewards.signals import Signal
 
 
 class Timed(Signal):

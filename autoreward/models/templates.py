@@ -45,7 +45,7 @@ VARIABLES: dict[str, dict[str, str]] = {
         "verdicts": "why the last draft was refused: kind, line, message, hint",
         "from_scratch": "true where the repairs are used up",
         "origin": "in port.md.j2: a person's reward function to be ported: code, sources (of fields), why it was not taken as it is",
-        "given": "what the method's settings give: name, means (calm: subgoals of the card or of a file); else empty",
+        "given": "what the method's settings give: name, means (subgoals of the card or of a file, for example); else empty",
         "replies": "of the calls that prepared this one, in the first iteration: template, number, text",
         "transforms": "with --compose designer: what the designer may choose from, each with kind, fields, title, equation, paper, use; else empty",
     },

@@ -2,7 +2,7 @@
 numpy and gymnasium alone.
 
 The file is put together from texts: the program and the card's functions as they stand, `state.py`
-and `wrappers.py`, and data from the run's records, each written with `repr`. Nothing of a run is
+and `tasks/standalone.py`, and data from the run's records, each written with `repr`. Nothing of a run is
 executed here, a stranger's neither; whoever imports the file does.
 """
 
@@ -91,7 +91,7 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
         parts.append(
             f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{body}\n\n    return dict(locals())\n"
         )
-    parts += [_body("state"), _body("wrappers"), _task(task, needed, weights), ENDING]
+    parts += [_body("state"), _body("tasks/standalone"), _task(task, needed, weights), ENDING]
     text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
     try:
         # parsed, not run
@@ -235,7 +235,7 @@ def _imports() -> str:
     """What both modules and ENDING import, once each; nothing of ours."""
     modules: set[str] = set()
     names: dict[str, set[str]] = {"dataclasses": {"replace"}}
-    for module in ("state", "wrappers"):
+    for module in ("state", "tasks/standalone"):
         for node in _source(module)[0].body:
             if isinstance(node, ast.Import):
                 modules.add(ast.unparse(node))

@@ -21,20 +21,13 @@ class Corridor(gym.Env):
     def _observation(self) -> np.ndarray:
         return np.array([self.cell, self.exit, HANDLES[self.cell % len(HANDLES)]], np.float64)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self.cell, self.exit = (
-            int(self.np_random.integers(0, 4)),
-            int(self.length - self.np_random.integers(0, 4)),
-        )
+        self.cell, self.exit = int(self.np_random.integers(0, 4)), int(self.length - self.np_random.integers(0, 4))
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        self.cell = max(
-            0, self.cell + (1 if int(action) == HANDLES[self.cell % len(HANDLES)] else -1)
-        )
+        self.cell = max(0, self.cell + (1 if int(action) == HANDLES[self.cell % len(HANDLES)] else -1))
         return self._observation(), 0.0, False, False, {}
 
 

@@ -25,17 +25,13 @@ class DrawerOpen(gym.Env):
     def _observation(self, seen: np.ndarray) -> np.ndarray:
         return np.concatenate([seen[:3], seen[3:4], seen[4:7], self.inner._target_pos])
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self.inner.seed(seed)
             self.inner.seeded_rand_vec = True
         self.inner.reset()
-        mujoco.mj_forward(
-            self.inner.model, self.inner.data
-        )  # else the first observation shows the previous episode's drawer
+        mujoco.mj_forward(self.inner.model, self.inner.data)  # else the first observation shows the previous episode's drawer
         return self._observation(self.inner._get_obs()), {}
 
     def render(self) -> Any:

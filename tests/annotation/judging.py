@@ -17,8 +17,8 @@ TRUTH = (
 PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'past_two': 0.0 * curr.cell, 'at_exit': 0.0 * curr.exit}\n"
 SIGNAL = '''"""Pays what a judge says of captions."""
 
-from autoreward.composition import Columns
-from autoreward.signals import Signal
+from autoreward.rewards.composition import Columns
+from autoreward.rewards.signals import Signal
 
 
 class Judged(Signal):

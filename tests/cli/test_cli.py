@@ -233,6 +233,9 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
         env={**os.environ, "AUTOREWARD_CACHE": str(tmp_path / "cache"), "AUTOREWARD_MODEL": ""},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that: without
+        # this the test hangs when the whole suite runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while (
