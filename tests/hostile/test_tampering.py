@@ -267,7 +267,9 @@ CASES = [
         "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nx = np.ones(1 << 29)",
         check="exception|memory",
     ),
-    tamper("importing our own modules", "import autoreward.sandbox.outside.worker", check="exception"),
+    tamper(
+        "importing our own modules", "import autoreward.sandbox.outside.worker", check="exception"
+    ),
     tamper(
         "the confinement's own code",
         SYS
