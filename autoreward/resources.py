@@ -1,9 +1,11 @@
-"""Where the shipped folders are, in a checkout, an editable install and a wheel alike; and the
-version.
+"""Where files outside a run are: the shipped folders, those of installed packages, the cache.
+
+The same in a checkout, an editable install and a wheel. Also the version.
 """
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.resources import files
 from importlib.util import find_spec
@@ -38,3 +40,10 @@ def installed(group: str, folder: str) -> list[Path]:
             for place in (spec.submodule_search_locations if spec else None) or ()
         ]
     return [place for place in dict.fromkeys(found) if place.is_dir()]
+
+
+def cache_folder() -> Path:
+    """Where baselines, probes and trust marks are kept between runs; `AUTOREWARD_CACHE` moves it."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get("AUTOREWARD_CACHE") or user_cache_dir("autoreward"))

@@ -63,7 +63,7 @@ class LoadedRun:
 
     def export(self, out: str | Path, candidate: str | None = None) -> Path:
         """Write the program as one standalone file that needs numpy and gymnasium alone."""
-        from autoreward.loop.setup import card_of
+        from autoreward.loop.trust import card_of
 
         try:
             card: LocatedCard | None = card_of(self._run)
@@ -73,10 +73,10 @@ class LoadedRun:
         return Path(out)
 
     def _card(self) -> LocatedCard:
-        from autoreward.loop import setup
+        from autoreward.loop.trust import card_of, require_trusted
 
-        setup.trust(self._run, self._trust, "load_run(path, trust=True)")
-        card = setup.card_of(self._run)
+        require_trusted(self._run, self._trust, "load_run(path, trust=True)")
+        card = card_of(self._run)
         require_simulator(card.card)
         return card
 
@@ -189,9 +189,10 @@ def resume(
 ) -> LoadedRun:
     """Go on with a run that was stopped."""
     from autoreward.loop import setup
+    from autoreward.loop.trust import require_trusted
 
     run = find_run(str(path))
-    setup.trust(run, trust, "autoreward.resume(path, trust=True)")
+    require_trusted(run, trust, "autoreward.resume(path, trust=True)")
     return _go(run, setup.model_options(run.header.settings, headers), tell)
 
 

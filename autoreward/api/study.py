@@ -30,6 +30,7 @@ from autoreward.errors import MISSING, REFUSED, USAGE, UserError
 from autoreward.loop import setup
 from autoreward.loop.design import conclude, draft, probe
 from autoreward.loop.stages import evaluation, screening
+from autoreward.loop.trust import require_trusted
 from autoreward.results.export import functions, task_values
 from autoreward.seeds import episode_seed
 from autoreward.store.episodes import Episode, Trajectories
@@ -78,7 +79,7 @@ class Study:
                     "another `run=`, or no task",
                     USAGE,
                 )
-            setup.trust(self._run, trust, f"autoreward.Study(run={str(place)!r}, trust=True)")
+            require_trusted(self._run, trust, f"autoreward.Study(run={str(place)!r}, trust=True)")
         elif task is None:
             raise UserError("a new study needs a task", 'autoreward.Study("corridor")', USAGE)
         else:

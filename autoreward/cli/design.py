@@ -158,10 +158,11 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, at any point."""
     from autoreward.loop import setup
+    from autoreward.loop.trust import require_trusted
     from autoreward.store.run import find_run
 
     found = find_run(run)
-    setup.trust(found, trust)
+    require_trusted(found, trust)
     given = {
         "max_cost": max_cost,
         "max_tokens": max_tokens,

@@ -160,7 +160,8 @@ def _gpu() -> Line:
 
 
 def _disk() -> Line:
-    from autoreward.loop.setup import cache_folder, cores
+    from autoreward.loop.setup import cores
+    from autoreward.resources import cache_folder
 
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return (

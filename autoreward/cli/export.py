@@ -46,7 +46,7 @@ def export(
     """Write the winning reward as one Python file that needs numpy and gymnasium alone; or, with
     --policy, the agent as ONNX.
     """
-    from autoreward.loop import setup
+    from autoreward.loop.trust import card_of, require_trusted
     from autoreward.results.export import export as exported
     from autoreward.store.files import write
     from autoreward.store.jobs import NetworkJob
@@ -60,8 +60,8 @@ def export(
                 f"--policy {policy.with_suffix('.onnx')}",
                 USAGE,
             )
-        setup.trust(found, trust, "autoreward export RUN --policy FILE.onnx --trust")
-        weights, card = found.agent(candidate, seed), setup.card_of(found)
+        require_trusted(found, trust, "autoreward export RUN --policy FILE.onnx --trust")
+        weights, card = found.agent(candidate, seed), card_of(found)
         network = _in_trainer(
             found,
             "export",
@@ -78,7 +78,7 @@ def export(
         ]
     else:
         try:
-            card = setup.card_of(found)
+            card = card_of(found)
         except UserError:
             # its trusted functions are then the user's to bring
             card = None
@@ -119,17 +119,17 @@ def play(
     draws itself.
     """
     from autoreward.cli.live import clean
-    from autoreward.loop import setup
+    from autoreward.loop.trust import card_of, require_trusted
     from autoreward.store.files import read
     from autoreward.store.jobs import Played, PlayJob
     from autoreward.store.run import find_run
     from autoreward.tasks.find import require_simulator
 
     found = find_run(run)
-    setup.trust(found, trust, "autoreward play RUN --trust")
+    require_trusted(found, trust, "autoreward play RUN --trust")
     if out is not None and out.suffix not in (".gif", ".png"):
         raise UserError(f"--out {out}: a picture is a .gif or a .png", "--out agent.gif", USAGE)
-    weights, card = found.agent(candidate, seed, sparse), setup.card_of(found)
+    weights, card = found.agent(candidate, seed, sparse), card_of(found)
     require_simulator(card.card)
 
     def job(folder: Path) -> PlayJob:

@@ -11,8 +11,8 @@ import numpy as np
 
 from autoreward.annotation.measure import Labels, against, ends
 from autoreward.errors import REFUSED, USAGE, UserError
-from autoreward.loop import setup
 from autoreward.loop.engine import Engine
+from autoreward.loop.trust import card_of, require_trusted
 from autoreward.methods import find_method
 from autoreward.rewards.signals.subgoals import Subgoals
 from autoreward.store.files import read
@@ -63,8 +63,8 @@ def labels(
         )
         _tell(found, Labels.read(labelled), names, judged, str(judge), as_json)
         return
-    setup.trust(found, trust, "autoreward runs labels RUN --trust")
-    chosen, card = found.chosen(candidate), setup.card_of(found)
+    require_trusted(found, trust, "autoreward runs labels RUN --trust")
+    chosen, card = found.chosen(candidate), card_of(found)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "captions.json"
         job = CaptionJob(

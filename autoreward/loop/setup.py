@@ -6,7 +6,6 @@ Used by the command line and `bench`.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import shutil
 import sys
@@ -16,14 +15,16 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from autoreward.errors import REFUSED, USAGE, UserError
+from autoreward.errors import USAGE, UserError
 from autoreward.loop import origin
 from autoreward.loop.engine import Engine, Progress
 from autoreward.loop.tools import Tools
+from autoreward.loop.trust import card_of, mark_trusted, require_trusted
 from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.models import ModelOptions, connect
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
+from autoreward.resources import cache_folder
 from autoreward.rewards.composition import (
     DESIGNER,
     Composition,
@@ -33,10 +34,9 @@ from autoreward.rewards.composition import (
 )
 from autoreward.sandbox.outside.profiles import find_profile
 from autoreward.seeds import MAX_RUN_SEED, MAX_TRAINING_SEEDS
-from autoreward.store.files import plain, write
 from autoreward.store.records import Limits, RunHeader
 from autoreward.store.run import Run
-from autoreward.tasks.find import LocatedCard, find, listing, load, require_simulator
+from autoreward.tasks.find import LocatedCard, find, require_simulator
 
 PR_SET_DUMPABLE = 4
 DEFAULT_MODEL = "offline/search"
@@ -97,13 +97,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def cache_folder() -> Path:
-    """Where controls and probes are kept between runs; `AUTOREWARD_CACHE` moves it."""
-    from platformdirs import user_cache_dir
-
-    return Path(os.environ.get("AUTOREWARD_CACHE") or user_cache_dir("autoreward"))
 
 
 def chosen(options: Options) -> LocatedCard:
@@ -210,7 +203,7 @@ def start(options: Options, model_options: ModelOptions) -> Run:
     run = Run.create(options.folder, made, options.name)
     if options.origin:
         origin.keep(run, Path(options.origin))
-    write(_seen(run), "")
+    mark_trusted(run)
     return run
 
 
@@ -227,78 +220,6 @@ def _judge(method: Method, made: RunHeader, model_options: ModelOptions) -> None
             "--set annotator=PROVIDER/MODEL; for trying things out, --set annotator=simulated/p=0.9",
             USAGE,
         )
-
-
-def _seen(run: Run) -> Path:
-    """Where it is noted that this run.yaml was made, or read and trusted, by this user."""
-    return (
-        cache_folder() / "trusted" / hashlib.sha256(plain(run.path / "run.yaml")).hexdigest()[:32]
-    )
-
-
-def reaches(run: Run) -> list[str]:
-    """What a run's header would execute, ask or switch off when it goes on: what a stranger could
-    have put there.
-    """
-    made, found = run.header, []
-    own = listing().get(made.task)
-    if Path(made.card_path).is_file() and (
-        own is None or load(own[1]).digest() != load(Path(made.card_path)).digest()
-    ):
-        found.append(f"the card {made.card_path} and its Python file")
-    for name, value in (
-        ("the interpreter", made.trainer_python),
-        ("the command", made.settings.get("key_command")),
-        *(
-            ("the command", name.removeprefix("cmd:"))
-            for name in (made.model, made.settings.get("annotator", ""))
-            if name.startswith("cmd:")
-        ),
-        ("the server", made.settings.get("base_url")),
-        ("the sandbox profile", made.sandbox if made.sandbox != "default" else None),
-    ):
-        if value:
-            found.append(f"{name} {value}")
-    return found
-
-
-def trust(run: Run, given: bool, again: str = "autoreward resume RUN --trust") -> None:
-    """UserError where a run that was not begun here reaches beyond its folder, and nobody said
-    that this is well; `again` says so.
-    """
-    if not _seen(run).exists():
-        for folder, folders, files in os.walk(run.path):
-            if links := [name for name in (*folders, *files) if (Path(folder) / name).is_symlink()]:
-                raise UserError(
-                    f"{Path(folder) / links[0]} is a link, and going on might write through it",
-                    "remove it: a run's own folder holds none",
-                    REFUSED,
-                )
-        if not given and (found := reaches(run)):
-            raise UserError(
-                f"{run.path} was begun elsewhere, and going on would use {'; '.join(found)}",
-                f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}",
-                REFUSED,
-            )
-        write(_seen(run), "")
-
-
-def card_of(run: Run) -> LocatedCard:
-    """The run's card as it is found here: where the run says, else by name.
-
-    UserError where it is not the one the run began with.
-    """
-    made = run.header
-    # a run may have been carried here
-    card = load(Path(made.card_path)) if Path(made.card_path).is_file() else find(made.task)
-    card = card.at_end() if made.episodic_return else card
-    if card.digest() != made.card_digest:
-        raise UserError(
-            f"the card {card.path} changed since this run began",
-            "put it back, or begin a new run: autoreward design " + made.task,
-            REFUSED,
-        )
-    return card
 
 
 def shut() -> None:
@@ -319,7 +240,7 @@ def tools(
     """What the loop needs for this run; UserError where it is not to be trusted, or the card
     changed since the run began.
     """
-    trust(run, False)
+    require_trusted(run, False)
     shut()
     made = run.header
     card = card_of(run)

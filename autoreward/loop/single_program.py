@@ -10,10 +10,11 @@ from pathlib import Path
 from autoreward.errors import USAGE, UserError
 from autoreward.loop.engine import Engine, Progress
 from autoreward.loop.setup import Options as LaunchOptions
-from autoreward.loop.setup import cache_folder, header, versions
+from autoreward.loop.setup import header, versions
 from autoreward.loop.stages import check as check_stage
 from autoreward.loop.stages import evaluation, training
 from autoreward.methods import DEFAULT, Method, find_method
+from autoreward.resources import cache_folder
 from autoreward.rewards.composition import DESIGNER, Composition
 from autoreward.rewards.signals import PLAIN
 from autoreward.seeds import training_seeds

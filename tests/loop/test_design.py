@@ -185,6 +185,6 @@ def test_a_card_that_changed_is_refused(whole: Path, tmp_path: Path):
     done = autoreward(tmp_path, "resume", "runs/one")
     assert (
         done.returncode == 1
-        and "changed since this run began" in done.stderr
+        and "changed since this run was created" in done.stderr
         and "Traceback" not in done.stderr
     )

@@ -12,6 +12,7 @@ import yaml
 
 from autoreward.errors import UserError
 from autoreward.loop import setup
+from autoreward.loop.trust import outside_access, require_trusted
 from autoreward.results.report import write_report
 from autoreward.results.summary import summary
 from autoreward.store.files import plain, read_arrays, text
@@ -39,8 +40,8 @@ def stranger(tmp_path, monkeypatch):
 
 def test_a_plain_run_goes_on_without_a_question(stranger):
     run = stranger()
-    assert setup.reaches(run) == []
-    setup.trust(run, False)
+    assert outside_access(run) == []
+    require_trusted(run, False)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,13 @@ def test_a_plain_run_goes_on_without_a_question(stranger):
 def test_what_reaches_out_is_named_and_asked_for(stranger, changes, word):
     run = stranger(**changes)
     with pytest.raises(UserError) as caught:
-        setup.trust(run, False)
+        require_trusted(run, False)
     assert word in caught.value.message and "--trust" in caught.value.hint
     # looking executes nothing
     summary(run.path), write_report(run.path)
-    setup.trust(run, True)
+    require_trusted(run, True)
     # once is enough
-    setup.trust(run, False)
+    require_trusted(run, False)
 
 
 def test_a_card_out_of_the_run_directory_is_asked_for(stranger, tmp_path):
@@ -71,7 +72,7 @@ def test_a_card_out_of_the_run_directory_is_asked_for(stranger, tmp_path):
         shutil.copy(source, tmp_path)  # type: ignore[arg-type]
     (tmp_path / "corridor.py").write_text("raise SystemExit('executed')\n")
     with pytest.raises(UserError, match="its Python file"):
-        setup.trust(stranger(card_path=str(tmp_path / "corridor.yaml")), False)
+        require_trusted(stranger(card_path=str(tmp_path / "corridor.yaml")), False)
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -81,7 +82,7 @@ def test_a_run_with_a_link_in_it_is_not_written_through(stranger, tmp_path, fold
     outside.mkdir() if folder else outside.write_text("mine")
     (run.path / "iteration-9").symlink_to(outside)
     with pytest.raises(UserError, match="iteration-9 is a link"):
-        setup.trust(run, True)
+        require_trusted(run, True)
 
 
 def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypatch):
@@ -90,13 +91,13 @@ def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypa
         setup.Options("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"),
         setup.model_options({}),
     )
-    setup.trust(run, False)
+    require_trusted(run, False)
     header = RunHeader.model_validate(yaml.safe_load((run.path / "run.yaml").read_text()))
     (run.path / "run.yaml").write_text(
         yaml.safe_dump(header.model_copy(update={"model": "cmd:rm"}).model_dump(mode="json"))
     )
     with pytest.raises(UserError, match="the command rm"):
-        setup.trust(Run(run.path), False)
+        require_trusted(Run(run.path), False)
 
 
 def test_links_devices_and_bombs_are_not_read(tmp_path):

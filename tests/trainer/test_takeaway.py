@@ -258,7 +258,7 @@ def test_a_strangers_run_is_exported_and_not_played_unasked(tmp_path):
     for words in (("play", "stranger"), ("export", "stranger", "--policy", "p.onnx")):
         said = autoreward_command(*words, cwd=tmp_path)
         assert said.returncode == 1 and "--trust" in said.stderr, said
-    with pytest.raises(UserError, match="begun elsewhere"):
+    with pytest.raises(UserError, match="created elsewhere"):
         autoreward.load_run(there).policy()
     assert not mark.exists()
     assert (

@@ -1,0 +1,113 @@
+"""Whether a run may go on here: what its header would execute or contact, and its card.
+
+A run directory may come from another machine. Opening and reading it executes nothing; going on
+does, so a run that this user has not created or trusted before is checked first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from autoreward.errors import REFUSED, UserError
+from autoreward.resources import cache_folder
+from autoreward.store.files import plain, write
+from autoreward.store.run import Run
+from autoreward.tasks.find import LocatedCard, find, listing, load
+
+
+def mark_trusted(run: Run) -> None:
+    """Note that this user created this run.yaml, or read it and trusts it."""
+    write(_trust_mark(run), "")
+
+
+def _trust_mark(run: Run) -> Path:
+    """The file whose existence says so; its name is a digest of run.yaml."""
+    header = hashlib.sha256(plain(run.path / "run.yaml")).hexdigest()
+    return cache_folder() / "trusted" / header[:32]
+
+
+def outside_access(run: Run) -> list[str]:
+    """What continuing this run would execute, contact or switch off, as its header says.
+
+    A stranger could have put any of it there.
+    """
+    header = run.header
+    found = []
+    if _brings_own_card(run):
+        found.append(f"the card {header.card_path} and its Python file")
+    if header.trainer_python:
+        found.append(f"the interpreter {header.trainer_python}")
+    if key_command := header.settings.get("key_command"):
+        found.append(f"the command {key_command}")
+    for model in (header.model, header.settings.get("annotator", "")):
+        if model.startswith("cmd:"):
+            found.append(f"the command {model.removeprefix('cmd:')}")
+    if base_url := header.settings.get("base_url"):
+        found.append(f"the server {base_url}")
+    if header.sandbox != "default":
+        found.append(f"the sandbox profile {header.sandbox}")
+    return found
+
+
+def _brings_own_card(run: Run) -> bool:
+    """Whether the run names a card file that differs from the one found here by its name."""
+    path = Path(run.header.card_path)
+    if not path.is_file():
+        return False
+    own = listing().get(run.header.task)
+    return own is None or load(own[1]).digest() != load(path).digest()
+
+
+def require_trusted(run: Run, given: bool, again: str = "autoreward resume RUN --trust") -> None:
+    """Check that a run may be continued here.
+
+    Raises UserError if a run created on another machine would execute or contact anything outside
+    its folder and the user has not passed --trust, and if its folder contains a link (continuing
+    could write through it). `given`: whether --trust was passed. `again`: the command to suggest.
+    """
+    if _trust_mark(run).exists():
+        return
+    if link := _first_link(run.path):
+        raise UserError(
+            f"{link} is a link, and continuing could write through it",
+            "remove it: a run directory contains no links",
+            REFUSED,
+        )
+    if not given and (found := outside_access(run)):
+        raise UserError(
+            f"{run.path} was created elsewhere, and continuing would use {'; '.join(found)}",
+            f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}",
+            REFUSED,
+        )
+    mark_trusted(run)
+
+
+def _first_link(root: Path) -> Path | None:
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder) / name
+            if path.is_symlink():
+                return path
+    return None
+
+
+def card_of(run: Run) -> LocatedCard:
+    """The run's card: at the path the run recorded, otherwise by name.
+
+    Raises UserError if it is not the card that the run was created with.
+    """
+    header = run.header
+    recorded = Path(header.card_path)
+    # a run may have been copied here from another machine
+    card = load(recorded) if recorded.is_file() else find(header.task)
+    if header.episodic_return:
+        card = card.at_end()
+    if card.digest() != header.card_digest:
+        raise UserError(
+            f"the card {card.path} has changed since this run was created",
+            f"restore it, or start a new run: autoreward design {header.task}",
+            REFUSED,
+        )
+    return card
