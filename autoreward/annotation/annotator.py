@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import RootModel
 
-from autoreward.annotation.labels import Annotation, Asked, Label, LabelFile
+from autoreward.annotation.labels import Annotation, CaptionRequest, Label, LabelFile
 from autoreward.errors import USAGE, UserError
 from autoreward.models import Message, Request
 from autoreward.models.caller import Caller
@@ -128,7 +128,7 @@ class Annotator:
 
     # -- the engine's side -------------------------------------------------------------------------
 
-    def ask(self, owner: str, captions: Sequence[Asked], reply: Reply) -> None:
+    def ask(self, owner: str, captions: Sequence[CaptionRequest], reply: Reply) -> None:
         """Answer what is known at once, and queue the rest; `reply` is called as answers come."""
         now: dict[int, Label] = {}
         with self._lock:

@@ -1,11 +1,9 @@
-"""What a model is told about a transition: from rows of numbers to numbered captions.
+"""Captions of transitions: turns rows of numbers into numbered text. Runs in trainers; numpy only.
 
-Numpy only; used in trainers.
-
-A row is brought to the grid that its caption is written in (whole numbers as they are, measured
-ones in `bins` steps over the field's range), so rows that read the same have the same key, and
-words are written only for a key that was not seen before. The order of first sight numbers the
-captions: the same trajectory gives the same numbers.
+A row is rounded to the grid that its caption is written in: whole numbers stay as they are, and
+measured ones take one of `bins` steps over the field's range. Rows that read the same are therefore equal,
+and text is written only for a row that was not seen before. Captions are numbered in the order in
+which they first appear, so the same trajectory gives the same numbers.
 """
 
 from __future__ import annotations
@@ -17,31 +15,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoreward.annotation.labels import LONGEST
+from autoreward.annotation.labels import MAX_CAPTION_CHARS
 from autoreward.errors import REFUSED, UserError
 from autoreward.state import Array, State
 from autoreward.tasks.caption import BINS, Slot, pieces
+from autoreward.tasks.card import Action, TaskCard, numbers
 from autoreward.tasks.card import Field as CardField
-from autoreward.tasks.card import TaskCard, numbers
 
-# captions that are told apart
-MOST = 100_000
-# rows that are remembered
-MOST_KEYS = 400_000
-# units of fields that are told as they are
-WHOLE = {"flag", "code", "cells", "cell", "index", "steps", "step", "count"}
-# what these are rounded to, should they not be whole
-FINE = 0.01
-# a field without a range is told in two digits; below this it is 0
-SMALL = 1e-3
-SILENT = WHOLE | {"-", ""}
-NAMED = re.compile(r"(\d+)(?:\s*(?:,|and)\s*(\d+))?\s*=\s*([^,;()]+)")
+# different captions of one training
+MAX_CAPTIONS = 100_000
+MAX_REMEMBERED_ROWS = 400_000
+# units of fields whose values are whole numbers
+WHOLE_UNITS = {
+    "flag",
+    "code",
+    "cells",
+    "cell",
+    "index",
+    "steps",
+    "step",
+    "count",
+}
+# rounding of such a field, in case its values are not whole after all
+WHOLE_STEP = 0.01
+# a field without a range is written in two digits; smaller values read as 0
+ZERO_BELOW = 1e-3
+UNITS_NOT_WRITTEN = WHOLE_UNITS | {"-", ""}
+ACTION_MEANING = re.compile(r"(\d+)(?:\s*(?:,|and)\s*(\d+))?\s*=\s*([^,;()]+)")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the columns of one field may stand: `low` + a whole number of `step`s; step 0: two
-    digits. Arrays (k,).
+    """The values that the columns of one field are rounded to: `low` + a whole number of `step`s.
+
+    `low` and `step` have shape (k,). A step of 0 means rounding to two digits.
     """
 
     low: Array
@@ -49,271 +56,334 @@ class Grid:
 
     @classmethod
     def of(cls, field: CardField, bins: int) -> Grid:
-        """From the card: whole numbers by their unit, else the range in `bins` steps (x, y, z
-        apart where it gives each), else two digits.
+        """The grid of a card's field.
+
+        Whole numbers are recognized by their unit. Otherwise the range is divided into `bins`
+        steps, separately for each column if the card gives a range for each. A field without a
+        range is rounded to two digits.
         """
         k = math.prod(field.shape)
-        if field.unit in WHOLE:
-            return cls(np.zeros(k), np.full(k, FINE))
+        if field.unit in WHOLE_UNITS:
+            return cls(np.zeros(k), np.full(k, WHOLE_STEP))
         ends = numbers(re.sub(r"\bpi\b", f"{math.pi:.6f}", field.range))
-        pairs = (
-            np.array(ends).reshape(-1, 2)
-            if len(ends) == 2 * k and k > 1
-            else np.array([[min(ends), max(ends)]] * k)
-            if ends
-            else np.zeros((k, 2))
-        )
-        span = pairs[:, 1] - pairs[:, 0]
-        if (span <= 0).any():
+        if len(ends) == 2 * k and k > 1:
+            ranges = np.array(ends).reshape(-1, 2)
+        elif ends:
+            ranges = np.array([[min(ends), max(ends)]] * k)
+        else:
+            ranges = np.zeros((k, 2))
+        width = ranges[:, 1] - ranges[:, 0]
+        if (width <= 0).any():
             return cls(np.zeros(k), np.zeros(k))
-        return cls(pairs[:, 0], span / bins)
+        return cls(ranges[:, 0], width / bins)
+
+    @classmethod
+    def of_action(cls, action: Action, bins: int) -> Grid:
+        """The grid of the action's components."""
+        k = math.prod(action.row)
+        if action.type != "box":
+            return cls(np.zeros(k), np.full(k, WHOLE_STEP))
+        return cls(
+            np.full(k, action.low),
+            np.full(k, (action.high - action.low) / bins),
+        )
 
 
 class Captions:
-    """Numbers captions. `texts[id]` is a caption; `by` says what wrote it.
+    """Numbers the captions of transitions.
 
-    `function`: the card's trusted one, where `caption.function` names it. More than `most`
-    different captions are not told apart: they get -1.
+    `texts[number]` is the caption; `written_by` says what wrote it. `function` is the card's
+    trusted function, required if the card sets `caption.function`. Beyond `max_captions` different
+    captions, new ones get the number -1.
     """
 
     def __init__(
         self,
         card: TaskCard,
         function: Callable[[State, Array, State], Sequence[str]] | None = None,
-        most: int = MOST,
+        max_captions: int = MAX_CAPTIONS,
     ) -> None:
-        self.layout, self.action, self.most = card.reward_layout, card.action, most
+        self.layout = card.reward_layout
+        self.action = card.action
+        self.max_captions = max_captions
         self.fields = {f.name: f for f in card.fields if f.reward}
-        made = card.caption
-        if made and made.function and function is None:
-            raise ValueError("the card's caption is a function, and none was given")
-        self.function = function if made and made.function else None
-        self.by = (
-            f"function {made.function}()"
-            if made and made.function
-            else "template"
-            if made
-            else "default"
-        )
-        self.pieces = pieces(made.template) if made and made.template else ()
-        grids = {name: Grid.of(f, made.bins if made else BINS) for name, f in self.fields.items()}
-        narrow = (
-            np.zeros(1)
-            if self.action.type != "box"
-            else np.full(math.prod(self.action.shape), self.action.low)
-        )
-        width = math.prod(self.action.row)
-        wide = (
-            np.full(width, (self.action.high - self.action.low) / (made.bins if made else BINS))
-            if self.action.type == "box"
-            else np.full(width, FINE)
-        )
-        low, step = (
-            np.concatenate([getattr(g, part) for g in grids.values()]) for part in ("low", "step")
-        )
-        self.low = np.concatenate([low, np.broadcast_to(narrow, width), low])
-        self.step = np.concatenate([step, wide, step])
-        self.meanings = _meanings(self.action.meaning) if self.action.type == "discrete" else {}
-        self.shown = self._shown()
-        self.all, self.start = len(self.shown) == len(self.step), self.low[self.shown]
-        self.rough = np.flatnonzero(self.step[self.shown] == 0)
-        self.scale = np.where(self.step == 0, 1.0, self.step)[self.shown]
-        self.parts = tuple(p if isinstance(p, str) else self._part(p) for p in self.pieces)
-        self.acted = self._part(Slot("action")) if not self.pieces else None
-        self.changes = (
-            [
-                (name, self._part(Slot("prev", name)), self._part(Slot("curr", name)))
-                for name in self.layout.names
-            ]
-            if not self.pieces
-            else []
-        )
+        self.function = None
+        self.written_by = "default"
+        self.pieces: tuple[str | Slot, ...] = ()
+        bins = BINS
+        if card.caption:
+            bins = card.caption.bins
+            self.written_by = "template"
+        if card.caption and card.caption.template:
+            self.pieces = pieces(card.caption.template)
+        if card.caption and card.caption.function:
+            if function is None:
+                raise ValueError("the card sets caption.function, and no function was given")
+            self.function = function
+            self.written_by = f"function {card.caption.function}()"
+        self._make_grid(bins)
+        self._make_parts()
         self.texts: list[str] = []
-        self._ids: dict[str, int] = {}
-        self._keys: dict[bytes, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._row_numbers: dict[bytes, int] = {}
 
-    def keys(self, prev: Array, action: Array, curr: Array) -> Array:
-        """The captions' numbers, (n,) int64, of n transitions: prev, curr (n, D) as offered to
-        reward programs, action (n, ...).
+    def numbers_of(self, prev: Array, action: Array, curr: Array) -> Array:
+        """The caption numbers (n,) int64 of n transitions.
+
+        prev, curr: (n, D), by the card's reward layout; action: (n, ...). Raises UserError if the
+        card's caption function fails.
         """
         n = len(prev)
-        rows = np.concatenate([prev, np.asarray(action, np.float64).reshape(n, -1), curr], axis=1)
+        rows = np.concatenate(
+            [prev, np.asarray(action, np.float64).reshape(n, -1), curr],
+            axis=1,
+        )
         if self.function is None:
-            rows = self._on_grid(rows if self.all else rows[:, self.shown])
-        # -0.0 and 0.0 are one number
+            rows = self._round(rows if self.uses_all_columns else rows[:, self.columns])
+        # -0.0 and 0.0 must have the same bytes
         rows += 0.0
-        data, size = rows.tobytes(), rows.shape[1] * 8
-        names = [data[k * size : (k + 1) * size] for k in range(n)]
-        found = [self._keys.get(name) for name in names]
+        data = rows.tobytes()
+        size = rows.shape[1] * 8
+        keys = [data[k * size : (k + 1) * size] for k in range(n)]
+        found = [self._row_numbers.get(key) for key in keys]
         if None not in found:
             return np.array(found, np.int64)
-        # nothing new can come of it, so nothing is written
-        if len(self.texts) >= self.most and self.function is None:
-            return np.array([-1 if number is None else number for number in found], np.int64)
-        return self._new(names, found, rows, prev, action, curr)
+        if len(self.texts) >= self.max_captions and self.function is None:
+            # An unknown row cannot read like a known one, so there is nothing to write.
+            return np.array(
+                [-1 if number is None else number for number in found],
+                np.int64,
+            )
+        return self._number_new(keys, found, rows, prev, action, curr)
 
-    def number(self, text: str) -> int | None:
-        """The number of a caption that was seen, else None."""
-        return self._ids.get(text)
+    def number_of(self, text: str) -> int | None:
+        """The number of a caption; None if it has not been seen."""
+        return self._numbers.get(text)
 
-    def _new(
+    def _number_new(
         self,
-        names: list[bytes],
+        keys: list[bytes],
         found: list[int | None],
         rows: Array,
         prev: Array,
         action: Array,
         curr: Array,
     ) -> Array:
-        unseen = {name: k for k, name in reversed(list(enumerate(names))) if found[k] is None}
-        places = sorted(unseen.values())
-        texts = (
-            self._asked(prev[places], action[places], curr[places])
-            if self.function
-            else [self._written(rows[k].tolist()) for k in places]
-        )
-        now: dict[bytes, int] = {}
-        for k, text in zip(places, texts, strict=True):
-            text = " ".join(text.split())[:LONGEST]
-            number = self._ids.get(text)
-            if number is None and len(self.texts) < self.most:
-                number = self._ids[text] = len(self.texts)
+        """Write the captions of unknown rows, the first of each, and number them."""
+        first_places: dict[bytes, int] = {}
+        for k, key in enumerate(keys):
+            if found[k] is None:
+                first_places.setdefault(key, k)
+        places = list(first_places.values())
+        if self.function:
+            texts = self._call_function(prev[places], action[places], curr[places])
+        else:
+            texts = [self._write(rows[k].tolist()) for k in places]
+        new: dict[bytes, int] = {}
+        for key, text in zip(first_places, texts, strict=True):
+            text = " ".join(text.split())[:MAX_CAPTION_CHARS]
+            number = self._numbers.get(text)
+            if number is None and len(self.texts) < self.max_captions:
+                number = len(self.texts)
+                self._numbers[text] = number
                 self.texts.append(text)
             if number is not None:
-                now[names[k]] = number
-        if len(self._keys) < MOST_KEYS:
-            self._keys.update(now)
-        return np.array(
-            [
-                now.get(name, -1) if number is None else number
-                for name, number in zip(names, found, strict=True)
-            ],
-            np.int64,
-        )
+                new[key] = number
+        if len(self._row_numbers) < MAX_REMEMBERED_ROWS:
+            self._row_numbers.update(new)
+        out = [
+            new.get(key, -1) if number is None else number
+            for key, number in zip(keys, found, strict=True)
+        ]
+        return np.array(out, np.int64)
 
-    def _asked(self, prev: Array, action: Array, curr: Array) -> list[str]:
+    def _call_function(self, prev: Array, action: Array, curr: Array) -> list[str]:
+        """Captions of the card's own function. Raises UserError if it fails."""
         assert self.function is not None
-        mend = "mend the card's Python file, then: autoreward envs caption CARD"
+        hint = "fix the card's Python file, then: autoreward envs caption CARD"
+        before = State(prev, self.layout)
+        after = State(curr, self.layout)
         try:
-            texts = list(self.function(State(prev, self.layout), action, State(curr, self.layout)))
+            texts = list(self.function(before, action, after))
         except Exception as error:
+            message = f"caption.function: {type(error).__name__}: {error}"
+            raise UserError(message, hint, REFUSED) from error
+        if len(texts) != len(prev) or not all(isinstance(text, str) for text in texts):
+            kind = type(texts[0]).__name__ if texts else "nothing"
             raise UserError(
-                f"caption.function: {type(error).__name__}: {error}", mend, REFUSED
-            ) from error
-        if len(texts) != len(prev) or not all(isinstance(t, str) for t in texts):
-            raise UserError(
-                f"caption.function: it must return {len(prev)} strings for {len(prev)} transitions, and returned {len(texts)} of {type(texts[0]).__name__ if texts else 'nothing'}",
-                mend,
+                f"caption.function: it must return {len(prev)} strings, one per transition; it "
+                f"returned {len(texts)} of {kind}",
+                hint,
                 REFUSED,
             )
         return texts
 
     # -- the grid ----------------------------------------------------------------------------------
 
-    def _shown(self) -> Array:
-        """Columns of [prev | action | curr] that the words depend on."""
-        width, actions = self.layout.width, math.prod(self.action.row)
+    def _make_grid(self, bins: int) -> None:
+        """Set up rounding: `low` and `step` of every column of [prev | action | curr]."""
+        grids = [Grid.of(field, bins) for field in self.fields.values()]
+        acted = Grid.of_action(self.action, bins)
+        low = np.concatenate([grid.low for grid in grids])
+        step = np.concatenate([grid.step for grid in grids])
+        self.low = np.concatenate([low, acted.low, low])
+        self.step = np.concatenate([step, acted.step, step])
+        # columns that the text depends on; below, only these
+        self.columns = self._columns_used()
+        self.uses_all_columns = len(self.columns) == len(self.step)
+        used_step = self.step[self.columns]
+        self.start = self.low[self.columns]
+        self.scale = np.where(used_step == 0, 1.0, used_step)
+        self.two_digit_columns = np.flatnonzero(used_step == 0)
+
+    def _columns_used(self) -> Array:
+        """Columns of [prev | action | curr] that the text depends on."""
         if not self.pieces:
-            return np.arange(2 * width + actions)
-        found: list[int] = []
-        for slot in (p for p in self.pieces if isinstance(p, Slot)):
-            found += range(width, width + actions) if slot.side == "action" else self._columns(slot)
-        return np.array(sorted(set(found)), np.int64)
+            return np.arange(2 * self.layout.width + math.prod(self.action.row))
+        found: set[int] = set()
+        for piece in self.pieces:
+            if isinstance(piece, Slot):
+                found.update(self._columns_of(piece))
+        return np.array(sorted(found), np.int64)
 
-    def _columns(self, slot: Slot) -> list[int]:
+    def _columns_of(self, slot: Slot) -> list[int]:
+        """Columns of [prev | action | curr] that a placeholder shows."""
+        width = self.layout.width
+        actions = math.prod(self.action.row)
+        if slot.side == "action":
+            return list(range(width, width + actions))
         low, high, shape = self.layout.slices[slot.field]
-        start = low + (self.layout.width + math.prod(self.action.row) if slot.side == "curr" else 0)
+        start = low + (width + actions if slot.side == "curr" else 0)
         chosen = np.arange(start, start + high - low).reshape(shape)[slot.index]
-        return [int(c) for c in np.atleast_1d(chosen).ravel()]
+        return [int(column) for column in np.atleast_1d(chosen).ravel()]
 
-    def _on_grid(self, rows: Array) -> Array:
-        """Whole numbers of steps, written over `rows`; where there is no step, the number in two
-        digits.
-        """
-        x = rows[:, self.rough] if len(self.rough) else None
+    def _round(self, rows: Array) -> Array:
+        """Round rows in place: to whole numbers of steps, or to two digits if the step is 0."""
+        rough = None
+        if len(self.two_digit_columns):
+            rough = rows[:, self.two_digit_columns]
         rows -= self.start
         rows /= self.scale
         np.rint(rows, out=rows)
-        if x is not None:
-            size = np.abs(x)
-            unit = 10.0 ** (
-                np.floor(np.log10(np.where(np.isfinite(size) & (size >= SMALL), size, 1.0))) - 1
-            )
-            rows[:, self.rough] = np.where(size < SMALL, 0.0, np.rint(x / unit) * unit)
+        if rough is not None:
+            rows[:, self.two_digit_columns] = _two_digits(rough)
         return rows
 
-    # -- words -------------------------------------------------------------------------------------
+    # -- text --------------------------------------------------------------------------------------
 
-    def _written(self, row: list[float]) -> str:
-        """The caption of one row of `_on_grid`."""
+    def _make_parts(self) -> None:
+        """Prepare what writes a caption: the template's pieces, or the action and every field."""
+        self.parts = tuple(
+            piece if isinstance(piece, str) else self._part(piece) for piece in self.pieces
+        )
+        self.action_part: _Part | None = None
+        self.field_parts: list[tuple[str, _Part, _Part]] = []
         if self.pieces:
-            return "".join(p if isinstance(p, str) else p.text(row) for p in self.parts)
-        told = []
-        for name, before, after in self.changes:
-            was, now = before.text(row), after.text(row)
-            told.append(f"{name} {now}" if was == now else f"{name} {was} -> {now}")
-        assert self.acted is not None
-        return f"{self.acted.text(row)}: {'; '.join(told)}"
+            return
+        self.action_part = self._part(Slot("action"))
+        for name in self.layout.names:
+            before = self._part(Slot("prev", name))
+            after = self._part(Slot("curr", name))
+            self.field_parts.append((name, before, after))
+
+    def _write(self, row: list[float]) -> str:
+        """The caption of one rounded row."""
+        if self.pieces:
+            return "".join(part if isinstance(part, str) else part.text(row) for part in self.parts)
+        assert self.action_part is not None
+        changes = []
+        for name, before, after in self.field_parts:
+            was = before.text(row)
+            now = after.text(row)
+            changes.append(f"{name} {now}" if was == now else f"{name} {was} -> {now}")
+        return f"{self.action_part.text(row)}: {'; '.join(changes)}"
 
     def _part(self, slot: Slot) -> _Part:
-        width, actions = self.layout.width, math.prod(self.action.row)
-        columns = (
-            list(range(width, width + actions)) if slot.side == "action" else self._columns(slot)
-        )
-        position = {int(c): k for k, c in enumerate(self.shown)}
-        places = [position[c] for c in columns]
-        low, step = self.low[columns].tolist(), self.step[columns].tolist()
+        """What writes one placeholder of a rounded row."""
+        columns = self._columns_of(slot)
+        position = {int(column): k for k, column in enumerate(self.columns)}
+        places = [position[column] for column in columns]
+        low = self.low[columns].tolist()
+        step = self.step[columns].tolist()
+        prefix = ""
+        suffix = ""
+        meanings: dict[int, str] = {}
         if slot.side == "action":
-            shape, before, after = self.action.row, "action ", ""
+            shape = self.action.row
+            prefix = "action "
+            if self.action.type == "discrete":
+                meanings = _action_meanings(self.action.meaning)
         else:
             field = self.fields[slot.field]
-            shape, before, after = (
-                field.shape[len(slot.index) :],
-                "",
-                "" if field.unit in SILENT else f" {field.unit}",
-            )
-        meanings = self.meanings if slot.side == "action" else {}
+            shape = field.shape[len(slot.index) :]
+            if field.unit not in UNITS_NOT_WRITTEN:
+                suffix = f" {field.unit}"
 
         def write(values: tuple[float, ...]) -> str:
-            if meanings and (known := meanings.get(int(low[0] + values[0] * step[0]))):
-                return known
-            texts = [
-                _digits(v, 0) if d == 0 else _digits(a + v * d, d)
-                for v, a, d in zip(values, low, step, strict=True)
-            ]
-            return before + _nested(shape, texts) + after
+            if meanings:
+                meaning = meanings.get(int(low[0] + values[0] * step[0]))
+                if meaning:
+                    return meaning
+            texts = []
+            for value, start, size in zip(values, low, step, strict=True):
+                texts.append(
+                    _digits(
+                        value if size == 0 else start + value * size,
+                        size,
+                    )
+                )
+            return prefix + _nested(shape, texts) + suffix
 
         return _Part(places, write)
 
 
 class _Part:
-    """The words of a placeholder, written once for each of its values on the grid."""
+    """The text of a placeholder, written once for each of its rounded values."""
 
-    def __init__(self, places: list[int], write: Callable[[tuple[float, ...]], str]) -> None:
-        self.write, self.known = write, dict[tuple[float, ...], str]()
-        run = places == list(range(places[0], places[0] + len(places)))
-        self.places, self.part = places, slice(places[0], places[0] + len(places)) if run else None
+    def __init__(
+        self,
+        places: list[int],
+        write: Callable[[tuple[float, ...]], str],
+    ) -> None:
+        self.write = write
+        self.places = places
+        self.known: dict[tuple[float, ...], str] = {}
+        # neighbouring columns are read with one slice
+        adjacent = places == list(range(places[0], places[0] + len(places)))
+        self.slice = slice(places[0], places[0] + len(places)) if adjacent else None
 
     def text(self, row: list[float]) -> str:
-        values = tuple(row[self.part]) if self.part else tuple(row[k] for k in self.places)
+        values = tuple(row[self.slice]) if self.slice else tuple(row[k] for k in self.places)
         text = self.known.get(values)
         if text is None:
             text = self.write(values)
-            if len(self.known) < MOST_KEYS:
+            if len(self.known) < MAX_REMEMBERED_ROWS:
                 self.known[values] = text
         return text
 
 
+def _two_digits(values: Array) -> Array:
+    """Round to two significant digits; small values become 0."""
+    size = np.abs(values)
+    # 1.0 stands in for values that have no logarithm; they are replaced below or stay as they are
+    safe = np.where(np.isfinite(size) & (size >= ZERO_BELOW), size, 1.0)
+    unit = 10.0 ** (np.floor(np.log10(safe)) - 1)
+    return np.where(size < ZERO_BELOW, 0.0, np.rint(values / unit) * unit)
+
+
 def _digits(value: float, step: float) -> str:
-    """As many digits as tell neighbours on the grid apart."""
-    if not math.isfinite(value):
-        return "unknown" if value != value else "infinite" if value > 0 else "-infinite"
+    """A number with as many digits as distinguish neighbours on its grid."""
+    if math.isnan(value):
+        return "unknown"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "-infinite"
     if step == 0:
         return f"{value:.2g}"
     text = f"{value:.{max(0, math.ceil(-math.log10(step)))}f}"
-    if step == FINE and "." in text:
+    if step == WHOLE_STEP and "." in text:
         text = text.rstrip("0").rstrip(".")
-    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+    minus_zero = text.startswith("-") and not text.strip("-0.")
+    return text[1:] if minus_zero else text
 
 
 def _nested(shape: tuple[int, ...], texts: list[str]) -> str:
@@ -321,18 +391,15 @@ def _nested(shape: tuple[int, ...], texts: list[str]) -> str:
     if not shape:
         return texts[0]
     size = len(texts) // max(1, shape[0])
-    return (
-        "("
-        + ", ".join(_nested(shape[1:], texts[k * size : (k + 1) * size]) for k in range(shape[0]))
-        + ")"
-    )
+    parts = [_nested(shape[1:], texts[k * size : (k + 1) * size]) for k in range(shape[0])]
+    return "(" + ", ".join(parts) + ")"
 
 
-def _meanings(text: str) -> dict[int, str]:
-    """What each discrete action does, where the card says it as `0 = turn left, 1 and 2 = wait`."""
-    return {
-        int(number): words.strip()
-        for first, second, words in NAMED.findall(text)
-        for number in (first, second)
-        if number
-    }
+def _action_meanings(text: str) -> dict[int, str]:
+    """The discrete actions that a card describes as `0 = turn left, 1 and 2 = wait`."""
+    meanings: dict[int, str] = {}
+    for first, second, words in ACTION_MEANING.findall(text):
+        for number in (first, second):
+            if number:
+                meanings[int(number)] = words.strip()
+    return meanings

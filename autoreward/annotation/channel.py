@@ -1,14 +1,13 @@
-"""A training's side of the annotator channel: new captions go out, labels come back, and take
-effect between two rollouts of the learner.
+"""A training's side of the annotator channel: sends new captions out, and applies the labels.
 
-What came back is appended to `labels.jsonl` of the training's folder, with the number of the
-rollout at whose end it took effect, and only then applied. A training that begins again (killed,
-same seed) finds that file: stored labels are applied at the very rollouts where they stand, and
-live ones count only after the last of them. So it is the same training, whatever the model now
-says, and however fast.
+Labels take effect only between two rollouts of the learner. They are first appended to
+`labels.jsonl` in the training's folder, with the number of the rollout at whose end they take
+effect. A training that starts again (same seed, after it was killed) finds that file: stored labels
+are applied at the rollouts they are recorded for, and new ones count only after the last of these.
+So it is the same training, whatever the model answers now, and however fast.
 
-A caption without a label counts as False for every name: unknown, unanswered, or one too many
-(`most`).
+A caption without a label counts as False for every name: not labelled yet, not answered, or beyond
+the limit on different captions.
 """
 
 from __future__ import annotations
@@ -22,7 +21,13 @@ from typing import Any
 import numpy as np
 
 from autoreward.annotation.captions import Captions
-from autoreward.annotation.labels import Asked, Label, LabelFile, label_of, sent
+from autoreward.annotation.labels import (
+    CaptionRequest,
+    Label,
+    LabelFile,
+    encode_captions,
+    parse_label,
+)
 from autoreward.errors import REFUSED, UserError
 from autoreward.state import Array, State
 from autoreward.store.jobs import Annotated
@@ -30,238 +35,271 @@ from autoreward.store.records import Measure
 from autoreward.tasks.criteria import Condition, all_hold
 
 FILE = "labels.jsonl"
-# new captions in one line; the rest goes out when the rollout ends
-BATCH = 50
+# new captions in one message; the rest is sent at the end of the rollout
+MESSAGE_SIZE = 50
 
 
 class Channel:
     """One training's captions and their labels. Used from the training's own thread.
 
-    `send` takes a line for the orchestrator; `inbox` holds the lines that came back. Both None: a
-    replay of what `folder` holds, which asks nobody.
+    `send` takes a line for the orchestrator; `inbox` holds the lines that came back. If both are
+    None, the channel replays what `folder` holds and asks nothing.
     """
 
     def __init__(
         self,
         captions: Captions,
-        asked: Annotated,
+        options: Annotated,
         folder: Path,
         send: Callable[[str], None] | None,
         inbox: SimpleQueue[bytes] | None,
     ) -> None:
-        self.captions, self.asked, self.names = captions, asked, asked.labels
-        self.send, self.inbox = send, inbox
-        self.truth = [
-            tuple(Condition.model_validate(c) for c in conditions) for conditions in asked.truth
-        ]
-        hidden = [
-            c.field
-            for conditions in self.truth
-            for c in conditions
-            if c.field.split("[")[0] not in captions.layout.names
-        ]
-        if hidden:
-            raise UserError(
-                f"annotator: the field {hidden[0]!r} of a trusted predicate is not offered to reward programs",
-                "offer it: `reward: true` in the card",
-                REFUSED,
-            )
-        if self.truth and len(self.truth) != len(self.names):
-            raise ValueError("truth: conditions for every name, or for none")
-        # the last row is what -1 finds: nothing
-        self.labels = np.zeros((captions.most + 1, len(self.names)), bool)
-        self.labelled = np.zeros(captions.most + 1, bool)
-        # as it was where a caption was first seen
-        self.true = np.zeros_like(self.labels) if self.truth else None
-        self.rollout, self.beyond = 0, 0
-        self.counts = {"asked": 0, "answered": 0, "unanswered": 0, "stored": 0}
-        # captions that were looked at
-        self._told = 0
-        self._fresh: list[Asked] = []
-        self._open: set[int] = set()
-        self._file = LabelFile(folder / FILE, {"labels": list(self.names), "captions": captions.by})
+        """Raises UserError if a trusted predicate uses a field that programs cannot see."""
+        self.captions = captions
+        self.options = options
+        self.names = options.labels
+        self.send = send
+        self.inbox = inbox
+        self.predicates = _predicates(captions, options)
+        # by caption number; the last row is what -1 finds: nothing
+        self.labels = np.zeros((captions.max_captions + 1, len(self.names)), bool)
+        self.labelled = np.zeros(captions.max_captions + 1, bool)
+        # what the predicates said when a caption was first seen
+        self.true = np.zeros_like(self.labels) if self.predicates else None
+        self.rollout = 0
+        self.steps_beyond_limit = 0
+        self.counts = {
+            "asked": 0,
+            "answered": 0,
+            "unanswered": 0,
+            "stored": 0,
+        }
+        self._captions_seen = 0
+        self._unsent: list[CaptionRequest] = []
+        self._awaited: set[int] = set()
+        head = {
+            "labels": list(self.names),
+            "captions": captions.written_by,
+        }
+        self._file = LabelFile(folder / FILE, head)
         self._stored: dict[int, list[tuple[str, Label]]] = {}
         for rollout, text, label in self._file.rows:
             self._stored.setdefault(rollout, []).append((text, label))
-        self._known = {text for _, text, label in self._file.rows if label is not None}
-        # stored, in effect, and not seen yet
-        self._early: dict[str, Label] = {}
-        self.last = max(self._stored, default=0)
+        self._answered_before = {text for _, text, label in self._file.rows if label is not None}
+        # stored labels in effect whose caption has not been seen yet
+        self._unclaimed: dict[str, Label] = {}
+        self.last_stored_rollout = max(self._stored, default=0)
 
-    def key(self, prev: Array, action: Array, curr: Array) -> Array:
-        """The captions' numbers, (n,) int64, of one step of n rows: prev, curr (n, D) as reward
-        programs get them. New ones are asked about.
+    def caption_numbers(self, prev: Array, action: Array, curr: Array) -> Array:
+        """The caption numbers (n,) int64 of one step of n rows; new captions are asked about.
+
+        prev, curr: (n, D) as reward programs get them; action: (n, ...).
         """
-        ids = self.captions.keys(prev, action, curr)
-        if len(self.captions.texts) > self._told:
-            self._look(ids, prev, curr)
-        elif self._told >= self.captions.most:
-            self.beyond += int((ids < 0).sum())
-        return ids
+        numbers = self.captions.numbers_of(prev, action, curr)
+        if len(self.captions.texts) > self._captions_seen:
+            self._note_new(numbers, prev, curr)
+        elif self._captions_seen >= self.captions.max_captions:
+            self.steps_beyond_limit += int((numbers < 0).sum())
+        return numbers
 
-    def of(self, ids: Array) -> Array:
-        """Their labels as they are in effect, (n, K) of bool."""
-        return self.labels[ids]
+    def labels_of(self, numbers: Array) -> Array:
+        """The labels in effect, (n, K) of bool, of captions by number."""
+        return self.labels[numbers]
 
     def update(self) -> None:
-        """A rollout of the learner has ended: labels that came take effect.
+        """A rollout of the learner has ended: apply the labels that arrived.
 
-        With `wait`, all that were asked for.
+        With `wait`, block until every caption asked about is answered.
         """
         self.rollout += 1
-        self._flush()
-        if self.rollout <= self.last:
+        self._send_all()
+        if self.rollout <= self.last_stored_rollout:
             rows = self._stored.pop(self.rollout, [])
             self.counts["stored"] += len(rows)
         else:
-            rows = self._come()
+            rows = self._receive()
             self._file.append([(self.rollout, text, label) for text, label in rows])
         for text, label in rows:
             self._apply(text, label)
 
-    # -- out ---------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------
 
-    def _look(self, ids: Array, prev: Array, curr: Array) -> None:
-        new = range(self._told, len(self.captions.texts))
-        self._told = len(self.captions.texts)
-        truth = self._ended(prev, curr) if self.truth else None
+    def _note_new(self, numbers: Array, prev: Array, curr: Array) -> None:
+        """Queue the captions that this step showed for the first time."""
+        new = range(self._captions_seen, len(self.captions.texts))
+        self._captions_seen = len(self.captions.texts)
+        became_true = self._became_true(prev, curr) if self.predicates else None
         for number in new:
             text = self.captions.texts[number]
-            if self.true is not None and truth is not None:
-                self.true[number] = truth[int(np.argmax(ids == number))]
-            if text in self._early:
-                self._set(number, self._early.pop(text))
-            elif text not in self._known:
-                self._fresh.append(
-                    Asked(
-                        number,
-                        text,
-                        tuple(self.true[number].tolist())
-                        if self.true is not None and self.asked.tells
-                        else None,
-                    )
-                )
-        if len(self._fresh) >= BATCH:
-            self._flush()
+            truth = None
+            if self.true is not None and became_true is not None:
+                self.true[number] = became_true[int(np.argmax(numbers == number))]
+                if self.options.tells:
+                    truth = tuple(self.true[number].tolist())
+            if text in self._unclaimed:
+                self._set(number, self._unclaimed.pop(text))
+            elif text not in self._answered_before:
+                self._unsent.append(CaptionRequest(number, text, truth))
+        if len(self._unsent) >= MESSAGE_SIZE:
+            self._send_all()
 
-    def _ended(self, prev: Array, curr: Array) -> Array:
-        """(n, K): the conditions of a name hold after the step and did not before."""
-        before, after = State(prev, self.captions.layout), State(curr, self.captions.layout)
-        return np.stack([all_hold(c, after) & ~all_hold(c, before) for c in self.truth], -1)
+    def _became_true(self, prev: Array, curr: Array) -> Array:
+        """(n, K): a name's conditions hold after the step and did not before."""
+        before = State(prev, self.captions.layout)
+        after = State(curr, self.captions.layout)
+        columns = [all_hold(c, after) & ~all_hold(c, before) for c in self.predicates]
+        return np.stack(columns, -1)
 
-    def _flush(self) -> None:
-        fresh, self._fresh = self._fresh, []
+    def _send_all(self) -> None:
+        unsent = self._unsent
+        self._unsent = []
         if self.send is None:
             return
-        for k in range(0, len(fresh), BATCH):
-            part = fresh[k : k + BATCH]
-            self._open.update(c.number for c in part)
+        for k in range(0, len(unsent), MESSAGE_SIZE):
+            part = unsent[k : k + MESSAGE_SIZE]
+            self._awaited.update(request.number for request in part)
             self.counts["asked"] += len(part)
-            self.send(sent(part))
+            self.send(encode_captions(part))
 
-    # -- back --------------------------------------------------------------------------------------
+    # -- receiving ---------------------------------------------------------------------------------
 
-    def _come(self) -> list[tuple[str, Label]]:
-        """What has come, without waiting; with `wait`, until nothing is open any more."""
+    def _receive(self) -> list[tuple[str, Label]]:
+        """What has arrived, without waiting; with `wait`, until nothing is awaited any more."""
         rows: list[tuple[str, Label]] = []
         while self.inbox is not None:
             try:
-                line = self.inbox.get(block=self.asked.wait and bool(self._open))
+                line = self.inbox.get(block=self.options.wait and bool(self._awaited))
             except Empty:
                 break
-            rows += self._read(line)
+            rows += self._parse(line)
         return rows
 
-    def _read(self, line: bytes) -> list[tuple[str, Label]]:
-        """The labels in a line; whatever is none, or was not asked for, is left out."""
+    def _parse(self, line: bytes) -> list[tuple[str, Label]]:
+        """The labels in a message. Malformed labels, and labels nobody asked for, are dropped."""
         try:
-            told = json.loads(line)["labels"].items()
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            items = json.loads(line)["labels"].items()
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):
             return []
         rows: list[tuple[str, Label]] = []
-        for key, value in told:
+        for key, value in items:
             try:
-                number, label = int(key), label_of(value, len(self.names))
+                number = int(key)
+                label = parse_label(value, len(self.names))
             except ValueError:
                 continue
-            if number in self._open:
-                self._open.discard(number)
+            if number in self._awaited:
+                self._awaited.discard(number)
                 self.counts["unanswered" if label is None else "answered"] += 1
                 rows.append((self.captions.texts[number], label))
         return rows
 
     def _apply(self, text: str, label: Label) -> None:
-        number = self.captions.number(text)
+        number = self.captions.number_of(text)
         if number is None:
-            self._early[text] = label
+            self._unclaimed[text] = label
         else:
             self._set(number, label)
 
     def _set(self, number: int, label: Label) -> None:
         if label is not None:
-            self.labels[number], self.labelled[number] = label, True
+            self.labels[number] = label
+            self.labelled[number] = True
 
-    # -- at the end --------------------------------------------------------------------------------
+    # -- at the end of a training ------------------------------------------------------------------
 
     def measures(self) -> tuple[Measure, ...]:
-        """Labels against the card's own predicates, over different captions, each as it was first
-        seen; () where the job brought none.
+        """How well labels agree with the card's own predicates, counted over different captions.
+
+        The predicates' answer is that of a caption's first appearance. Empty if the job has none.
         """
         if self.true is None:
             return ()
-        said, true = self.labels[self.labelled], self.true[self.labelled]
-        counts = [
-            [int((a & b).sum()) for a, b in ((s, t), (s, ~t), (~s, t), (~s, ~t))]
-            for s, t in zip(said.T, true.T, strict=True)
-        ]
-        return tuple(
-            Measure(
-                what=n,
-                true_positive=c[0],
-                false_positive=c[1],
-                false_negative=c[2],
-                true_negative=c[3],
+        labels = self.labels[self.labelled]
+        true = self.true[self.labelled]
+        found = []
+        for k, name in enumerate(self.names):
+            said = labels[:, k]
+            truth = true[:, k]
+            measure = Measure(
+                what=name,
+                true_positive=int((said & truth).sum()),
+                false_positive=int((said & ~truth).sum()),
+                false_negative=int((~said & truth).sum()),
+                true_negative=int((~said & ~truth).sum()),
             )
-            for n, c in zip(self.names, counts, strict=True)
-        )
+            found.append(measure)
+        return tuple(found)
 
     def evidence(self) -> dict[str, Any]:
         """Counts, for JSON.
 
-        `late`: asked, and no answer took effect; `beyond`: steps whose caption was one too many.
+        `late`: captions without a label in effect at the end; `beyond`: steps whose caption was
+        beyond the limit; `true`: captions labelled true, by name.
         """
-        return {
+        true_counts = self.labels[:-1].sum(0)
+        found: dict[str, Any] = {
             "captions": len(self.captions.texts),
-            "by": self.captions.by,
+            "by": self.captions.written_by,
             **self.counts,
-            "late": len(self._open) + len(self._fresh),
-            "beyond": self.beyond,
-            "true": {
-                name: int(n) for name, n in zip(self.names, self.labels[:-1].sum(0), strict=True)
-            },
-            **(
-                {"measures": [m.model_dump() for m in self.measures()]}
-                if self.true is not None
-                else {}
-            ),
+            "late": len(self._awaited) + len(self._unsent),
+            "beyond": self.steps_beyond_limit,
+            "true": {name: int(n) for name, n in zip(self.names, true_counts, strict=True)},
         }
+        if self.true is not None:
+            found["measures"] = [measure.model_dump() for measure in self.measures()]
+        return found
 
     def notes(self) -> list[str]:
-        """What a person should know: from which transitions there was no signal, and why."""
-        told, found = self.evidence(), []
-        if n := told["unanswered"]:
+        """Sentences for the end of a training: which transitions gave no signal, and why."""
+        evidence = self.evidence()
+        captions = evidence["captions"]
+        found = []
+        if evidence["unanswered"]:
             found.append(
-                f"{n} of {told['captions']} captions were not answered by the annotator: transitions that read so gave no signal"
+                f"the annotator did not answer {evidence['unanswered']} of {captions} captions: "
+                "transitions with these captions gave no signal"
             )
-        if n := told["late"]:
-            found.append(f"{n} of {told['captions']} captions had no label before training ended")
-        if n := told["beyond"]:
+        if evidence["late"]:
             found.append(
-                f"{n} steps read like none of the first {self.captions.most} captions, so nobody was asked about them: a coarser caption helps (autoreward envs caption)"
+                f"{evidence['late']} of {captions} captions had no label before training ended"
             )
-        if measures := self.measures():
-            said = "; ".join(f"{m.what} {m.f1:.2f}" for m in measures)
+        if evidence["beyond"]:
             found.append(
-                f"the annotator against the card's own predicates, F1 over {int(self.labelled.sum())} labelled captions: {said}"
+                f"{evidence['beyond']} steps have a caption beyond the first "
+                f"{self.captions.max_captions}, which the annotator was not asked about: a coarser "
+                "caption helps (autoreward envs caption)"
+            )
+        measures = self.measures()
+        if measures:
+            scores = "; ".join(f"{measure.what} {measure.f1:.2f}" for measure in measures)
+            found.append(
+                "the annotator compared with the card's own predicates, F1 over "
+                f"{int(self.labelled.sum())} labelled captions: {scores}"
             )
         return found
+
+
+def _predicates(captions: Captions, options: Annotated) -> list[tuple[Condition, ...]]:
+    """The trusted conditions of each name; empty if the job has none."""
+    predicates = [
+        tuple(Condition.model_validate(condition) for condition in conditions)
+        for conditions in options.truth
+    ]
+    for conditions in predicates:
+        for condition in conditions:
+            if condition.field.split("[")[0] not in captions.layout.names:
+                raise UserError(
+                    f"annotator: a trusted predicate uses the field {condition.field!r}, which "
+                    "reward programs cannot see",
+                    "set `reward: true` for that field in the card",
+                    REFUSED,
+                )
+    if predicates and len(predicates) != len(options.labels):
+        raise ValueError("truth: give conditions for every name, or for none")
+    return predicates

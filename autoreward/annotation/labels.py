@@ -1,9 +1,8 @@
-"""Labels of transitions: what crosses a trainer's pipe, and the files that keep what was said
-about a caption.
+"""Labels of transitions: the messages on a trainer's pipe, and the files that keep the answers.
 
-A label is one truth value per name (of a subgoal, say), or None: asked, and not answered. Files are
-JSON lines that are only ever appended to: a head, then a line a caption. A torn or damaged line is
-skipped, and what it said is asked again.
+A label holds one truth value per name (of a subgoal, for example). It is None if the caption was
+asked about and not answered. Label files are JSON lines and append-only: a head, then one line per
+caption. A torn or damaged line is skipped, and its caption is asked about again.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from autoreward.store.files import plain
 from autoreward.store.records import Record
 
 Label = tuple[bool, ...] | None
-# characters of a caption
-LONGEST = 2000
-MOST_NAMES = 256
-# bytes of one line on a pipe
-MOST_LINE = 4 << 20
-MOST_FILE = 512 << 20
+MAX_CAPTION_CHARS = 2000
+MAX_LABEL_NAMES = 256
+# of one line on a pipe
+MAX_LINE_BYTES = 4 << 20
+MAX_FILE_BYTES = 512 << 20
 
 
-class Asked(NamedTuple):
-    """A caption on its way out: the number that the trainer knows it by.
+class CaptionRequest(NamedTuple):
+    """A caption that a trainer asks about.
 
-    `truth`: what trusted predicates say, for simulated judges alone.
+    `number` identifies the caption in that trainer. `truth` is what the card's trusted predicates
+    say; it is set for simulated annotators only.
     """
 
     number: int
@@ -38,29 +37,34 @@ class Asked(NamedTuple):
     truth: tuple[bool, ...] | None = None
 
 
-class Annotates(Protocol):
-    """Who answers trainers.
+class AnnotatorService(Protocol):
+    """What the engine needs to answer the captions of trainers.
 
-    Neither call waits for a model; `reply` may be called from any thread, and again as answers
-    come.
+    Neither method waits for a model. `reply` may be called from any thread, and several times, as
+    answers arrive.
     """
 
     def ask(
-        self, owner: str, captions: Sequence[Asked], reply: Callable[[Mapping[int, Label]], None]
-    ) -> None: ...
+        self,
+        owner: str,
+        captions: Sequence[CaptionRequest],
+        reply: Callable[[Mapping[int, Label]], None],
+    ) -> None:
+        """Request labels for the captions of one trainer."""
+        ...
 
     def leave(self, owner: str) -> None:
-        """That trainer has ended: what it alone waits for need not be asked any more."""
+        """Drop the requests of a trainer that has ended, unless another trainer shares them."""
         ...
 
 
 class Annotation(Record):
-    """annotation.json: what became of the captions of one annotator, over all its trainings;
-    `without` says why there is no signal from some.
+    """annotation.json: what became of the captions of one annotator, over all its trainings.
 
-    `captions` = `kept` (known from disk) + `answered` + `unanswered`; a resumed run adds to them,
-    and asks again what was unanswered. `calls`: of the model, `unreadable` batches among them.
-    `stopped`: why no more was asked.
+    `captions` = `kept` (read from disk) + `answered` + `unanswered`. A resumed run adds to these
+    counts, and asks again about captions that were not answered. `calls` counts calls of the model,
+    `unreadable` the batches whose reply could not be parsed. `stopped` says why the annotator
+    stopped asking; it is empty if it did not.
     """
 
     model: str
@@ -76,80 +80,92 @@ class Annotation(Record):
     stopped: str = ""
 
 
-def sent(captions: Sequence[Asked]) -> str:
-    """One line for standard output of a trainer."""
-    told = [
-        {
-            "id": c.number,
-            "text": c.text,
-            **({"truth": list(c.truth)} if c.truth is not None else {}),
+# -- messages on a trainer's pipe ------------------------------------------------------------------
+
+
+def encode_captions(captions: Sequence[CaptionRequest]) -> str:
+    """One line of a trainer's standard output."""
+    items = []
+    for caption in captions:
+        item: dict[str, Any] = {
+            "id": caption.number,
+            "text": caption.text,
         }
-        for c in captions
-    ]
-    return json.dumps({"captions": told}, ensure_ascii=False)
+        if caption.truth is not None:
+            item["truth"] = list(caption.truth)
+        items.append(item)
+    return json.dumps({"captions": items}, ensure_ascii=False)
 
 
-def received(data: Any) -> list[Asked]:
-    """The captions in such a line, read as JSON; what is none is left out."""
-    found = []
-    for item in data if isinstance(data, list) else []:
-        if (
-            isinstance(item, dict)
-            and type(item.get("id")) is int
-            and isinstance(item.get("text"), str)
-        ):
-            truth = item.get("truth")
-            # half a surrogate pair can be told in JSON, and not be written
-            text = item["text"][:LONGEST].encode("utf-8", "replace").decode()
-            found.append(
-                Asked(
-                    item["id"],
-                    text,
-                    tuple(map(bool, truth[:MOST_NAMES])) if isinstance(truth, list) else None,
-                )
-            )
-    return found
+def decode_captions(data: Any) -> list[CaptionRequest]:
+    """The captions in the JSON value of such a line. Malformed items are dropped."""
+    items = data if isinstance(data, list) else []
+    requests = []
+    for item in items:
+        if not isinstance(item, dict):
+            continue
+        number = item.get("id")
+        text = item.get("text")
+        truth = item.get("truth")
+        if type(number) is not int or not isinstance(text, str):
+            continue
+        # JSON can carry half a surrogate pair, which cannot be written to a file.
+        text = text[:MAX_CAPTION_CHARS].encode("utf-8", "replace").decode()
+        values = None
+        if isinstance(truth, list):
+            values = tuple(map(bool, truth[:MAX_LABEL_NAMES]))
+        requests.append(CaptionRequest(number, text, values))
+    return requests
 
 
-def answered(labels: Mapping[int, Label]) -> str:
-    """One line for standard input of a trainer."""
-    return json.dumps(
-        {"labels": {str(k): None if v is None else [int(x) for x in v] for k, v in labels.items()}}
-    )
+def encode_labels(labels: Mapping[int, Label]) -> str:
+    """One line of a trainer's standard input."""
+    values = {str(number): _as_json(label) for number, label in labels.items()}
+    return json.dumps({"labels": values})
 
 
-def label_of(value: Any, names: int) -> Label:
-    """A label as it was written. ValueError where it is none of that many names."""
+def parse_label(value: Any, names: int) -> Label:
+    """A label from its JSON value. Raises ValueError unless it has `names` values of 0 or 1."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != names or not all(x in (0, 1) for x in value):
-        raise ValueError(f"no label of {names} names: {str(value)[:80]}")
+        raise ValueError(f"not a label of {names} names: {str(value)[:80]}")
     return tuple(bool(x) for x in value)
 
 
+def _as_json(label: Label) -> list[int] | None:
+    return None if label is None else [int(x) for x in label]
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
 class LabelFile:
-    """One such file. `rows` is what it held when it was opened: (rollout or 0, caption, label)."""
+    """An append-only file of labels.
+
+    `rows` is what the file held when it was opened: (rollout or 0, caption, label).
+    """
 
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
-        """`head` must hold `labels`, the names.
+        """Open the file; it need not exist. `head["labels"]` holds the names.
 
-        UserError where the file was begun for another head, is a link, or is huge.
+        Raises UserError if the file has another head, is a link, or is too large.
         """
-        self.path, self.head, self.names = path, head, len(head["labels"])
-        self.rows: list[tuple[int, str, Label]] = []
+        self.path = path
+        self.head = head
+        self.names = len(head["labels"])
         try:
-            data = plain(path, MOST_FILE)
+            data = plain(path, MAX_FILE_BYTES)
         except FileNotFoundError:
             data = b""
         lines = data.split(b"\n")
-        first = _object(lines[0])
-        self.empty, self.torn = (
-            first is None and not any(_object(line) for line in lines),
-            bool(lines[-1]),
-        )
-        if not self.empty and first != json.loads(json.dumps(head)):
+        found_head = _parse_object(lines[0])
+        self.empty = not any(_parse_object(line) is not None for line in lines)
+        self.torn = bool(lines[-1])
+        # through JSON, so that tuples compare equal to lists
+        if not self.empty and found_head != json.loads(json.dumps(head)):
             raise UserError(
-                f"{path} holds labels of something else",
+                f"{path} holds labels for another question",
                 f"move it away: mv {path} {path}.old",
                 REFUSED,
             )
@@ -157,56 +173,49 @@ class LabelFile:
 
     def _read(self, lines: list[bytes]) -> Iterator[tuple[int, str, Label]]:
         for line in lines:
-            data = _object(line)
+            data = _parse_object(line)
+            if data is None:
+                continue
+            rollout = data.get("rollout", 0)
+            caption = data.get("caption")
+            if type(rollout) is not int or not isinstance(caption, str):
+                continue
             try:
-                if (
-                    data is not None
-                    and isinstance(data["caption"], str)
-                    and type(data.get("rollout", 0)) is int
-                ):
-                    yield (
-                        data.get("rollout", 0),
-                        data["caption"][:LONGEST],
-                        label_of(data["label"], self.names),
-                    )
+                label = parse_label(data["label"], self.names)
             except (KeyError, ValueError):
                 continue
+            yield rollout, caption[:MAX_CAPTION_CHARS], label
 
     def append(self, rows: Sequence[tuple[int, str, Label]]) -> None:
-        """Add rows at the end, in one write; a torn line before them is closed."""
+        """Add rows at the end in one write. A torn line before them is closed first."""
         if not rows:
             return
-        told = [
-            {
-                **({"rollout": rollout} if rollout else {}),
-                "caption": caption,
-                "label": None if label is None else [int(x) for x in label],
-            }
-            for rollout, caption, label in rows
-        ]
-        lines = [
-            json.dumps(line, ensure_ascii=False)
-            for line in ([self.head] if self.empty else []) + told
-        ]
-        text = ("\n" if self.torn and not self.empty else "") + "\n".join(lines) + "\n"
+        items = [self.head] if self.empty else []
+        for rollout, caption, label in rows:
+            item: dict[str, Any] = {"rollout": rollout} if rollout else {}
+            item["caption"] = caption
+            item["label"] = _as_json(label)
+            items.append(item)
+        text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+        if self.torn and not self.empty:
+            text = "\n" + text
+        self._write(text.encode("utf-8", "replace"))
+
+    def _write(self, data: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = (
-            os.O_WRONLY
-            | os.O_CREAT
-            | os.O_APPEND
-            | os.O_NOFOLLOW
-            | os.O_CLOEXEC
-            | (os.O_TRUNC if self.empty else 0)
-        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self.empty:
+            flags |= os.O_TRUNC
         descriptor = os.open(self.path, flags, 0o644)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
-                file.write(text.encode("utf-8", "replace"))
+                file.write(data)
         finally:
-            self.empty = self.torn = False
+            self.empty = False
+            self.torn = False
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
+def _parse_object(line: bytes) -> dict[str, Any] | None:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoreward.annotation.labels import MOST_FILE, Label, label_of
+from autoreward.annotation.labels import MAX_FILE_BYTES, Label, parse_label
 from autoreward.errors import REFUSED, UserError
 from autoreward.rewards.signals import Signal
 from autoreward.rewards.signals.subgoals import compare
@@ -45,7 +45,7 @@ class Labels:
         """
         mend = 'first a line {"labels": ["take_key"]}, then {"caption": "...", "label": [1]} each; autoreward runs labels RUN --write FILE begins one'
         try:
-            lines = plain(path, MOST_FILE).decode("utf-8-sig").split("\n")
+            lines = plain(path, MAX_FILE_BYTES).decode("utf-8-sig").split("\n")
         except FileNotFoundError:
             raise UserError(f"no file {path}", mend) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -56,7 +56,7 @@ class Labels:
                 continue
             try:
                 data = json.loads(line)
-                text, label = data["caption"], label_of(data["label"], len(names))
+                text, label = data["caption"], parse_label(data["label"], len(names))
                 if not isinstance(text, str):
                     raise ValueError
             except (ValueError, KeyError, TypeError, RecursionError):

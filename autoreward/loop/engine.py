@@ -23,7 +23,13 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from autoreward.annotation.labels import MOST_LINE, Annotates, Label, answered, received
+from autoreward.annotation.labels import (
+    MAX_LINE_BYTES,
+    AnnotatorService,
+    Label,
+    decode_captions,
+    encode_labels,
+)
 from autoreward.errors import MISSING, UserError
 from autoreward.store.files import write
 from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
@@ -104,7 +110,7 @@ class _Mail:
     def put(self, to: _Started, labels: Mapping[int, Label]) -> None:
         items = list(labels.items())
         for k in range(0, len(items), BACK):
-            self.lines.put((to, answered(dict(items[k : k + BACK])).encode() + b"\n"))
+            self.lines.put((to, encode_labels(dict(items[k : k + BACK])).encode() + b"\n"))
         # it is awake already, or nobody waits any more
         with suppress(OSError):
             self._wake.send(b".")
@@ -141,7 +147,7 @@ class Engine:
         self,
         jobs: Sequence[tuple[str, Job]],
         progress: Progress | None = None,
-        annotators: Mapping[str, Annotates] | None = None,
+        annotators: Mapping[str, AnnotatorService] | None = None,
     ) -> None:
         """Run every (label, job), `self.jobs` at a time, in order.
 
@@ -246,11 +252,11 @@ class Engine:
         started: _Started,
         data: bytes,
         progress: Progress | None,
-        annotator: Annotates | None,
+        annotator: AnnotatorService | None,
         mail: _Mail,
     ) -> None:
         *lines, started.buffer = (started.buffer + data).split(b"\n")
-        if len(started.buffer) > MOST_LINE:
+        if len(started.buffer) > MAX_LINE_BYTES:
             started.buffer = b""
         for line in lines:
             if not line.startswith(b"{"):
@@ -260,7 +266,7 @@ class Engine:
             except (ValueError, RecursionError):
                 continue
             if "captions" in told:
-                captions = received(told["captions"])
+                captions = decode_captions(told["captions"])
                 if annotator is not None:
                     annotator.ask(started.label, captions, partial(mail.put, started))
                 else:

@@ -24,7 +24,7 @@ def caption(job: CaptionJob) -> None:
     picked = columns(card.card.layout, card.card.reward_layout)
     numbers = []
     for prev, action, curr in _recorded(Path(job.episodes)) if job.episodes else _played(job):
-        numbers.append(captions.keys(prev[:, picked], action, curr[:, picked]).tolist())
+        numbers.append(captions.numbers_of(prev[:, picked], action, curr[:, picked]).tolist())
     seen = Counter(number for part in numbers for number in part)
     ranked = [
         (captions.texts[number], count) for number, count in seen.most_common() if number >= 0
@@ -40,7 +40,7 @@ def caption(job: CaptionJob) -> None:
     write(
         out,
         Captioned(
-            by=captions.by,
+            by=captions.written_by,
             transitions=sum(seen.values()),
             distinct=len(ranked),
             examples=tuple(examples),

@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from autoreward.annotation.captions import MOST, Captions
+from autoreward.annotation.captions import MAX_CAPTIONS, Captions
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State, resolve
 from autoreward.tasks.card import Environment, TaskCard, parted
@@ -77,13 +77,15 @@ def function(
     return found
 
 
-def captions_of(card: LocatedCard, code: ModuleType | None, most: int = MOST) -> Captions:
+def captions_of(
+    card: LocatedCard, code: ModuleType | None, max_captions: int = MAX_CAPTIONS
+) -> Captions:
     """The captions of a card, written by its trusted function where it names one."""
     made = card.card.caption
     return Captions(
         card.card,
         function(card, code, "caption.function", made.function) if made and made.function else None,
-        most,
+        max_captions,
     )
 
 

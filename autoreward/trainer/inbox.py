@@ -8,7 +8,7 @@ import os
 import signal
 from queue import SimpleQueue
 
-from autoreward.annotation.labels import MOST_LINE
+from autoreward.annotation.labels import MAX_LINE_BYTES
 
 
 class Inbox:
@@ -25,7 +25,7 @@ class Inbox:
             if not self._dropping and line:
                 self.lines.put(line)
             self._dropping = False
-        if len(rest) > MOST_LINE:
+        if len(rest) > MAX_LINE_BYTES:
             rest, self._dropping = b"", True
         self._rest = rest
 

@@ -30,7 +30,7 @@ class Judged(Signal):
 
     def step(self, terms, before, after, facts):
         channel = self.making.channel
-        return 0.1 * channel.of(channel.key(facts.prev, facts.action, facts.curr)), before, after
+        return 0.1 * channel.labels_of(channel.caption_numbers(facts.prev, facts.action, facts.curr)), before, after
 
     def update(self):
         self.making.channel.update()

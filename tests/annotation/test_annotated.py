@@ -156,7 +156,7 @@ def test_a_budget_that_runs_out_half_way_is_told_and_the_training_goes_on(
     told = json.loads((tmp_path / "a" / "signal.json").read_text())
     assert (
         told["evidence"]["unanswered"] > 0
-        and "were not answered by the annotator" in told["notes"][0]
+        and "the annotator did not answer" in told["notes"][0]
     )
     # with more of it, what was unanswered is asked, and the counts go on
     with annotator(model) as answers:
@@ -281,5 +281,5 @@ def test_another_judges_labels_file_is_not_taken_for_this_one(tmp_path, job, tra
 
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "labels.jsonl").write_text('{"labels": ["other"], "captions": "default"}\n')
-    with pytest.raises(UserError, match="holds labels of something else"):
+    with pytest.raises(UserError, match="holds labels for another question"):
         train(None, job("a", steps=512))

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 from judging import NAMES, Judge
 
-from autoreward.annotation.labels import Annotation, Asked
+from autoreward.annotation.labels import Annotation, CaptionRequest
 from autoreward.errors import UserError
 from autoreward.models import connect
 from autoreward.models.simulated import Simulated
@@ -36,8 +36,8 @@ class Mailbox:
         return self.labels
 
 
-def captions(n: int, start: int = 0) -> list[Asked]:
-    return [Asked(k, f"caption {k}") for k in range(start, start + n)]
+def captions(n: int, start: int = 0) -> list[CaptionRequest]:
+    return [CaptionRequest(k, f"caption {k}") for k in range(start, start + n)]
 
 
 def test_whole_batches_are_asked_side_by_side_and_the_rest_together(annotator):
@@ -64,14 +64,14 @@ def test_a_caption_under_way_is_not_asked_twice_and_everybody_is_told(annotator)
     )
     with annotator(model) as answers:
         answers.ask("one", captions(3), one)
-        answers.ask("two", [Asked(70, "caption 2"), Asked(71, "caption 1")], two)
+        answers.ask("two", [CaptionRequest(70, "caption 2"), CaptionRequest(71, "caption 1")], two)
         gate.set()
         assert one.wait(3) == dict.fromkeys(range(3), (False, True)) and two.wait(2) == {
             70: (False, True),
             71: (False, True),
         }
         three = Mailbox()
-        answers.ask("three", [Asked(0, "caption 2")], three)
+        answers.ask("three", [CaptionRequest(0, "caption 2")], three)
         # known: told at once
         assert three.labels == {0: (False, True)}
     assert [*chain(*model.batches)] == ["caption 0", "caption 1", "caption 2"]
@@ -118,7 +118,7 @@ def test_nonsense_twice_gives_up_on_what_was_not_said_and_asks_on(annotator, tmp
     with annotator(model) as answers:
         answers.ask("t", captions(3), box)
         assert box.wait(3) == {0: (False, False), 1: None, 2: (True, False)}
-        answers.ask("t", [Asked(5, "caption 1"), Asked(6, "new")], box)
+        answers.ask("t", [CaptionRequest(5, "caption 1"), CaptionRequest(6, "new")], box)
         assert box.wait(5)[5] is None and box.labels[6] == (False, True)
     record = read(tmp_path / "run" / "annotation.json", Annotation)
     assert (
@@ -161,7 +161,7 @@ def test_what_only_an_ended_trainer_waited_for_is_not_asked(annotator, tmp_path)
     model = Judge(lambda texts: (gate.wait(60), none(texts))[1])
     with annotator(model, batch=2, workers=1) as answers:
         answers.ask("gone", captions(10_000), gone)
-        answers.ask("there", [Asked(3, "caption 9000")], there)
+        answers.ask("there", [CaptionRequest(3, "caption 9000")], there)
         while not model.batches:
             pass
         answers.leave("gone")

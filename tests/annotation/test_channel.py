@@ -10,7 +10,7 @@ from judging import NAMES, TRUTH
 
 from autoreward.annotation.captions import Captions
 from autoreward.annotation.channel import Channel
-from autoreward.annotation.labels import MOST_LINE, LabelFile, answered, received
+from autoreward.annotation.labels import MAX_LINE_BYTES, LabelFile, decode_captions, encode_labels
 from autoreward.errors import UserError
 from autoreward.loop.engine import Engine
 from autoreward.store.jobs import Annotated, TrainJob
@@ -28,7 +28,7 @@ class Ends:
         self.inbox: SimpleQueue[bytes] = SimpleQueue()
         most = asked.get("most", 1000)
         self.channel = Channel(
-            Captions(CARD, most=most),
+            Captions(CARD, max_captions=most),
             Annotated(**{"labels": NAMES, **asked}),
             folder,
             self.sent.append if live else None,
@@ -38,26 +38,30 @@ class Ends:
     def step(self, *cells: int) -> np.ndarray:
         """One step of as many rows: each moves from `cell` to the next."""
         prev = np.array([[c, 40, 0] for c in cells], float)
-        return self.channel.key(prev, np.zeros(len(cells), int), prev + np.array([1, 0, 0]))
+        return self.channel.caption_numbers(
+            prev, np.zeros(len(cells), int), prev + np.array([1, 0, 0])
+        )
 
     def answer(self, labels) -> None:
-        self.inbox.put(answered(labels).encode())
+        self.inbox.put(encode_labels(labels).encode())
 
     @property
     def asked(self) -> list[int]:
-        return [c.number for line in self.sent for c in received(json.loads(line)["captions"])]
+        return [
+            c.number for line in self.sent for c in decode_captions(json.loads(line)["captions"])
+        ]
 
 
 def test_labels_take_effect_between_rollouts_only(tmp_path):
     ends = Ends(tmp_path)
     ids = ends.step(0, 1, 0)
-    assert ids.tolist() == [0, 1, 0] and ends.sent == [] and not ends.channel.of(ids).any()
+    assert ids.tolist() == [0, 1, 0] and ends.sent == [] and not ends.channel.labels_of(ids).any()
     ends.channel.update()
     assert ends.asked == [0, 1]
     ends.answer({0: (True, False), 1: (False, True)})
-    assert not ends.channel.of(ids).any()
+    assert not ends.channel.labels_of(ids).any()
     ends.channel.update()
-    assert ends.channel.of(ids).tolist() == [[True, False], [False, True], [True, False]]
+    assert ends.channel.labels_of(ids).tolist() == [[True, False], [False, True], [True, False]]
     assert [
         json.loads(line).get("rollout")
         for line in (tmp_path / "labels.jsonl").read_text().splitlines()
@@ -82,12 +86,12 @@ def test_one_caption_too_many_is_false_is_not_asked_and_is_told(tmp_path):
     ends.channel.update()
     assert (
         ids.tolist() == [0, 1, 2, -1, -1]
-        and ends.channel.of(ids)[:, 0].tolist() == [True] * 3 + [False] * 2
+        and ends.channel.labels_of(ids)[:, 0].tolist() == [True] * 3 + [False] * 2
     )
     ends.step(*range(5))
     assert (
         ends.channel.evidence()["beyond"] >= 2
-        and "read like none of the first 3 captions" in ends.channel.notes()[0]
+        and "have a caption beyond the first 3, which" in ends.channel.notes()[0]
     )
 
 
@@ -121,7 +125,7 @@ def test_what_is_no_label_of_an_open_caption_is_left_out(tmp_path, line):
     # answered already
     ends.answer({0: (False, True)})
     ends.channel.update()
-    assert ends.channel.of(ids).tolist() == [[True, False]]
+    assert ends.channel.labels_of(ids).tolist() == [[True, False]]
 
 
 def test_stored_labels_take_effect_where_they_stand_and_live_ones_after_them(tmp_path):
@@ -132,22 +136,22 @@ def test_stored_labels_take_effect_where_they_stand_and_live_ones_after_them(tmp
     ids = ends.step(0, 1, 2, 3)
     ends.channel.update()
     # what was not answered is asked again, what is stored is not
-    assert ends.asked == [2, 3] and not ends.channel.of(ids).any()
+    assert ends.asked == [2, 3] and not ends.channel.labels_of(ids).any()
     ends.answer({2: (False, True), 3: (False, True)})
     ends.channel.update()
     assert (
-        ends.channel.of(ids)[:, 0].tolist() == [True, False, False, False]
-        and not ends.channel.of(ids)[:, 1].any()
+        ends.channel.labels_of(ids)[:, 0].tolist() == [True, False, False, False]
+        and not ends.channel.labels_of(ids)[:, 1].any()
     )
     ends.channel.update()
-    assert ends.channel.of(ids).tolist() == [
+    assert ends.channel.labels_of(ids).tolist() == [
         [True, False],
         [True, True],
         [False, False],
         [False, False],
     ]
     ends.channel.update()
-    assert ends.channel.of(ids)[2:].tolist() == [[False, True]] * 2
+    assert ends.channel.labels_of(ids)[2:].tolist() == [[False, True]] * 2
     assert [r for r, _, _ in LabelFile(tmp_path / "labels.jsonl", file.head).rows] == [
         2,
         3,
@@ -167,7 +171,7 @@ def test_a_replay_asks_nobody_and_writes_nothing(tmp_path):
     replay = Ends(tmp_path, live=False, wait=True)
     for rollout in range(4):
         ids = replay.step(0, 1, 7)
-        assert replay.channel.of(ids).tolist() == (
+        assert replay.channel.labels_of(ids).tolist() == (
             [[False, False]] * 3 if rollout < 2 else [[True, True], [False, True], [False, False]]
         )
         replay.channel.update()
@@ -179,7 +183,9 @@ def test_trusted_predicates_are_measured_against_and_told_only_to_a_simulated_ju
         ends = Ends(tmp_path / str(tells), truth=TRUTH, tells=tells)
         ends.step(1, 2, 3, 39)
         ends.channel.update()
-        told = [c.truth for line in ends.sent for c in received(json.loads(line)["captions"])]
+        told = [
+            c.truth for line in ends.sent for c in decode_captions(json.loads(line)["captions"])
+        ]
         assert told == (
             [(False, False), (True, False), (False, False), (False, True)] if tells else [None] * 4
         )
@@ -192,7 +198,7 @@ def test_trusted_predicates_are_measured_against_and_told_only_to_a_simulated_ju
         measure.false_negative,
         measure.true_negative,
     ) == (1, 1, 0, 1) and other.true_negative == 3
-    with pytest.raises(UserError, match="not offered to reward programs"):
+    with pytest.raises(UserError, match="which reward programs cannot see"):
         Ends(tmp_path, truth=([{"field": "secret", "op": ">", "value": 1}], TRUTH[0]))
 
 
@@ -204,7 +210,7 @@ def test_a_label_file_that_is_a_link_or_of_other_names_is_refused(tmp_path):
     (tmp_path / "labels.jsonl").unlink()
     file = LabelFile(tmp_path / "labels.jsonl", {"labels": ["a"], "captions": "default"})
     file.append([(1, "x", (True,))])
-    with pytest.raises(UserError, match="labels of something else"):
+    with pytest.raises(UserError, match="labels for another question"):
         Ends(tmp_path)
 
 
@@ -214,7 +220,7 @@ def test_the_inbox_takes_lines_in_pieces_and_drops_what_is_too_long():
         b'{"a',
         b'": 1}\n{"b": 2}',
         b"\n\n",
-        b"x" * (MOST_LINE + 1),
+        b"x" * (MAX_LINE_BYTES + 1),
         b"y" * 10,
         b'tail\n{"c": 3}\n',
     ):
@@ -227,7 +233,7 @@ def test_the_inbox_takes_lines_in_pieces_and_drops_what_is_too_long():
 
 
 def test_what_is_no_caption_does_not_reach_the_annotator():
-    told = received(
+    told = decode_captions(
         [
             {"id": 1, "text": "a"},
             {"id": True, "text": "b"},
@@ -242,7 +248,7 @@ def test_what_is_no_caption_does_not_reach_the_annotator():
         (1, 1, None),
         (6, 2000, (True, False)),
         (7, 1, None),
-    ] and received("text") == received(None) == []
+    ] and decode_captions("text") == decode_captions(None) == []
     told[-1].text.encode()
 
 

@@ -39,7 +39,7 @@ def row(place=(1, 2), angle=0.0, speed=5.0, mass=1.0) -> np.ndarray:
 
 
 def told(captions: Captions, prev: np.ndarray, action, curr: np.ndarray) -> str:
-    return captions.texts[captions.keys(prev, np.atleast_1d(action), curr)[0]]
+    return captions.texts[captions.numbers_of(prev, np.atleast_1d(action), curr)[0]]
 
 
 def test_the_default_tells_the_action_and_every_field_with_what_changed():
@@ -48,7 +48,7 @@ def test_the_default_tells_the_action_and_every_field_with_what_changed():
         told(captions, row(), 0, row(place=(2, 2), speed=6.04))
         == "push left: place (1, 2) -> (2, 2); angle 0.0 rad; speed 5.0 m/s -> 6.0 m/s; mass 1 kg"
     )
-    assert told(captions, row(), 2, row()).startswith("wait: ") and captions.by == "default"
+    assert told(captions, row(), 2, row()).startswith("wait: ") and captions.written_by == "default"
 
 
 def test_rows_that_read_the_same_have_one_number_and_others_another():
@@ -65,7 +65,15 @@ def test_rows_that_read_the_same_have_one_number_and_others_another():
         ]
     )
     # step 0.5 over 0 .. 10; two digits; only what is written counts
-    assert captions.keys(rows * 0, np.zeros(len(rows), int), rows).tolist() == [0, 0, 1, 0, 2, 0, 3]
+    assert captions.numbers_of(rows * 0, np.zeros(len(rows), int), rows).tolist() == [
+        0,
+        0,
+        1,
+        0,
+        2,
+        0,
+        3,
+    ]
     assert captions.texts == [
         "5.0 m/s 1 kg 2",
         "5.5 m/s 1 kg 2",
@@ -73,7 +81,7 @@ def test_rows_that_read_the_same_have_one_number_and_others_another():
         "5.0 m/s 1 kg 3",
     ]
     # whatever comes first
-    assert captions.keys(rows[::-1] * 0, np.ones(len(rows), int), rows[::-1]).tolist() == [
+    assert captions.numbers_of(rows[::-1] * 0, np.ones(len(rows), int), rows[::-1]).tolist() == [
         3,
         0,
         2,
@@ -90,7 +98,7 @@ def test_bins_decide_how_fine():
     rows[:, 3] = speeds
     for bins in (2, 10, 100):
         captions = Captions(card(caption={"template": "{speed}", "bins": bins}))
-        keys = captions.keys(rows, np.zeros(len(rows), int), rows)
+        keys = captions.numbers_of(rows, np.zeros(len(rows), int), rows)
         assert len(captions.texts) == bins + 1 == len(set(keys.tolist()))
         written = np.array([float(captions.texts[k].split()[0]) for k in keys])
         assert (
@@ -104,14 +112,14 @@ def test_no_two_numbers_of_a_random_stream_share_words_and_the_same_stream_has_t
     rows = np.round(random.normal(0, 3, (3000, 5)), 3)
     once, again = Captions(card()), Captions(card())
     keys = [
-        once.keys(a, np.array([i % 3] * 10), b)
+        once.numbers_of(a, np.array([i % 3] * 10), b)
         for i, (a, b) in enumerate(
             zip(rows[:-10].reshape(-1, 10, 5), rows[10:].reshape(-1, 10, 5), strict=True)
         )
     ]
     assert len(set(once.texts)) == len(once.texts) > 2900
     assert all(
-        (again.keys(a, np.array([i % 3] * 10), b) == k).all()
+        (again.numbers_of(a, np.array([i % 3] * 10), b) == k).all()
         for i, (a, b, k) in enumerate(
             zip(rows[:-10].reshape(-1, 10, 5), rows[10:].reshape(-1, 10, 5), keys, strict=True)
         )
@@ -125,22 +133,22 @@ def test_what_is_not_finite_and_minus_zero_are_told():
         == "unknown rad infinite m/s -infinite kg (1, 2)"
     )
     assert (
-        captions.keys(row(), np.zeros(1), row(place=(0, 0)))[0]
-        == captions.keys(row(), np.zeros(1), row(place=(-0.0, 0)))[0]
+        captions.numbers_of(row(), np.zeros(1), row(place=(0, 0)))[0]
+        == captions.numbers_of(row(), np.zeros(1), row(place=(-0.0, 0)))[0]
     )
 
 
 def test_beyond_the_most_captions_there_is_no_number_and_the_old_ones_stay():
-    captions = Captions(card(caption={"template": "{place[0]}"}), most=3)
+    captions = Captions(card(caption={"template": "{place[0]}"}), max_captions=3)
     rows = np.concatenate([row(place=(k, 0)) for k in range(6)])
-    assert captions.keys(rows, np.zeros(6, int), rows).tolist() == [
+    assert captions.numbers_of(rows, np.zeros(6, int), rows).tolist() == [
         0,
         1,
         2,
         -1,
         -1,
         -1,
-    ] and captions.keys(rows, np.zeros(6, int), rows).tolist() == [0, 1, 2, -1, -1, -1]
+    ] and captions.numbers_of(rows, np.zeros(6, int), rows).tolist() == [0, 1, 2, -1, -1, -1]
     assert len(captions.texts) == 3
 
 
@@ -196,15 +204,15 @@ def test_a_trusted_function_writes_the_words_and_is_asked_once_for_a_row(tmp_pat
     )
     captions = captions_of(located, trusted_code(located))
     rows = np.concatenate([row(speed=s) for s in (1, 2, 9, 1, 9)])
-    assert captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows).tolist() == [
+    assert captions.numbers_of(rows, np.array([0, 0, 1, 0, 1]), rows).tolist() == [
         0,
         0,
         1,
         0,
         1,
     ] and captions.texts == ["slow", "fast 1"]
-    captions.keys(rows, np.array([0, 0, 1, 0, 1]), rows)
-    assert captions.function.__globals__["SEEN"] == [3] and captions.by == "function tell()"
+    captions.numbers_of(rows, np.array([0, 0, 1, 0, 1]), rows)
+    assert captions.function.__globals__["SEEN"] == [3] and captions.written_by == "function tell()"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +228,7 @@ def test_a_function_that_does_not_do_so_is_named(body, words, tmp_path):
     rows = np.concatenate([row(speed=s) for s in (1, 2, 3)])
     with pytest.raises(UserError, match=r"caption\.function") as caught:
         located = own(tmp_path, body)
-        captions_of(located, trusted_code(located)).keys(rows, np.zeros(3, int), rows)
+        captions_of(located, trusted_code(located)).numbers_of(rows, np.zeros(3, int), rows)
     assert words in caught.value.message
 
 

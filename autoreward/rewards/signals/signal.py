@@ -53,12 +53,12 @@ class StepBatch:
 class LabelChannel(Protocol):
     """What a signal needs of the annotator's channel (`annotation/channel.py`)."""
 
-    def key(self, prev: Array, action: Array, curr: Array) -> Array:
-        """Ids (n,) of the captions of n transitions."""
+    def caption_numbers(self, prev: Array, action: Array, curr: Array) -> Array:
+        """Numbers (n,) of the captions of n transitions."""
         ...
 
-    def of(self, ids: Array) -> Array:
-        """Labels (n, K) of bool of those captions; False while nobody has answered."""
+    def labels_of(self, numbers: Array) -> Array:
+        """Labels (n, K) of bool of those captions; False until a label takes effect."""
         ...
 
     def update(self) -> None:

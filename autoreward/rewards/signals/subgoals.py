@@ -143,7 +143,7 @@ class Subgoals(Signal):
     ) -> tuple[Array, Array, Array]:
         channel = self.making.channel
         held = (
-            channel.of(channel.key(facts.prev, facts.action, facts.curr))
+            channel.labels_of(channel.caption_numbers(facts.prev, facts.action, facts.curr))
             if channel
             else terms > 0.5
         )
