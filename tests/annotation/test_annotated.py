@@ -154,10 +154,7 @@ def test_a_budget_that_runs_out_half_way_is_told_and_the_training_goes_on(
         "annotated",
     ] and "--max-calls" in said[0][1]["why"]
     told = json.loads((tmp_path / "a" / "signal.json").read_text())
-    assert (
-        told["evidence"]["unanswered"] > 0
-        and "the annotator did not answer" in told["notes"][0]
-    )
+    assert told["evidence"]["unanswered"] > 0 and "the annotator did not answer" in told["notes"][0]
     # with more of it, what was unanswered is asked, and the counts go on
     with annotator(model) as answers:
         train(answers, job("b", wait=True))
