@@ -19,9 +19,10 @@ from autoreward.annotation.labels import MAX_FILE_BYTES, Label, parse_label
 from autoreward.errors import REFUSED, UserError
 from autoreward.rewards.signals import Signal
 from autoreward.rewards.signals.subgoals import compare
-from autoreward.sandbox.outside.worker import ProgramRefused, Worker
+from autoreward.sandbox.outside.replay import episode_transitions, replay
+from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.state import Array
-from autoreward.store.episodes import Trajectories, columns
+from autoreward.store.episodes import Trajectories
 from autoreward.store.files import plain
 from autoreward.store.records import Measure
 from autoreward.store.run import CandidateFolder
@@ -99,34 +100,24 @@ def ends(
     where the program fails.
     """
     recorded = Trajectories.load(candidate.path / "6-episodes.npz")
-    picked, found = columns(card.card.layout, card.card.reward_layout), []
+    transitions = (episode_transitions(card.card, episode) for episode in recorded.episodes)
     try:
-        with Worker(
-            candidate.program,
-            card.card.reward_layout,
-            card.card.action,
-            entry=kind.entry,
-            profile=sandbox,
-        ) as worker:
-            for episode in recorded.episodes:
-                states, first = episode.fields[:, picked], np.zeros((episode.length, 1), bool)
-                first[0] = True
-                held = (
-                    worker.ask(
-                        states[:-1, None], episode.actions[:, None], states[1:, None], first
-                    ).terms[:, 0]
-                    > 0.5
-                )
-                found.append(
-                    held & ~np.concatenate([np.zeros((1, held.shape[1]), bool), held[:-1]])
-                )
-            return worker.terms, found
+        replayed = replay(
+            candidate.program, card.card, transitions, entry=kind.entry, sandbox=sandbox
+        )
     except ProgramRefused as error:
         raise UserError(
             f"the program of candidate {candidate.id}: {error.verdict.message}",
             "another one: --candidate ID",
             REFUSED,
         ) from None
+    found = []
+    for answer in replayed.answers:
+        holds = answer.terms[:, 0] > 0.5
+        held_before = np.zeros_like(holds)
+        held_before[1:] = holds[:-1]
+        found.append(holds & ~held_before)
+    return replayed.terms, found
 
 
 def against(

@@ -24,8 +24,8 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.loop.stages import check
 from autoreward.loop.tools import Tools
 from autoreward.rewards.program import facts, lint
-from autoreward.sandbox.outside.worker import ProgramRefused, Worker
-from autoreward.store.episodes import columns
+from autoreward.sandbox.outside.replay import probe_transitions, replay
+from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.store.files import plain, read, read_arrays, text, write
 from autoreward.store.records import Check, Origin, Verdict
 from autoreward.store.run import CandidateFolder, Run
@@ -197,14 +197,14 @@ def held_against(tools: Tools, candidate: CandidateFolder, program: str, result:
     if origin is None or origin.kind != "port" or not result.ok:
         return result
     original = text(tools.run.path / "origin" / "program.py")
-    values, why = replayed(tools, original) if original else (None, origin.why)
+    values, why = program_sums(tools, original) if original else (None, origin.why)
     if values is None:
         write(
             tools.run.path / "origin" / "origin.json", origin.model_copy(update={"uncompared": why})
         )
         tools.say("check", "port not compared", 1, "a", why=why)
         return result
-    ported, _ = replayed(tools, program)
+    ported, _ = program_sums(tools, program)
     assert ported is not None
     gaps = np.abs(ported - values)
     worst, scale = np.unravel_index(int(gaps.argmax()), gaps.shape), float(np.abs(values).max())
@@ -234,28 +234,22 @@ def held_against(tools: Tools, candidate: CandidateFolder, program: str, result:
     return result.model_copy(update={"ok": False, "verdicts": (*result.verdicts, verdict)})
 
 
-def replayed(tools: Tools, program: str) -> tuple[np.ndarray | None, str]:
+def program_sums(tools: Tools, program: str) -> tuple[np.ndarray | None, str]:
     """(T, n) sums of a program's terms on the run's probes, computed in the jail; None and why
     where it fails there.
     """
     card, recorded = tools.card.card, read_arrays(tools.run.path / "probes.npz")
-    picked = columns(card.layout, card.reward_layout)
     try:
-        with Worker(
+        replayed = replay(
             program,
-            card.reward_layout,
-            card.action,
-            profile=tools.run.header.sandbox,
+            card,
+            [probe_transitions(card, recorded)],
+            sandbox=tools.run.header.sandbox,
             template=tools.template,
-        ) as worker:
-            answer = worker.ask(
-                recorded["prev"][..., picked],
-                recorded["action"],
-                recorded["curr"][..., picked],
-                recorded["first"],
-            )
+        )
     except ProgramRefused as error:
         return None, f"the original fails in the jail: {error.verdict.message}"
+    (answer,) = replayed.answers
     shaped = (
         card.training.gamma * answer.after * (1.0 - recorded["terminated"][..., None])
         - answer.before

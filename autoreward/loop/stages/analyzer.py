@@ -21,8 +21,9 @@ from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
 from autoreward.rewards.program import quiet
 from autoreward.rewards.signals import SignalContext, StepBatch
-from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
-from autoreward.store.episodes import Trajectories, columns
+from autoreward.sandbox.outside.replay import episode_transitions, replay
+from autoreward.sandbox.outside.worker import ProgramRefused, Template
+from autoreward.store.episodes import Trajectories
 from autoreward.store.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
 from autoreward.tasks.card import TaskCard
 
@@ -228,65 +229,65 @@ def _replay(
 
     No terms where a signal learned them in training: there the training itself tells (signal.json).
     """
-    kind, picked = method.kind, columns(card.layout, card.reward_layout)
+    kind = method.kind
+    recordings = [episode_transitions(card, episode) for episode in recorded.episodes]
     names: tuple[str, ...] = ()
-    out, answers = [], []
+    shaped_terms = []
     try:
-        with Worker(
-            program,
-            card.reward_layout,
-            card.action,
-            entry=kind.entry,
-            profile=sandbox,
-            template=template,
-        ) as worker:
-            for episode in recorded.episodes:
-                states = episode.fields[:, picked]
-                first = np.zeros((episode.length, 1), bool)
-                first[0] = True
-                answer = worker.ask(
-                    states[:-1, None], episode.actions[:, None], states[1:, None], first
+        replayed = replay(
+            program, card, recordings, entry=kind.entry, sandbox=sandbox, template=template
+        )
+        for episode, steps, answer in zip(
+            recorded.episodes, recordings, replayed.answers, strict=True
+        ):
+            if not kind.replays:
+                shaped_terms.append(np.zeros((episode.length, 0)))
+                continue
+            last = np.arange(episode.length)[:, None] == episode.length - 1
+            # nothing of it is in the columns; a gate may wait for it
+            task = last * float(episode.success)
+            facts = StepBatch(
+                steps.prev,
+                steps.action,
+                steps.curr,
+                steps.first,
+                last & episode.terminated,
+                last,
+                last & episode.success,
+                task,
+            )
+            made = kind(
+                SignalContext(
+                    card,
+                    replayed.terms,
+                    replayed.potentials,
+                    replayed.sparse,
+                    settings=method.own(settings),
                 )
-                answers.append((episode.fields, answer.terms[:, 0]))
-                if not kind.replays:
-                    out.append(np.zeros((episode.length, 0)))
-                    continue
-                last = np.arange(episode.length)[:, None] == episode.length - 1
-                # nothing of it is in the columns; a gate may wait for it
-                task = last * float(episode.success)
-                facts = StepBatch(
-                    states[:-1, None],
-                    episode.actions[:, None],
-                    states[1:, None],
-                    first,
-                    last & episode.terminated,
-                    last,
-                    last & episode.success,
-                    task,
-                )
-                made = kind(
-                    SignalContext(
-                        card,
-                        worker.terms,
-                        worker.potentials,
-                        worker.sparse,
-                        settings=method.own(settings),
-                    )
-                )
-                composer = Composer(
-                    composition,
-                    kind.columns(worker.terms, worker.potentials, worker.sparse),
-                    card.training.gamma,
-                )
-                _, shaped = composer.replay(
-                    *made.replay(*answer, facts), task, first, facts.terminated, last, facts.success
-                )
-                names = composer.names
-                out.append(shaped[:, 0])
-            return names, out, kind.measure(card, recorded.layout, worker.terms, answers)
+            )
+            composer = Composer(
+                composition,
+                kind.columns(replayed.terms, replayed.potentials, replayed.sparse),
+                card.training.gamma,
+            )
+            _, shaped = composer.replay(
+                *made.replay(*answer, facts),
+                task,
+                steps.first,
+                facts.terminated,
+                last,
+                facts.success,
+            )
+            names = composer.names
+            shaped_terms.append(shaped[:, 0])
     except (ProgramRefused, UnsuitableComposition):
         # it trained, so this is rare: a state that training never met
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
+    answers = [
+        (episode.fields, answer.terms[:, 0])
+        for episode, answer in zip(recorded.episodes, replayed.answers, strict=True)
+    ]
+    return names, shaped_terms, kind.measure(card, recorded.layout, replayed.terms, answers)
 
 
 def _batch(recorded: Trajectories, batch: int) -> list[int]:

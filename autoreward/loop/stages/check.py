@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from autoreward.rewards.composition import Columns, Composition, UnsuitableComposition, shape
 from autoreward.rewards.signals import PLAIN, Signal, find_signal
+from autoreward.sandbox.outside.replay import Transitions, probe_transitions
 from autoreward.sandbox.outside.worker import Answer, ProgramRefused, Template, Worker
 from autoreward.state import Array
-from autoreward.store.episodes import columns
 from autoreward.store.files import read_arrays
 from autoreward.store.records import Check, TermProbe, Verdict
 from autoreward.tasks.card import TaskCard, numbers
@@ -35,21 +34,6 @@ ALONE = 3
 FLAT = 0.95
 
 
-class Batch(NamedTuple):
-    """T steps of n rows, as `Worker.ask` takes them."""
-
-    prev: Array
-    action: Array
-    curr: Array
-    first: Array
-
-    def rows(self, chosen: Array) -> Batch:
-        return Batch(*(part[:, chosen] for part in self))
-
-    def steps(self, start: int, end: int) -> Batch:
-        return Batch(*(part[start:end] for part in self))
-
-
 def check(
     program: str,
     card: TaskCard,
@@ -64,13 +48,7 @@ def check(
     MachineFault where there is no sandbox here.
     """
     recorded = read_arrays(probes)
-    picked = columns(card.layout, card.reward_layout)
-    batch = Batch(
-        recorded["prev"][..., picked],
-        recorded["action"],
-        recorded["curr"][..., picked],
-        recorded["first"],
-    )
+    batch = probe_transitions(card, recorded)
     steps, n = batch.first.shape
     half, kind = steps // 2, signal or find_signal(PLAIN)
 
@@ -183,7 +161,7 @@ def _composed(
     ]
 
 
-def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:
+def _regrouped(batch: Transitions) -> list[tuple[Array, Transitions]]:
     """Rows and their steps in other company: the last one alone for a while, and the others
     backwards.
     """
@@ -196,14 +174,14 @@ def _regrouped(batch: Batch) -> list[tuple[Array, Batch]]:
 
 
 def _unseen(
-    worker: Worker, card: TaskCard, batch: Batch, alone: Answer
+    worker: Worker, card: TaskCard, batch: Transitions, alone: Answer
 ) -> dict[str, tuple[str, ...]]:
     """Which terms change where a field that the policy does not see takes other values: asked,
     since code can hide what it reads.
     """
     found: dict[str, tuple[str, ...]] = {}
     _, row = _regrouped(batch)[0]
-    flat = Batch(*(part.reshape(-1, *part.shape[2:]) for part in batch))
+    flat = Transitions(*(part.reshape(-1, *part.shape[2:]) for part in batch))
     for field in card.fields:
         if field.policy or not field.reward:
             continue
@@ -224,7 +202,7 @@ def _unseen(
     return found
 
 
-def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
+def _unusual(card: TaskCard, batch: Transitions) -> Iterator[tuple[str, Transitions]]:
     """What recorded transitions may not hold: numbers at the ends of their ranges, nothing that
     moves, two things in one place, larger batches.
     """
@@ -235,7 +213,7 @@ def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
         low,
         high,
     )
-    base = Batch(*(np.repeat(part[:1, :1], 2 * width, axis=1) for part in batch))
+    base = Transitions(*(np.repeat(part[:1, :1], 2 * width, axis=1) for part in batch))
     yield "where one field is at an end of its range", base._replace(curr=ends[None])
     yield "where one field begins at an end of its range", base._replace(prev=ends[None])
     yield (
@@ -244,21 +222,21 @@ def _unusual(card: TaskCard, batch: Batch) -> Iterator[tuple[str, Batch]]:
     )
     met = _met(card, batch.curr[0, 0])
     if len(met):
-        made = Batch(*(np.repeat(part[:1, :1], len(met), axis=1) for part in batch))
+        made = Transitions(*(np.repeat(part[:1, :1], len(met), axis=1) for part in batch))
         yield "where two fields are equal", made._replace(curr=met[None])
         yield "where two fields are and stay equal", made._replace(prev=met[None], curr=met[None])
-    flat = Batch(*(part.reshape(-1, *part.shape[2:]) for part in batch))
+    flat = Transitions(*(part.reshape(-1, *part.shape[2:]) for part in batch))
     for size in (card.training.n_envs, 2 * card.training.n_envs + 1):
         chosen = np.arange(size) * 7 % len(flat.first)
-        made = Batch(*(part[chosen][None] for part in flat))
+        made = Transitions(*(part[chosen][None] for part in flat))
         starts = np.concatenate([np.ones((1, size), bool), np.zeros((1, size), bool)])
         yield (
             f"in a batch of {size} rows",
-            Batch(*(np.concatenate([part, part]) for part in made))._replace(first=starts),
+            Transitions(*(np.concatenate([part, part]) for part in made))._replace(first=starts),
         )
 
 
-def _ranges(card: TaskCard, batch: Batch) -> tuple[Array, Array]:
+def _ranges(card: TaskCard, batch: Transitions) -> tuple[Array, Array]:
     """(D,) lowest and highest of every number: as seen, and as the card says where it says two
     numbers.
     """
@@ -291,7 +269,7 @@ def _met(card: TaskCard, state: Array) -> Array:
     return np.array(found)
 
 
-def _differ(worker: Worker, other: Worker, batch: Batch, where: str) -> Verdict | None:
+def _differ(worker: Worker, other: Worker, batch: Transitions, where: str) -> Verdict | None:
     """The same rows in one batch, and the other way round with the last one alone.
 
     A refusal is told with where it was.
@@ -311,7 +289,7 @@ def _differ(worker: Worker, other: Worker, batch: Batch, where: str) -> Verdict 
 
 
 def _pure(
-    answer: Answer, parts: list[Answer], batch: Batch, names: tuple[str, ...], where: str = ""
+    answer: Answer, parts: list[Answer], batch: Transitions, names: tuple[str, ...], where: str = ""
 ) -> list[Verdict]:
     """The same transitions in other batches and another order, in a fresh process, must give the
     same numbers.
