@@ -25,6 +25,8 @@ from pydantic import RootModel
 from autoreward.annotation.labels import Annotation, CaptionRequest, Label, LabelFile
 from autoreward.errors import USAGE, UserError
 from autoreward.models import Message, Request
+from autoreward.models import Reply as ModelReply
+from autoreward.models.asking import ask_until_read
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
@@ -34,7 +36,6 @@ from autoreward.store.files import read, write
 BATCH = 50
 # prompts under way at a time
 WORKERS = 4
-TURNS = 2
 # characters of a reply that are read
 MOST_REPLY = 1 << 20
 COUNTS = ("captions", "kept", "answered", "unanswered", "calls", "unreadable")
@@ -45,6 +46,10 @@ Reply = Callable[[Mapping[int, Label]], None]
 
 class Said(RootModel[dict[str, list[str]]]):
     """What a model answers: for a caption's number the names that hold."""
+
+
+class CallLimitReached(UserError):
+    """The annotator has made as many calls as it may, below the run's own limits."""
 
 
 class Annotator:
@@ -300,40 +305,51 @@ class Annotator:
             "captions": texts,
             "truth": [self._truth.get(text) for text in texts],
         }
+        request = Request(
+            "annotator",
+            self.iteration,
+            self.candidate,
+            0,
+            (),
+            material=material,
+            max_tokens=int(self.max_tokens or 8192),
+            temperature=self.temperature,
+            key=key,
+        )
         found: dict[int, Label] = {}
         problem = ""
-        for turn in range(TURNS):
+
+        def messages(problem: str) -> tuple[Message, ...]:
+            return (Message("user", self._prompt(tuple(texts), problem)),)
+
+        def read(text: str) -> None:
+            # A reply that is wrong in part still answers for the rest.
+            nonlocal problem
+            labels, problem = self._read(text[:MOST_REPLY], len(texts))
+            found.update(labels)
+            if problem:
+                raise UnreadableReply("no-record", problem)
+
+        try:
+            ask_until_read(self._ask_within_limit, request, messages, read)
+        except UnreadableReply:
             with self._lock:
-                if self.most_calls is not None and self.counts["calls"] >= self.most_calls:
-                    if turn:
-                        break
-                    raise UserError(
-                        f"the annotator's own limit of {self.most_calls} calls is reached"
-                    )
-                self._count(calls=1)
-            asked = (Message("user", self._prompt(tuple(texts), problem)),)
-            request = Request(
-                "annotator",
-                self.iteration,
-                self.candidate,
-                0,
-                asked,
-                turn=turn,
-                material=material,
-                max_tokens=int(self.max_tokens or 8192),
-                temperature=self.temperature,
-                key=key,
-            )
-            reply = self.caller.ask(request)
-            read, problem = self._read(reply.text[:MOST_REPLY], len(texts))
-            found |= read
+                self._count(unreadable=1)
+        except CallLimitReached:
             if not problem:
-                break
-            problem = "it was cut off" if reply.finish == "length" else problem
-        if problem:
+                raise
             with self._lock:
                 self._count(unreadable=1)
         return {texts[number - 1]: label for number, label in found.items()}
+
+    def _ask_within_limit(self, request: Request) -> ModelReply:
+        with self._lock:
+            if self.most_calls is not None and self.counts["calls"] >= self.most_calls:
+                raise CallLimitReached(
+                    f"the annotator's own limit of {self.most_calls} calls is reached"
+                )
+            self._count(calls=1)
+        return self.caller.ask(request)
 
     def _read(self, text: str, n: int) -> tuple[dict[int, Label], str]:
         """(what can be used of a reply, by number; what is wrong with the rest)."""

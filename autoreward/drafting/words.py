@@ -19,15 +19,14 @@ from autoreward.drafting.card import Words
 from autoreward.drafting.fields import Drafted
 from autoreward.drafting.outcome import endings
 from autoreward.models import Message, Request
+from autoreward.models.asking import ask_for_record
 from autoreward.models.caller import Caller
-from autoreward.models.replies import UnreadableReply, record_of
+from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
 from autoreward.store.survey import Column, Survey
 from autoreward.tasks.criteria import Success
 
 TEMPLATE = "envs/drafter/card"
-# one answer, and one more where it could not be read
-TURNS = 2
 Mark = Literal["probed", "contradicted", "unchecked"]
 
 
@@ -112,29 +111,15 @@ def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> DrafterA
 
     UserError where the model fails or a limit is reached.
     """
-    problem = ""
-    for turn in range(TURNS):
-        reply = caller.ask(
-            Request(
-                "drafter",
-                0,
-                "a",
-                0,
-                (prompt(prompts, variables, problem),),
-                turn=turn,
-                max_tokens=8192,
-                schema=DrafterAnswer,
-            )
-        )
-        try:
-            return record_of(reply.text, DrafterAnswer)
-        except UnreadableReply as error:
-            problem = (
-                "the answer was cut off; answer shorter"
-                if reply.finish == "length"
-                else error.message
-            )
-    return problem
+
+    def messages(problem: str) -> tuple[Message, ...]:
+        return (prompt(prompts, variables, problem),)
+
+    request = Request("drafter", 0, "a", 0, (), max_tokens=8192)
+    try:
+        return ask_for_record(caller, request, DrafterAnswer, messages)
+    except UnreadableReply as error:
+        return error.message
 
 
 def words_of(

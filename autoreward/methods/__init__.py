@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import REFUSED, USAGE, UserError
+from autoreward.models import Model
 from autoreward.rewards.composition import PRESETS
 from autoreward.rewards.signals import PLAIN, Signal, find_signal
 from autoreward.tasks.card import TaskCard
@@ -183,6 +184,13 @@ class Method:
             return f"the method {self.name} has no {agent}"
         value = settings.get(agent, "on")
         return "" if value == "on" else f"--set {agent}={value}"
+
+    def model_skipped_because(self, agent: str, settings: Mapping[str, str], model: Model) -> str:
+        """Why this agent asks no model in this run; empty if it asks one."""
+        off = self.off(agent, settings)
+        if off:
+            return off
+        return "" if model.language else f"{model.name} is no language model"
 
     def tells_findings(self, settings: Mapping[str, str]) -> bool:
         """Whether the designer reads what the analyzer stage found."""

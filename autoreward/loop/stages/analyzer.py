@@ -15,8 +15,9 @@ from autoreward.loop.diagnosis import DiagnosisInput, diagnose, endings, part
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models import variables as briefing
+from autoreward.models.asking import TURNS, ask_for_record
 from autoreward.models.caller import Caller
-from autoreward.models.replies import UnreadableReply, record_of
+from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
 from autoreward.rewards.program import quiet
@@ -27,7 +28,6 @@ from autoreward.store.episodes import Trajectories
 from autoreward.store.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
 from autoreward.tasks.card import TaskCard
 
-TURNS = 2
 EXCERPTS = 4
 ROWS = 12
 
@@ -91,8 +91,7 @@ def analyze(
         failures=part(evidence, False),
         measures=measures,
         by="code",
-        alone=method.off("analyzer", caller.settings)
-        or ("" if caller.model.language else f"{caller.model.name} is no language model"),
+        alone=method.model_skipped_because("analyzer", caller.settings, caller.model),
         told=method.tells_findings(caller.settings),
     )
     if found.alone:
@@ -113,12 +112,10 @@ def analyze(
     def ask(
         number: int, batch: int = 0, parts: tuple[dict[str, Any], ...] = ()
     ) -> tuple[Explanation | None, str]:
-        """The explanation of one call, asked for once more where it cannot be read; or why there
-        is none.
-        """
-        problem = ""
-        for turn in range(TURNS):
-            asked = (
+        """The explanation of one call; or why there is none."""
+
+        def messages(problem: str) -> tuple[Message, ...]:
+            return (
                 message(
                     prompts,
                     card,
@@ -131,27 +128,13 @@ def analyze(
                     parts=parts,
                 ),
             )
-            reply = caller.ask(
-                Request(
-                    "analyzer",
-                    iteration,
-                    candidate,
-                    0,
-                    asked,
-                    turn=TURNS * number + turn,
-                    max_tokens=2048,
-                    schema=Explanation,
-                )
-            )
-            try:
-                return record_of(reply.text, Explanation), ""
-            except UnreadableReply as error:
-                problem = (
-                    "the answer was cut off; answer shorter"
-                    if reply.finish == "length"
-                    else error.message
-                )
-        return None, problem
+
+        turn = TURNS * number
+        request = Request("analyzer", iteration, candidate, 0, (), turn=turn, max_tokens=2048)
+        try:
+            return ask_for_record(caller, request, Explanation, messages), ""
+        except UnreadableReply as error:
+            return None, error.message
 
     wanted = int(method.own(caller.settings).get("batches", "1"))
     batches = [

@@ -12,16 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from autoreward.methods import Method
 from autoreward.models import Message, Request
 from autoreward.models import variables as briefing
+from autoreward.models.asking import ask_for_record
 from autoreward.models.caller import Caller
-from autoreward.models.replies import UnreadableReply, record_of
+from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.program import lint, quiet
 from autoreward.store.records import Review, Verdict
 from autoreward.tasks.card import TaskCard
-
-# one answer, and one more where it could not be read
-TURNS = 2
 
 
 class Problem(BaseModel):
@@ -63,14 +61,12 @@ def review(
     """
     found = tuple(lint(program, card.reward_layout, method.kind.entry))
     refused = any(v.severity == "refuse" for v in found)
-    alone = method.off("critic", caller.settings) or (
-        "" if caller.model.language else f"{caller.model.name} is no language model"
-    )
-    if refused or alone:
-        return Review(ok=not refused, verdicts=found, by="lint", alone=alone)
-    problem = ""
-    for turn in range(TURNS):
-        asked = (
+    skipped = method.model_skipped_because("critic", caller.settings, caller.model)
+    if refused or skipped:
+        return Review(ok=not refused, verdicts=found, by="lint", alone=skipped)
+
+    def messages(problem: str) -> tuple[Message, ...]:
+        return (
             message(
                 prompts,
                 card,
@@ -82,50 +78,34 @@ def review(
                 composition=composition,
             ),
         )
-        reply = caller.ask(
-            Request(
-                "critic",
-                iteration,
-                candidate,
-                attempt,
-                asked,
-                turn=turn,
-                max_tokens=2048,
-                schema=Opinion,
-            )
-        )
-        try:
-            opinion = record_of(reply.text, Opinion)
-        except UnreadableReply as error:
-            problem = (
-                "the answer was cut off; answer shorter"
-                if reply.finish == "length"
-                else error.message
-            )
-            continue
-        verdicts = tuple(
-            Verdict(
-                kind=p.kind[:40],
-                severity=p.severity,
-                stage="critic",
-                line=p.line,
-                message=p.message[:1000],
-                hint=p.hint[:500],
-            )
-            for p in opinion.problems
-        )
-        refusing = not opinion.ok and any(v.severity == "refuse" for v in verdicts)
+
+    request = Request("critic", iteration, candidate, attempt, (), max_tokens=2048)
+    try:
+        opinion = ask_for_record(caller, request, Opinion, messages)
+    except UnreadableReply as error:
         return Review(
-            ok=not refusing,
-            verdicts=found + verdicts,
-            by=f"lint + {caller.model.name}",
-            opinion=opinion.opinion[:2000],
+            ok=True,
+            verdicts=found,
+            by="lint",
+            opinion=f"the model's review could not be read: {error.message}",
         )
+    verdicts = tuple(
+        Verdict(
+            kind=p.kind[:40],
+            severity=p.severity,
+            stage="critic",
+            line=p.line,
+            message=p.message[:1000],
+            hint=p.hint[:500],
+        )
+        for p in opinion.problems
+    )
+    refusing = not opinion.ok and any(v.severity == "refuse" for v in verdicts)
     return Review(
-        ok=True,
-        verdicts=found,
-        by="lint",
-        opinion=f"the model's review could not be read: {problem}",
+        ok=not refusing,
+        verdicts=found + verdicts,
+        by=f"lint + {caller.model.name}",
+        opinion=opinion.opinion[:2000],
     )
 
 
