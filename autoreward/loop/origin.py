@@ -23,6 +23,7 @@ import numpy as np
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop.stages import check
 from autoreward.loop.tools import Tools
+from autoreward.rewards.composition import shape_potentials
 from autoreward.rewards.program import facts, lint
 from autoreward.sandbox.outside.replay import probe_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused
@@ -250,9 +251,8 @@ def program_sums(tools: Tools, program: str) -> tuple[np.ndarray | None, str]:
     except ProgramRefused as error:
         return None, f"the original fails in the jail: {error.verdict.message}"
     (answer,) = replayed.answers
-    shaped = (
-        card.training.gamma * answer.after * (1.0 - recorded["terminated"][..., None])
-        - answer.before
+    shaped = shape_potentials(
+        answer.before, answer.after, recorded["terminated"], card.training.gamma
     )
     return answer.terms.sum(-1) + shaped.sum(-1), ""
 

@@ -5,7 +5,7 @@ pay.
 import numpy as np
 import pytest
 
-from autoreward.rewards.composition import Columns, Composer, Composition, shape
+from autoreward.rewards.composition import Columns, Composer, Composition, shape_potentials
 
 # of the chain 0, 1, 2, goal 3
 PHI = np.array([0.5, 2.0, 1.0, 5.0])
@@ -129,9 +129,9 @@ def test_a_terminal_potential_counts_as_nothing(pays):
 
 def test_columns_are_shaped_along_any_leading_axes():
     phi = PHI[PATH][:, None]
-    assert shape(phi[:-1], phi[1:], np.array([0.0, 0, 0, 0, 1]), 0.9)[:, 0] == pytest.approx(
-        [1.3, -1.1, 0.8, -1.1, -1.0]
-    )
+    assert shape_potentials(phi[:-1], phi[1:], np.array([0.0, 0, 0, 0, 1]), 0.9)[
+        :, 0
+    ] == pytest.approx([1.3, -1.1, 0.8, -1.1, -1.0])
 
 
 DISTANCES = -np.array([5, 3, 4, 3, 2, 2.5, 1.0])

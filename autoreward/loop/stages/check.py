@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from autoreward.rewards.composition import Columns, Composition, UnsuitableComposition, shape
+from autoreward.rewards.composition import (
+    Columns,
+    Composition,
+    UnsuitableComposition,
+    shape_potentials,
+)
 from autoreward.rewards.signals import PLAIN, Signal, find_signal
 from autoreward.sandbox.outside.replay import Transitions, probe_transitions
 from autoreward.sandbox.outside.worker import Answer, ProgramRefused, Template, Worker
@@ -117,8 +122,8 @@ def check(
                 hint="whole-array numpy, no loops over rows",
             )
         )
-    shaped = shape(
-        answer.before, answer.after, recorded["terminated"].astype(np.float64), card.training.gamma
+    shaped = shape_potentials(
+        answer.before, answer.after, recorded["terminated"], card.training.gamma
     )
     values = np.concatenate([answer.terms, shaped], -1).reshape(steps * n, -1)
     probed = tuple(

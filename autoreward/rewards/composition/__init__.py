@@ -20,7 +20,11 @@ from autoreward.rewards.composition.reading import (
     yaml_of,
 )
 from autoreward.rewards.composition.sequence import KINDS, Composition
-from autoreward.rewards.composition.transform import Columns, UnsuitableComposition, shape
+from autoreward.rewards.composition.transform import (
+    Columns,
+    UnsuitableComposition,
+    shape_potentials,
+)
 
 __all__ = [
     "DESIGNER",
@@ -35,6 +39,6 @@ __all__ = [
     "parse",
     "read",
     "refusal",
-    "shape",
+    "shape_potentials",
     "yaml_of",
 ]

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from autoreward.rewards.composition.sequence import SHAPING, Composition
-from autoreward.rewards.composition.transform import Columns, Step, UnsuitableComposition, shape
+from autoreward.rewards.composition.transform import (
+    Columns,
+    Step,
+    UnsuitableComposition,
+    shape_potentials,
+)
 from autoreward.state import Array
 
 
@@ -48,7 +53,7 @@ class Composer:
         `transform.Step`.
         """
         ended = terminated.astype(np.float64)
-        values = np.concatenate([terms, shape(before, after, ended, self.gamma)], -1)
+        values = np.concatenate([terms, shape_potentials(before, after, ended, self.gamma)], -1)
         if not self.bound:
             return self.composition.task_reward * task + values.sum(-1), values
         if self.added:

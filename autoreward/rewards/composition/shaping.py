@@ -24,7 +24,7 @@ from autoreward.rewards.composition.transform import (
     Step,
     Transform,
     UnsuitableComposition,
-    shape,
+    shape_potentials,
 )
 from autoreward.state import Array
 
@@ -74,7 +74,9 @@ class Potential(_Scores):
             self.scale * (step.before[:, scores] + self.shift),
             self.scale * (step.after[:, scores] + self.shift),
         )
-        step.values[:, bound.at["columns"]] = shape(before, after, step.terminated, step.gamma)
+        step.values[:, bound.at["columns"]] = shape_potentials(
+            before, after, step.terminated, step.gamma
+        )
 
 
 class Gain(_Scores):
@@ -214,7 +216,9 @@ class Milestones(Transform):
         step.values[:, column] = (
             after - before
             if self.pay == "gain"
-            else shape(before[:, None], after[:, None], step.terminated, step.gamma)[:, 0]
+            else shape_potentials(before[:, None], after[:, None], step.terminated, step.gamma)[
+                :, 0
+            ]
         )
 
 
