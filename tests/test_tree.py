@@ -87,7 +87,7 @@ def test_every_verdict_and_diagnostic_kind_is_documented():
     sources = {p: p.read_text() for p in MODULES}
     kinds = set(KINDS)
     for name in (
-        "rewards/program.py",
+        "rewards/linter.py",
         "loop/stages/check.py",
         "sandbox/outside/worker.py",
         "sandbox/inside/load.py",
@@ -96,7 +96,8 @@ def test_every_verdict_and_diagnostic_kind_is_documented():
         text = sources[ROOT / "autoreward" / name]
         kinds |= set(
             re.findall(
-                r'(?:_refuse|warn|Refusal|UnreadableReply|_refused)\(\s*"([a-z0-9-]+)"', text
+                r'(?:_reject|_refuse|warn|Refusal|UnreadableReply|_refused)\(\s*"([a-z0-9-]+)"',
+                text,
             )
         ) | set(re.findall(r'kind="([a-z0-9-]+)"', text))
     kinds -= {"no-record"}

@@ -197,7 +197,7 @@ def render_prompt(
     from autoreward.loop.stages import analyzer, critic, designer
     from autoreward.methods import DEFAULT, find_method
     from autoreward.models.templates import Prompts
-    from autoreward.rewards.program import lint
+    from autoreward.rewards.linter import lint
     from autoreward.store.episodes import Trajectories
     from autoreward.store.run import find_run
     from autoreward.tasks.find import find

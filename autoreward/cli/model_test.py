@@ -156,7 +156,7 @@ def _reached(model: Any, settings: dict[str, str], replies: list[dict[str, Any]]
 
 
 def _answers(model: Any, program: str, told: str, review: Any, layout: Any) -> dict[str, Any]:
-    from autoreward.rewards.program import lint
+    from autoreward.rewards.linter import lint
 
     refused = [v for v in lint(program, layout) if v.severity == "refuse"] if program else []
     said = told or (

@@ -38,7 +38,7 @@ from autoreward.loop.stages import (
 from autoreward.loop.stages.designer import Draft
 from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import DESIGNER, Composition, chosen
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.seeds import training_seeds
 from autoreward.store.files import read, write
 from autoreward.store.jobs import ProbeJob

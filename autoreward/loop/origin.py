@@ -24,7 +24,8 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.loop.stages import check
 from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import shape_potentials
-from autoreward.rewards.program import facts, lint
+from autoreward.rewards.linter import lint
+from autoreward.rewards.program import facts
 from autoreward.sandbox.outside.replay import probe_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.store.files import plain, read, read_arrays, text, write

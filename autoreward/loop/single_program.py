@@ -45,7 +45,7 @@ def check_program(
     """Lint and sandbox verdicts of a program, and whether it has the terms that a composition
     names. `method`: the one it was written for.
     """
-    from autoreward.rewards.program import lint
+    from autoreward.rewards.linter import lint
 
     kind = (method or find_method(DEFAULT)).kind
     found = tuple(lint(program, card.card.reward_layout, kind.entry))

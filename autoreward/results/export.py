@@ -21,7 +21,7 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.methods import find_method
 from autoreward.resources import VERSION
 from autoreward.rewards.composition import Composition, chosen
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.rewards.signals import PLAIN
 from autoreward.sandbox.outside.worker import clean
 from autoreward.store.records import Evaluation

@@ -13,7 +13,7 @@ import symtable
 from collections.abc import Mapping
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.rewards.program import LONGEST, facts
+from autoreward.rewards.program import MAX_CHARACTERS, facts
 
 TOTAL = """def _total(terms, n):
     total = np.zeros(n)
@@ -63,9 +63,9 @@ def merged(programs: Mapping[str, str]) -> str:
         ]
         lines += [f"    memory[{_key(number, key)}] = own[{key!r}]" for key in memory]
     made = "\n".join([*lines, "    return terms"]) + "\n"
-    if len(made) > LONGEST:
+    if len(made) > MAX_CHARACTERS:
         raise UserError(
-            f"together they have {len(made)} characters, and a program may have {LONGEST}",
+            f"together they have {len(made)} characters, and a program may have {MAX_CHARACTERS}",
             "merge fewer",
             REFUSED,
         )

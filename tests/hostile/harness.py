@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from autoreward.loop.stages.check import check
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
 from autoreward.store.files import write_arrays
 from autoreward.store.records import Verdict

@@ -11,7 +11,7 @@ import pytest
 from autoreward.loop.engine import Engine
 from autoreward.loop.stages.check import check
 from autoreward.models.replies import program_of
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.store.jobs import ProbeJob
 from autoreward.tasks.find import find
 

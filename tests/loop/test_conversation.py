@@ -11,7 +11,7 @@ from autoreward.loop.stages.analyzer import Explanation
 from autoreward.loop.stages.critic import Opinion
 from autoreward.models.local import Replay
 from autoreward.models.replies import program_of, record_of
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.tasks.find import find
 
 RECORDED = Path(__file__).parents[1] / "recorded"

@@ -17,7 +17,8 @@ from autoreward.methods import find_method
 from autoreward.methods.calm import given, judging
 from autoreward.models.offline.guides import subgoals, variant_of, write_subgoals
 from autoreward.models.templates import Prompts
-from autoreward.rewards.program import constant, lint
+from autoreward.rewards.linter import lint
+from autoreward.rewards.program import constant
 from autoreward.store.records import Feedback, Outcome
 from autoreward.tasks.find import find
 

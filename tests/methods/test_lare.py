@@ -11,7 +11,7 @@ from autoreward.models import Request
 from autoreward.models.offline.guides import write_factors
 from autoreward.models.offline.search import OfflineSearch
 from autoreward.models.templates import Prompts
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.tasks.find import find, listing
 
 METHOD = find_method("lare")

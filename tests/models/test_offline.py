@@ -9,7 +9,7 @@ from autoreward.models import Message, Request
 from autoreward.models.offline.grammar import plan_of
 from autoreward.models.offline.search import OfflineSearch, around, first_plans
 from autoreward.models.replies import program_of
-from autoreward.rewards.program import lint
+from autoreward.rewards.linter import lint
 from autoreward.store.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import find, listing

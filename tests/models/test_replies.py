@@ -5,7 +5,8 @@ import pytest
 from pydantic import BaseModel
 
 from autoreward.models.replies import UnreadableReply, program_of, record_of
-from autoreward.rewards.program import facts, lint
+from autoreward.rewards.linter import lint
+from autoreward.rewards.program import facts
 from autoreward.tasks.find import find
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded").glob("*.reply.txt"))

@@ -7,8 +7,8 @@ import pytest
 
 from autoreward.errors import UserError
 from autoreward.rewards.composition import Columns, Composer, Composition
+from autoreward.rewards.linter import lint
 from autoreward.rewards.merge import merged
-from autoreward.rewards.program import lint
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.tasks.find import find
 

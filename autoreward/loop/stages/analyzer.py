@@ -20,7 +20,7 @@ from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
-from autoreward.rewards.program import quiet
+from autoreward.rewards.program import without_comments
 from autoreward.rewards.signals import SignalContext, StepBatch
 from autoreward.sandbox.outside.replay import episode_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused, Template
@@ -181,7 +181,7 @@ def message(
 
     `parts`: what was said of each batch, to be summed up.
     """
-    outcome = outcome.model_copy(update={"program": quiet(outcome.program)})
+    outcome = outcome.model_copy(update={"program": without_comments(outcome.program)})
     variables = {
         "task": briefing.task(card),
         "hints": briefing.hints(card, hints),

@@ -17,7 +17,8 @@ from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
 from autoreward.rewards.composition import Composition
-from autoreward.rewards.program import lint, quiet
+from autoreward.rewards.linter import lint
+from autoreward.rewards.program import without_comments
 from autoreward.store.records import Review, Verdict
 from autoreward.tasks.card import TaskCard
 
@@ -126,7 +127,7 @@ def message(
     variables = {
         "task": briefing.task(card),
         "hints": briefing.hints(card, hints),
-        "program": quiet(program),
+        "program": without_comments(program),
         "warnings": [v.message for v in found],
         "problem": problem,
     }
