@@ -37,8 +37,7 @@ from autoreward.tasks.find import find, load
 ROOT = Path(__file__).parents[1]
 NAMES = ("take_key", "open_door")
 PROGRAM = "def reward(prev, action, curr, memory):\n    return {'take_key': 0.0 * curr.has_key, 'open_door': 0.0 * curr.door_open}\n"
-SIGNAL = '''"""Pays what a judge says, where there is one; notes when it began and ended."""
-
+SIGNAL = '''
 import json
 import time
 
@@ -49,34 +48,45 @@ from autoreward.rewards.signals import Signal
 
 
 class Timed(Signal):
-    def __init__(self, making):
-        super().__init__(making)
-        self.inside = np.zeros(2)  # seconds, and seconds of processor time, in the channel
-        self.began, self.cpu = time.perf_counter(), time.process_time()
+    """Pays what a judge answers and measures the time spent in the channel."""
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.channel = context.channel
+        # seconds, and seconds of processor time, in the channel
+        self.inside = np.zeros(2)
+        self.started = np.array([time.perf_counter(), time.process_time()])
+        self.ended = self.started
 
     @classmethod
     def columns(cls, terms, potentials, sparse):
         return Columns(terms, (), frozenset(terms))
 
-    def step(self, terms, before, after, facts):
-        channel = self.making.channel
-        if channel is None:
+    def step(self, terms, before, after, batch):
+        if self.channel is None:
             return np.zeros(terms.shape), before, after
-        began, cpu = time.perf_counter(), time.thread_time()
-        told = channel.of(channel.key(facts.prev, facts.action, facts.curr))
-        self.inside += np.array([time.perf_counter() - began, time.thread_time() - cpu])
-        return 0.1 * told, before, after
+        start = self.now()
+        labels = self.channel.of(self.channel.key(batch.prev, batch.action, batch.curr))
+        self.inside += self.now() - start
+        return 0.1 * labels, before, after
 
     def update(self):
-        if self.making.channel:
-            began, cpu = time.perf_counter(), time.thread_time()
-            self.making.channel.update()
-            self.inside += np.array([time.perf_counter() - began, time.thread_time() - cpu])
-        self.ended, self.ran = time.perf_counter(), time.process_time()
+        if self.channel:
+            start = self.now()
+            self.channel.update()
+            self.inside += self.now() - start
+        self.ended = np.array([time.perf_counter(), time.process_time()])
+
+    @staticmethod
+    def now():
+        return np.array([time.perf_counter(), time.thread_time()])
 
     def save(self, folder):
-        told = self.making.channel.evidence() if self.making.channel else {}
-        (folder / "clock.json").write_text(json.dumps({"seconds": self.ended - self.began, "cpu": self.ran - self.cpu, "inside": self.inside.tolist(), **told}))
+        seconds, cpu = (self.ended - self.started).tolist()
+        clock = {"seconds": seconds, "cpu": cpu, "inside": self.inside.tolist()}
+        if self.channel:
+            clock |= self.channel.evidence()
+        (folder / "clock.json").write_text(json.dumps(clock))
 '''
 
 

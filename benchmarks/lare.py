@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from raw_factors import raw_factors
 
 from autoreward.loop.engine import Engine, Job
 from autoreward.loop.setup import cores
-from autoreward.rewards.signals.raw import raw_factors
 from autoreward.stats import T
 from autoreward.store.files import read, write
 from autoreward.store.jobs import EvaluateJob, TrainJob

@@ -14,7 +14,6 @@ from autoreward.rewards.composition import Columns, Composition
 from autoreward.rewards.signals import Signal, SignalContext, StepBatch, find_signal
 from autoreward.rewards.signals.decoded import Decoded
 from autoreward.rewards.signals.decoder import Decoder
-from autoreward.rewards.signals.raw import raw_factors
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.tasks.find import load
 from autoreward.trainer import policy
@@ -375,27 +374,6 @@ def test_what_cannot_be_served_is_refused_with_its_reason(paid, make_card, tmp_p
     )
 
 
-def test_raw_factors_are_the_fields_the_action_and_what_changed(paid, make_card):
-    for make, n in ((paid, 3), (make_card, 6)):
-        card = load(make()).card
-        text = raw_factors(card)
-        with Worker(text, card.reward_layout, card.action, entry="factors") as worker:
-            width = card.reward_layout.width
-            prev, curr = (
-                np.arange(2.0 * width).reshape(1, 2, width),
-                10 + np.arange(2.0 * width).reshape(1, 2, width) ** 2,
-            )
-            action = np.array([[1, 0]]) if card.action.integer else np.array([[[0.5], [-0.5]]])
-            answer = worker.ask(prev, action, curr, np.ones((1, 2), bool)).terms[0]
-        found = dict(zip(worker.terms, answer.T, strict=True))
-        assert (
-            len(found) == n
-            and found["x_0"].tolist() == prev[0, :, 0].tolist()
-            and found["change_x_0"].tolist() == (curr - prev)[0, :, 0].tolist()
-        )
-        assert found["action_0"].tolist() == ([0, 1] if card.action.integer else [0.5, -0.5])
-
-
 def test_more_than_64_factors_fit_and_too_many_are_refused(paid):
     card = load(paid()).card
     for count, fine in ((200, True), (257, False)):
@@ -412,12 +390,6 @@ def test_more_than_64_factors_fit_and_too_many_are_refused(paid):
             else:
                 with pytest.raises(Exception, match="more than 256 names"):
                     worker.ask(*arguments)
-    with pytest.raises(UserError, match="at most 256"):
-        raw_factors(
-            card.model_copy(
-                update={"fields": (card.fields[0].model_copy(update={"shape": (200,)}),)}
-            )
-        )
 
 
 def test_factors_that_say_nothing_twice_the_same_or_the_time_are_told():
