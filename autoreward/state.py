@@ -1,9 +1,8 @@
-"""Named fields over flat arrays: the one form in which observations cross the jail's wall
-(imported on both sides).
+"""Named fields over flat arrays: the form in which observations enter the sandbox.
 
-A batch of n states is one float64 array (..., n, D); a `Layout` says which columns belong to which
-field, and `State` gives them back by name, shaped (n, *shape). Numpy only, nothing else of ours:
-this module is loaded inside the jail.
+A batch of n states is one float64 array (..., n, D). A `Layout` says which columns belong to which
+field, `State` gives them back by name, shaped (n, *shape), and `holds` compares them. This module
+is loaded inside the sandbox and copied into exported files, so it imports numpy only.
 """
 
 from __future__ import annotations
@@ -11,13 +10,22 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 REFERENCE = re.compile(r"^([A-Za-z_]\w*)((?:\[\d+\])*)$")
+COMPARISONS = {
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    ">": np.greater,
+    "<": np.less,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
 
 
 @dataclass(frozen=True)
@@ -74,16 +82,54 @@ class State:
         return len(self._flat)
 
 
-def resolve(state: State, reference: str) -> Array:
-    """The array that `"door_pos"` or `"door_pos[1]"` names; the index is taken after the batch
-    axis.
-    """
+@lru_cache(maxsize=1024)
+def _parse_reference(reference: str) -> tuple[str, tuple[int, ...]]:
+    """Split `"door_pos[1]"` into the field's name and its indices."""
     match = REFERENCE.match(reference)
     if match is None:
         raise AttributeError(
-            f"{reference!r} is no field name, and no field name with indices in brackets"
+            f"{reference!r} is not a field name, with or without indices in brackets"
         )
-    value = getattr(state, match[1])
-    for index in re.findall(r"\d+", match[2]):
-        value = value[:, int(index)]
+    return match[1], tuple(int(index) for index in re.findall(r"\d+", match[2]))
+
+
+def resolve(state: State, reference: str) -> Array:
+    """Return the array that `"door_pos"` or `"door_pos[1]"` names.
+
+    Indices apply after the batch axis: the result is (n, *rest of the field's shape). Raises
+    AttributeError if the reference is malformed or the field is unknown.
+    """
+    name, indices = _parse_reference(reference)
+    value: Array = getattr(state, name)
+    for index in indices:
+        value = value[:, index]
     return value
+
+
+def holds(
+    state: State,
+    field: str,
+    op: str,
+    value: float | None = None,
+    other: str | None = None,
+    at: tuple[float, ...] | None = None,
+) -> Array:
+    """Evaluate one condition of a task card for each of n states: (n,) of bool.
+
+    `within` is true if the Euclidean distance of `field` to `other` (or to the numbers `at`, or to
+    0) is at most `value`. Any other `op` compares `field` with `other` (a field) or `value`, and is
+    true if it is true for every component.
+    """
+    n = len(state)
+    left = resolve(state, field)
+
+    if op == "within":
+        target = (0.0,) if at is None else at
+        right = resolve(state, other) if other else np.asarray(target)
+        gap = (left - right).reshape(n, -1)
+        distance = np.sqrt((gap * gap).sum(-1))
+        return np.asarray(distance <= value)
+
+    right = resolve(state, other) if other else np.asarray(value)
+    compared = COMPARISONS[op](left, right)
+    return np.asarray(compared.reshape(n, -1).all(-1))

@@ -18,7 +18,8 @@ from autoreward.tasks.find import LocatedCard
 if TYPE_CHECKING:
     import gymnasium
 
-    from autoreward.tasks.standalone import RewardWrapper, Task, View
+    from autoreward.tasks.standalone import Task
+    from autoreward.trainer.wrappers import RewardWrapper, View
 
 
 class Jailed:
@@ -71,7 +72,7 @@ class Candidate:
         """One environment of the task with the candidate's reward; `info["autoreward"]` holds
         fields, terms, and whether it succeeded.
         """
-        from autoreward.tasks.standalone import RewardWrapper
+        from autoreward.trainer.wrappers import RewardWrapper
 
         return RewardWrapper(env, self._task, self._jailed())
 
@@ -80,7 +81,7 @@ class Candidate:
 
         `view`: a wrapper around each of them, for what your policy sees.
         """
-        from autoreward.tasks.standalone import reward_vec
+        from autoreward.trainer.wrappers import reward_vec
 
         return reward_vec(make, n, self._task, self._jailed(), view)
 

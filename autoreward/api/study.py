@@ -31,7 +31,6 @@ from autoreward.loop import setup
 from autoreward.loop.design import conclude, draft, probe
 from autoreward.loop.stages import evaluation, screening
 from autoreward.loop.trust import require_trusted
-from autoreward.results.export import functions, task_values
 from autoreward.seeds import episode_seed
 from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.files import write, write_arrays
@@ -42,7 +41,8 @@ from autoreward.tasks.find import LocatedCard
 if TYPE_CHECKING:
     import gymnasium
 
-    from autoreward.tasks.standalone import Task, View
+    from autoreward.tasks.standalone import Task
+    from autoreward.trainer.wrappers import View
 
 
 class Study:
@@ -103,13 +103,9 @@ class Study:
         it.
         """
         if self._known is None:
-            from autoreward.tasks.standalone import Task
-            from autoreward.trainer.takeaway import functions as trusted
+            from autoreward.trainer.takeaway import task
 
-            self._known = Task(
-                **task_values(self.card.card, everything=True),
-                functions=trusted(self.card, functions(self.card.card, everything=True)),
-            )
+            self._known = task(self.card)
         return self._known
 
     def make(self) -> gymnasium.Env:
@@ -292,7 +288,7 @@ class Study:
         `env`: your environment of the task, else a fresh one; `view`: a wrapper around it, for what
         your policy sees; `told`: more for the Evidence, as `steps=`, `curve=`, `metrics=`.
         """
-        from autoreward.tasks.standalone import KEY, TaskWrapper, rows
+        from autoreward.trainer.wrappers import KEY, TaskWrapper
 
         watched: Any = TaskWrapper(env if env is not None else self.make(), self.task)
         watched = view(watched) if view else watched
@@ -304,7 +300,7 @@ class Study:
                 action = act(seen)
                 seen, _, terminated, truncated, info = watched.step(action)
                 fields.append(info[KEY]["fields"])
-                actions.append(rows(self.task, action))
+                actions.append(info[KEY]["action"])
                 ended = terminated or truncated
             outcomes.append(bool(info[KEY]["success"]))
             lengths.append(len(actions))

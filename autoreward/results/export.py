@@ -13,7 +13,8 @@ import builtins
 import io
 import sys
 import tokenize
-from dataclasses import dataclass
+from dataclasses import MISSING as MISSING_DEFAULT
+from dataclasses import Field, dataclass, fields
 from importlib.resources import files
 from typing import Any
 
@@ -28,8 +29,18 @@ from autoreward.store.records import Evaluation
 from autoreward.store.run import CandidateFolder, Run
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import LocatedCard
+from autoreward.tasks.plain_task import plain_task
+from autoreward.tasks.standalone import Task
 
-AT_HAND = {*sys.stdlib_module_names, "numpy", "gymnasium"}
+# what an exported file may import
+AVAILABLE_MODULES = {*sys.stdlib_module_names, "numpy", "gymnasium"}
+# copied into every exported file, in this order
+COPIED_MODULES = (
+    "state.py",
+    "tasks/source.py",
+    "tasks/standalone.py",
+    "trainer/wrappers.py",
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
             REFUSED,
         )
     weights = _weights(chosen(run.header, folder.composition_path), folder.id)
-    needed = functions(task)
+    plain = plain_task(task)
+    needed = plain.needed_functions
     code = (
         plain_functions(card.code.read_text(encoding="utf-8"), needed)
         if needed and card and card.code and card.code.is_file()
@@ -91,7 +103,8 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
         parts.append(
             f"# -- trusted functions of the task card\n\n\ndef _functions() -> dict[str, Any]:\n{body}\n\n    return dict(locals())\n"
         )
-    parts += [_body("state"), _body("tasks/standalone"), _task(task, needed, weights), ENDING]
+    parts += [_body(module) for module in COPIED_MODULES]
+    parts += [_task(plain, weights), ENDING]
     text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
     try:
         # parsed, not run
@@ -106,50 +119,21 @@ def export(run: Run, card: LocatedCard | None, candidate: str | None = None) -> 
 
 
 def _weights(composition: Composition, candidate: str) -> dict[str, Any]:
-    """`weights` and `task_weight` of the file's Task.
+    """Return `weights` and `task_weight` of the file's Task.
 
-    UserError where its composition is more than those.
+    Raises UserError if the composition is more than a weighted sum.
     """
-    names = composition.weights_by_name()
-    if names is None:
-        kinds = ", ".join(t.kind for t in composition.transforms)
+    weights = composition.weights_by_name()
+    if weights is None:
+        kinds = ", ".join(transform.kind for transform in composition.transforms)
         raise UserError(
-            f"candidate {candidate} was trained with the composition {kinds}, and a file of its own can add up weighed terms alone",
-            "take the trained agent instead (autoreward export --help), or train the program with --compose plain",
+            f"candidate {candidate} was trained with the composition {kinds}, but an exported file "
+            "can only add up weighted terms",
+            "export the trained agent instead (autoreward export --help), or train the program "
+            "with --compose plain",
             REFUSED,
         )
-    return {
-        **({"weights": names} if names else {}),
-        **({"task_weight": composition.task_reward} if composition.task_reward != 1.0 else {}),
-    }
-
-
-def functions(task: TaskCard, everything: bool = False) -> tuple[str, ...]:
-    """Trusted functions that success and the fields offered to programs need, or `everything`: all
-    fields.
-    """
-    names = [
-        f.source.partition(".")[2]
-        for f in _fields(task, everything)
-        if f.source.startswith("state.")
-    ]
-    return tuple(
-        dict.fromkeys(
-            [*names, *([task.success.predicate] if task.success and task.success.predicate else [])]
-        )
-    )
-
-
-def _fields(task: TaskCard, everything: bool = False) -> list[Any]:
-    """Offered fields, and those that success reads; all where a predicate may read any."""
-    read = {
-        ref.split("[")[0]
-        for c in (task.success.when if task.success else ())
-        for ref in (c.field, c.other)
-        if ref
-    }
-    everything = everything or bool(task.success and task.success.predicate)
-    return [f for f in task.fields if f.reward or f.name in read or everything]
+    return {"weights": weights, "task_weight": composition.task_reward}
 
 
 def plain_functions(code: str, wanted: tuple[str, ...]) -> str | None:
@@ -177,7 +161,7 @@ def plain_functions(code: str, wanted: tuple[str, ...]) -> str | None:
                 if isinstance(part, ast.ImportFrom)
                 else []
             )
-            if any(m.split(".")[0] not in AT_HAND for m in modules) or (
+            if any(m.split(".")[0] not in AVAILABLE_MODULES for m in modules) or (
                 isinstance(part, ast.ImportFrom) and part.level
             ):
                 return None
@@ -227,92 +211,61 @@ def _indented(code: str) -> str:
 
 
 def _source(module: str) -> tuple[ast.Module, list[str]]:
-    text = (files("autoreward") / f"{module}.py").read_text(encoding="utf-8")
+    """Return a module of ours as a syntax tree and as lines; it is not imported."""
+    text = (files("autoreward") / module).read_text(encoding="utf-8")
     return ast.parse(text), text.splitlines()
 
 
 def _imports() -> str:
-    """What both modules and ENDING import, once each; nothing of ours."""
+    """Return what COPIED_MODULES and ENDING import, once each; nothing of ours."""
     modules: set[str] = set()
     names: dict[str, set[str]] = {"dataclasses": {"replace"}}
-    for module in ("state", "tasks/standalone"):
-        for node in _source(module)[0].body:
+    for copied in COPIED_MODULES:
+        tree, _ = _source(copied)
+        for node in tree.body:
             if isinstance(node, ast.Import):
                 modules.add(ast.unparse(node))
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in (
-                "__future__",
-                "autoreward",
-            ):
-                names.setdefault(node.module or "", set()).update(
-                    alias.name for alias in node.names
-                )
-    return "\n".join(
-        [
-            *sorted(modules),
-            *(
-                f"from {module} import {', '.join(sorted(found))}"
-                for module, found in sorted(names.items())
-            ),
-        ]
-    )
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            origin = node.module or ""
+            if origin.split(".")[0] not in ("__future__", "autoreward"):
+                names.setdefault(origin, set()).update(alias.name for alias in node.names)
+
+    lines = sorted(modules)
+    for origin, found in sorted(names.items()):
+        lines.append(f"from {origin} import {', '.join(sorted(found))}")
+    return "\n".join(lines)
 
 
 def _body(module: str) -> str:
-    """A module's text after its docstring and imports."""
+    """Return a module's text after its docstring and imports."""
     tree, lines = _source(module)
-    start = max(
-        node.end_lineno or 0
-        for node in tree.body
-        if isinstance(node, (ast.Import, ast.ImportFrom)) or node is tree.body[0]
-    )
-    return (
-        f"# -- {module}.py of autoreward {VERSION}: ours, the same in every exported file\n\n"
-        + "\n".join(lines[start:])
-    )
+    start = 0
+    for node in tree.body:
+        is_docstring = node is tree.body[0]
+        if is_docstring or isinstance(node, (ast.Import, ast.ImportFrom)):
+            start = node.end_lineno or 0
+    heading = f"# -- {module} of autoreward {VERSION}: the same in every exported file\n\n"
+    return heading + "\n".join(lines[start:])
 
 
-def _task(task: TaskCard, needed: tuple[str, ...], weights: dict[str, Any]) -> str:
-    """`TASK = Task(...)`, data alone."""
-    lines = [f"    {name}={value!r}," for name, value in {**task_values(task), **weights}.items()]
-    return (
-        "# -- the task, from its card\n\nTASK = Task(\n"
-        + "\n".join(lines + (["    functions=_functions(),"] if needed else []))
-        + "\n)"
-    )
+def _task(task: Task, weights: dict[str, Any]) -> str:
+    """Return `TASK = Task(...)` as source, with data only."""
+    lines = ["# -- the task, from its card", "", "TASK = Task("]
+    for field in fields(Task):
+        value = {**vars(task), **weights}[field.name]
+        if field.name != "functions" and value not in _defaults(field):
+            lines.append(f"    {field.name}={value!r},")
+    if task.needed_functions:
+        lines.append("    functions=_functions(),")
+    return "\n".join([*lines, ")"])
 
 
-def task_values(task: TaskCard, everything: bool = False) -> dict[str, Any]:
-    """What `wrappers.Task` takes, but for the functions; plain data.
-
-    `everything`: all of the card's fields.
-    """
-    success: dict[str, Any] | None = None
-    if task.success:
-        when = tuple((c.field, c.op, c.value, c.other, c.at) for c in task.success.when)
-        condition = (
-            {"info": task.success.info}
-            if task.success.info
-            else {"predicate": task.success.predicate}
-            if task.success.predicate
-            else {"when": when}
-        )
-        success = {
-            **condition,
-            "ends_episode": task.success.ends_episode,
-            "latches": task.success.latches,
-        }
-    fields = tuple((f.name, f.source, tuple(f.shape)) for f in _fields(task, everything))
-    return {
-        "fields": fields,
-        "offered": tuple(f.name for f in task.fields if f.reward),
-        "row": tuple(task.action.row),
-        "integer": task.action.integer,
-        "limit": task.environment.limit,
-        "gamma": task.training.gamma,
-        "own_reward": task.task_reward == "environment",
-        **({"episodic_return": True} if task.episodic_return else {}),
-        "success": success,
-    }
+def _defaults(field: Field[Any]) -> list[Any]:
+    """Return the field's default in a list, or an empty list if it has none."""
+    if field.default is not MISSING_DEFAULT:
+        return [field.default]
+    return [{}] if field.default_factory is not MISSING_DEFAULT else []
 
 
 ENDING = """

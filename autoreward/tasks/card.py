@@ -17,6 +17,7 @@ from pydantic import Field as _
 
 from autoreward.tasks.caption import Caption
 from autoreward.tasks.criteria import CardPart, Condition, Constraint, Metric, Name, Ref, Success
+from autoreward.tasks.source import SOURCE_PATTERN, parse_source
 
 if TYPE_CHECKING:
     from autoreward.state import Layout
@@ -91,9 +92,7 @@ class Field(CardPart):
     """
 
     name: Name
-    source: str = _(
-        pattern=r"^(\d+(:\d+)?|(obs(\.[\w.\-]+)?|info\.[\w.\-]+)(\[\d+(:\d+)?\])?|state\.\w+)$"
-    )
+    source: str = _(pattern=SOURCE_PATTERN)
     shape: tuple[int, ...] = ()
     unit: str = "-"
     range: str = ""
@@ -446,31 +445,16 @@ def _layout(fields: tuple[Field, ...]) -> Layout:
 
 
 def _with_shape(field: Any) -> Any:
-    if (
-        isinstance(field, dict)
-        and "shape" not in field
-        and isinstance(field.get("source"), (str, int))
-    ):
-        columns = parted(str(field["source"]))[1]
-        shape = (
-            {"shape": [columns.stop - columns.start]}
-            if columns.stop is not None
-            and ":" in str(field["source"])
-            and columns.stop > columns.start
-            else {}
-        )
-        return {**field, "source": str(field["source"]), **shape}
-    return field
-
-
-def parted(source: str) -> tuple[str, slice]:
-    """A field's source without its columns, and the columns: `obs.hand[0:3]` gives `obs.hand` and
-    0:3; `7` gives nothing and 7:8.
-    """
-    match = re.match(r"^(?:(.*)\[)?(\d+)(?::(\d+))?\]?$", source)
-    if match is None:
-        return source, slice(0, None)
-    return match[1] or "", slice(int(match[2]), int(match[3]) if match[3] else int(match[2]) + 1)
+    """Add the shape that follows from a slice, as `"0:3"` or `obs.KEY[0:3]`, if none is given."""
+    if not isinstance(field, dict) or "shape" in field:
+        return field
+    if not isinstance(field.get("source"), (str, int)):
+        return field
+    source = str(field["source"])
+    columns = parse_source(source).columns
+    if ":" in source and columns.stop is not None and columns.stop > columns.start:
+        return {**field, "source": source, "shape": [columns.stop - columns.start]}
+    return {**field, "source": source}
 
 
 def _references(card: TaskCard) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Ref = Annotated[str, _(pattern=r"^[A-Za-z_]\w*(\[\d+\])*$")]
 Name = Annotated[str, _(pattern=r"^[A-Za-z_]\w*$")]
+# (field, op, value, other, at)
+ConditionTuple = tuple[str, str, float | None, str | None, tuple[float, ...] | None]
 
 
 class CardPart(BaseModel):
@@ -50,30 +52,15 @@ class Condition(CardPart):
         return self
 
     def holds(self, state: State) -> Array:
-        """(n,) of bool."""
-        import numpy as np
+        """Evaluate the condition for each of n states: (n,) of bool."""
+        # numpy is imported on use, so that commands that only read cards start fast
+        from autoreward.state import holds
 
-        from autoreward.state import resolve
+        return holds(state, *self.as_tuple())
 
-        left = resolve(state, self.field)
-        if self.op == "within":
-            right = (
-                resolve(state, self.other)
-                if self.other
-                else np.asarray(self.at if self.at is not None else 0.0)
-            )
-            gap = (left - right).reshape(len(left), -1)
-            return np.asarray(np.sqrt((gap * gap).sum(-1)) <= self.value)
-        right = resolve(state, self.other) if self.other else np.asarray(self.value)
-        compare = {
-            ">=": np.greater_equal,
-            "<=": np.less_equal,
-            ">": np.greater,
-            "<": np.less,
-            "==": np.equal,
-            "!=": np.not_equal,
-        }
-        return np.asarray(compare[self.op](left, right).reshape(len(left), -1).all(-1))
+    def as_tuple(self) -> ConditionTuple:
+        """Return the condition as plain data, in the order that `state.holds` takes it."""
+        return (self.field, self.op, self.value, self.other, self.at)
 
     def words(self) -> str:
         """For people and prompts: `has_key == 1`."""

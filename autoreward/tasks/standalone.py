@@ -1,10 +1,9 @@
-"""Wrappers of a gymnasium environment: named fields, true success, and the composed reward.
+"""The task with numpy only: its fields, success, the end of an episode, and the reward of a step.
 
-numpy and gymnasium, and `state.py`.
-
-`export.py` copies this file and `state.py` into the files it writes, so both stay free of
-everything else of ours. The same rewards as a training's (`environment.py` and
-`trainer/rewards.py`), step by step; tests/results/test_export.py holds them against each other.
+This is the one place where a field is read, where success is decided, and where the episode limit
+and an episodic return apply. Training (`trainer/environment.py`), hindsight, `Candidate.wrap`,
+`Study.evaluate` and exported files all use it. `results/export.py` copies this module, `source.py`
+and `state.py` into the files it writes, so it imports numpy and those two only.
 """
 
 from __future__ import annotations
@@ -14,386 +13,380 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 
-from autoreward.state import Array, Layout, State, resolve
+from autoreward.state import Array, Layout, State, holds
+from autoreward.tasks.source import FieldSource, parse_source
 
-# where the wrappers put what they know into `info`
-KEY = "autoreward"
+# What a program answers for n transitions: terms (n, k), potentials before and after (n, p), and
+# the names of all k + p columns.
+StepAnswer = tuple[Array, Array, Array, tuple[str, ...]]
+# (observation, flat observation, info, first) -> the field's values; `first`: after a reset
+ReadField = Callable[[Any, Array, dict[str, Any], bool], Any]
+
+
+class FieldError(ValueError):
+    """A field's source and what the environment returned do not fit; the message names the field."""
+
+
+@dataclass(frozen=True)
+class SuccessRule:
+    """What counts as success: conditions on fields, a key of `info`, or a trusted predicate.
+
+    Exactly one of `when`, `info` and `predicate` is given. `when` holds (field, op, value, other,
+    at) tuples for `state.holds`, all of which must be true. `latches`: once reached, success counts
+    for the episode; otherwise it must hold at the episode's end.
+    """
+
+    when: tuple[tuple[str, str, float | None, str | None, tuple[float, ...] | None], ...] = ()
+    info: str | None = None
+    predicate: str | None = None
+    ends_episode: bool = True
+    latches: bool = True
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the wrappers know of a task.
+    """What a task card says about fields, success, the episode and the reward, as plain data.
 
-    `fields`: (name, source, shape), sources as in task cards; `offered`: those that programs see.
-
-    `success`: {"when": ((field, op, value, other, at), ...)} or {"info": key} or {"predicate":
-    name}, with "ends_episode" and "latches"; `functions`: trusted Python by name, for fields
-    `state.NAME` (takes the environment) and for the predicate (takes a State).
+    `fields` holds (name, source, shape), with sources as in task cards. `functions` holds the
+    card's trusted Python by name: for fields `state.NAME` (called with the environment) and for
+    the success predicate (called with a State).
     """
 
     fields: tuple[tuple[str, str, tuple[int, ...]], ...]
+    # names of the fields that programs see
     offered: tuple[str, ...]
-    # shape of one action
+    # shape of one action, as programs get it
     row: tuple[int, ...]
-    # actions are whole numbers
+    # True if actions are integers
     integer: bool
-    # steps, then the episode is truncated
+    # the episode is truncated after this many steps
     limit: int
-    # the learner's
+    # the learner's discount factor
     gamma: float
-    # the task reward is the environment's own, not 1 at the first success
+    # True if the task reward is the environment's own, not 1 at the first success
     own_reward: bool = False
-    # its sum, on the last step of an episode alone
+    # True if the environment's reward is withheld, and its sum given on the last step
     episodic_return: bool = False
-    success: dict[str, Any] | None = None
-    # of terms, 1 where none is given
+    success: SuccessRule | None = None
+    # of terms and shaped potentials by name; 1 if not given
     weights: dict[str, float] = field(default_factory=dict)
     task_weight: float = 1.0
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @cached_property
     def layout(self) -> Layout:
-        return Layout(
-            tuple(name for name, _, _ in self.fields), tuple(shape for _, _, shape in self.fields)
-        )
+        """All fields, in card order."""
+        names = tuple(name for name, _, _ in self.fields)
+        shapes = tuple(shape for _, _, shape in self.fields)
+        return Layout(names, shapes)
 
     @cached_property
     def offered_layout(self) -> Layout:
+        """The fields that programs see."""
         shapes = {name: shape for name, _, shape in self.fields}
         return Layout(self.offered, tuple(shapes[name] for name in self.offered))
 
     @cached_property
     def picked(self) -> Array:
-        """Columns of the offered fields."""
+        """The columns of the offered fields among all fields."""
         parts = [np.arange(*self.layout.slices[name][:2]) for name in self.offered]
         return np.concatenate(parts) if parts else np.zeros(0, int)
 
+    @cached_property
+    def needed_functions(self) -> tuple[str, ...]:
+        """Names of the trusted functions that fields and success call."""
+        sources = [parse_source(source) for _, source, _ in self.fields]
+        names = [source.name for source in sources if source.origin == "state"]
+        if self.success and self.success.predicate:
+            names.append(self.success.predicate)
+        return tuple(dict.fromkeys(names))
 
-class Source(Protocol):
-    """Who answers with terms: the program in this process, or behind a jail's wall.
+    def succeeds(self, fields: Array) -> Array:
+        """Evaluate success on n states (n, D): (n,) of bool.
+
+        Raises ValueError if success is a key of `info`, which states do not hold.
+        """
+        success = self.success
+        state = State(fields, self.layout)
+        if success is None:
+            return np.zeros(len(fields), bool)
+        if success.predicate:
+            return np.asarray(self.functions[success.predicate](state), bool)
+        if not success.when:
+            raise ValueError(f"success is info[{success.info!r}], which states do not hold")
+        result = np.ones(len(fields), bool)
+        for condition in success.when:
+            result &= holds(state, *condition)
+        return result
+
+
+class FieldReader:
+    """Reads a task's fields from what its environment returns.
+
+    `unwrapped` returns the environment that functions of `state.NAME` are called with.
+    """
+
+    def __init__(self, task: Task, unwrapped: Callable[[], Any]) -> None:
+        self.width = task.layout.width
+        self.readers: list[tuple[ReadField, int, int]] = []
+        self.names: list[tuple[str, str]] = []
+        # text and images need no flat vector if no field reads columns of it
+        self.reads_columns = False
+        for name, text, shape in task.fields:
+            source = parse_source(text)
+            start, end, _ = task.layout.slices[name]
+            if source.origin == "state":
+                read = _state_reader(task.functions[source.name], unwrapped)
+            elif source.origin == "info":
+                read = _info_reader(source, shape)
+            elif source.origin == "obs":
+                read = _observation_reader(source)
+            else:
+                read = _column_reader(source.columns)
+                self.reads_columns = True
+            self.readers.append((read, start, end))
+            self.names.append((name, text))
+
+    def read(
+        self, observation: Any, flat: Array, info: dict[str, Any], *, first: bool, out: Array
+    ) -> Array:
+        """Write all fields of one state into the first D numbers of `out`, and return `out`.
+
+        `flat` is the flattened observation, used only if `reads_columns`. `first` is true after a
+        reset: a key that `info` does not have yet then reads as zeros. Raises FieldError if a
+        source cannot be read, or gives another number of values than the field's shape.
+        """
+        for k, (read, start, end) in enumerate(self.readers):
+            try:
+                value = np.asarray(read(observation, flat, info, first), np.float64).ravel()
+            except Exception as error:
+                name, text = self.names[k]
+                message = f"fields.{name}: source {text!r}: {type(error).__name__}: {error}"
+                raise FieldError(message) from error
+            if value.size != end - start:
+                name, text = self.names[k]
+                raise FieldError(
+                    f"fields.{name}: source {text!r} gives {value.size} numbers, but the field's "
+                    f"shape needs {end - start}"
+                )
+            out[start:end] = value
+        return out
+
+
+def _column_reader(columns: slice) -> ReadField:
+    """Read columns of the flattened observation."""
+    return lambda observation, flat, info, first: flat[columns]
+
+
+def _state_reader(function: Callable[..., Any], unwrapped: Callable[[], Any]) -> ReadField:
+    """Read what a trusted function returns for the environment."""
+    return lambda observation, flat, info, first: function(unwrapped())
+
+
+def _observation_reader(source: FieldSource) -> ReadField:
+    """Read a key of a Dict, an index of a Tuple, a path of both, or the whole observation."""
+    keys = source.name.split(".") if source.name else []
+    columns = source.columns
+
+    def read(observation: Any, flat: Array, info: dict[str, Any], first: bool) -> Any:
+        for key in keys:
+            if isinstance(observation, (tuple, list)) and key.isdigit():
+                observation = observation[int(key)]
+            else:
+                observation = observation[key]
+        return np.asarray(observation, np.float64).ravel()[columns]
+
+    return read
+
+
+def _info_reader(source: FieldSource, shape: tuple[int, ...]) -> ReadField:
+    """Read a key of `info`; zeros of the field's shape if it is missing after a reset."""
+    key, columns = source.name, source.columns
+
+    def read(observation: Any, flat: Array, info: dict[str, Any], first: bool) -> Any:
+        if key in info:
+            return np.asarray(info[key], np.float64).ravel()[columns]
+        if first:
+            return np.zeros(shape)
+        raise KeyError(f"info has no key {key!r} after a step")
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step of an episode comes to.
+
+    `success` is the episode's success so far, as the task counts it. `dense_reward` is the task
+    reward before an episodic return withholds it.
+    """
+
+    reward: float
+    dense_reward: float
+    terminated: bool
+    truncated: bool
+    success: bool
+
+
+class EpisodeTracker:
+    """Decides, step by step, the success, the end and the task reward of one episode."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a new episode."""
+        self.steps = 0
+        self.environment_return = 0.0
+        self.has_succeeded = False
+
+    def step(
+        self,
+        fields: Array,
+        environment_reward: float,
+        terminated: bool,
+        truncated: bool,
+        info: dict[str, Any],
+    ) -> StepResult:
+        """Take one step's fields (D,) and what the environment returned."""
+        task = self.task
+        success = task.success
+        self.steps += 1
+        self.environment_return += environment_reward
+
+        now = self._succeeds(fields, info)
+        is_first_success = now and not self.has_succeeded
+        self.has_succeeded = self.has_succeeded or now
+        counted = self.has_succeeded if success is None or success.latches else now
+
+        if is_first_success and success is not None and success.ends_episode:
+            terminated = True
+        truncated = not terminated and (truncated or self.steps >= task.limit)
+
+        dense_reward = environment_reward if task.own_reward else float(is_first_success)
+        reward = dense_reward
+        if task.episodic_return:
+            reward = self.environment_return if terminated or truncated else 0.0
+        return StepResult(reward, dense_reward, terminated, truncated, counted)
+
+    def _succeeds(self, fields: Array, info: dict[str, Any]) -> bool:
+        """Evaluate success on one state (D,)."""
+        success = self.task.success
+        if success is None:
+            return False
+        if success.info:
+            return bool(info.get(success.info, False))
+        return bool(self.task.succeeds(fields[None])[0])
+
+
+class RewardSource(Protocol):
+    """Answers with a program's terms: the program in this process, or a reward worker.
 
     One stream of steps of the same n rows.
     """
 
-    def ask(
-        self, prev: Array, action: Array, curr: Array, first: Array
-    ) -> tuple[Array, Array, Array, tuple[str, ...]]:
-        """prev, curr (n, D); action (n, *row); first (n,): rows whose memory is reset before.
+    def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> StepAnswer:
+        """Return the answers for n transitions.
 
-        Terms (n, k), potentials before and after (n, p), names.
+        prev, curr (n, D) hold the offered fields; action (n, *row); first (n,) marks the rows
+        whose memory is reset before this step.
         """
         ...
 
 
 class Program:
-    """The functions of a reward program, and its memory per episode."""
+    """The functions of a reward program, run in this process, and its memory per episode."""
 
     def __init__(self, defined: dict[str, Any], layout: Layout) -> None:
-        self.reward, self.potential = defined.get("reward"), defined.get("potential")
-        values = {str(name): np.array(value) for name, value in defined.get("MEMORY", {}).items()}
-        self.initial = {
-            name: v if v.dtype == bool else v.astype(np.float64) for name, v in values.items()
-        }
-        self.layout, self.rows = layout, 0
+        self.reward = defined.get("reward")
+        self.potential = defined.get("potential")
+        self.layout = layout
+        self.initial: dict[str, Array] = {}
+        for name, value in defined.get("MEMORY", {}).items():
+            array = np.array(value)
+            if array.dtype != bool:
+                array = array.astype(np.float64)
+            self.initial[str(name)] = array
+        self.rows = 0
         self.memory: dict[str, Array] = {}
         self.names: tuple[list[str], list[str]] | None = None
 
-    def ask(
-        self, prev: Array, action: Array, curr: Array, first: Array
-    ) -> tuple[Array, Array, Array, tuple[str, ...]]:
+    def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> StepAnswer:
+        """Run the program on n transitions, as `RewardSource.ask`.
+
+        Raises ValueError if a value is not finite or has the wrong shape.
+        """
         n = len(curr)
-        if n != self.rows:
-            self.rows, self.memory = (
-                n,
-                {
-                    name: np.broadcast_to(v, (n, *v.shape)).copy()
-                    for name, v in self.initial.items()
-                },
-            )
-        for name, value in self.initial.items():
-            if first.any():
-                array = np.array(self.memory[name])
-                array[first] = value
-                self.memory[name] = array
+        self._prepare_memory(n, first)
         terms: dict[str, Any] = {}
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
         with np.errstate(all="ignore"):
             if self.reward is not None:
-                terms = self.reward(
-                    State(prev.copy(), self.layout),
-                    action.copy(),
-                    State(curr.copy(), self.layout),
-                    self.memory,
-                )
+                # copies: what a program writes into its arguments must not reach the potential
+                previous = State(prev.copy(), self.layout)
+                current = State(curr.copy(), self.layout)
+                terms = self.reward(previous, action.copy(), current, self.memory)
             if self.potential is not None:
-                before, after = (
-                    self.potential(State(prev, self.layout)),
-                    self.potential(State(curr, self.layout)),
-                )
+                before = self.potential(State(prev, self.layout))
+                after = self.potential(State(curr, self.layout))
         if self.names is None:
             self.names = list(terms), list(before)
-        t, p = self.names
-        return _columns(terms, t, n), _columns(before, p, n), _columns(after, p, n), (*t, *p)
+        term_names, potential_names = self.names
+        return (
+            _columns(terms, term_names, n),
+            _columns(before, potential_names, n),
+            _columns(after, potential_names, n),
+            (*term_names, *potential_names),
+        )
+
+    def _prepare_memory(self, n: int, first: Array) -> None:
+        """Give every row a memory, and reset it in rows that begin an episode."""
+        if n != self.rows:
+            self.rows = n
+            for name, value in self.initial.items():
+                self.memory[name] = np.broadcast_to(value, (n, *value.shape)).copy()
+        if not first.any():
+            return
+        for name, value in self.initial.items():
+            array = np.array(self.memory[name])
+            array[first] = value
+            self.memory[name] = array
 
 
 def _columns(values: dict[str, Any], names: list[str], n: int) -> Array:
-    """(n, k) float64; ValueError where a value is not finite or has another shape."""
+    """Stack named values as (n, k) float64.
+
+    Raises ValueError if a value is not finite or has the wrong shape.
+    """
     out = np.zeros((n, len(names)))
     for k, name in enumerate(names):
         value = np.asarray(values[name], np.float64)
         if value.shape not in ((), (n,)) or not np.isfinite(value).all():
             raise ValueError(
-                f"the program's {name!r} is not finite, or has shape {value.shape} instead of ({n},)"
+                f"the program's {name!r} is not finite, or its shape is {value.shape} instead of "
+                f"({n},)"
             )
         out[:, k] = value
     return out
 
 
 def composed(
-    task: Task,
-    answer: tuple[Array, Array, Array, tuple[str, ...]],
-    task_reward: Array,
-    terminated: Array,
+    task: Task, answer: StepAnswer, task_reward: Array, terminated: Array
 ) -> tuple[Array, Array]:
-    """(reward (n,), terms and shaped potentials (n, k + p) before weighing): task reward +
-    weighted sum of terms and of gamma * phi(curr) * (1 - terminated) - phi(prev) (Ng, Harada,
-    Russell 1999).
+    """Compose the reward of n transitions: the task reward plus the weighted sum of the columns.
+
+    The columns are the terms and the shaped potentials gamma * phi(curr) * (1 - terminated) -
+    phi(prev) (Ng, Harada, Russell 1999). Returns the reward (n,) and the columns (n, k + p) before
+    weighting.
     """
     terms, before, after, names = answer
-    shaped = task.gamma * after * (1.0 - terminated.astype(np.float64)[:, None]) - before
+    going_on = 1.0 - terminated.astype(np.float64)[:, None]
+    shaped = task.gamma * after * going_on - before
     columns = np.concatenate([terms, shaped], -1)
     weights = np.array([task.weights.get(name, 1.0) for name in names], np.float64)
-    return task.task_weight * task_reward + (columns * weights).sum(-1), columns
-
-
-class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
-    """Observations stay as they are.
-
-    The reward is the task's own, the episode ends at the task's limit, and where the task says so
-    at success; `info["autoreward"]` holds `fields` (D,), `success` (so far, or now, as the task
-    counts it) and `task_reward`.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any], task: Task) -> None:
-        super().__init__(env)
-        self.task, self.steps, self.own_return = task, 0, 0.0
-        wanted = [source[6:] for _, source, _ in task.fields if source.startswith("state.")] + [
-            name for name in [(task.success or {}).get("predicate")] if name
-        ]
-        if absent := [name for name in wanted if name not in task.functions]:
-            raise ValueError(
-                f"the task needs {', '.join(absent)} of its card's Python file: functions={{'{absent[0]}': ...}}"
-            )
-        self.flat = isinstance(env.observation_space, spaces.Box)
-
-    def _read(self, source: str, observation: Any, vector: Array, info: dict[str, Any]) -> Any:
-        kind, _, rest = source.partition(".")
-        if kind == "obs" and rest:
-            for key in rest.split("."):
-                observation = observation[
-                    int(key) if key.isdigit() and isinstance(observation, (tuple, list)) else key
-                ]
-            return observation
-        if kind == "info" and rest:
-            # a reset may not know it yet
-            return info[rest] if self.steps else info.get(rest, 0.0)
-        if kind == "state" and rest:
-            return self.task.functions[rest](self.env.unwrapped)
-        start, colon, end = source.partition(":")
-        return vector[int(start) : int(end) if colon else int(start) + 1]
-
-    def fields(self, observation: Any, info: dict[str, Any]) -> Array:
-        """(D,) all fields of the task, float64."""
-        vector = np.asarray(
-            observation if self.flat else spaces.flatten(self.env.observation_space, observation),
-            np.float64,
-        ).ravel()
-        out = np.empty(self.task.layout.width)
-        for name, source, _ in self.task.fields:
-            start, end, _ = self.task.layout.slices[name]
-            value = np.asarray(self._read(source, observation, vector, info), np.float64).ravel()
-            if value.size != end - start:
-                raise ValueError(
-                    f"field {name}: source {source!r} gives {value.size} numbers, not {end - start}: is this the task's environment?"
-                )
-            out[start:end] = value
-        return out
-
-    def _holds(self, fields: Array, info: dict[str, Any]) -> bool:
-        success = self.task.success
-        if success is None:
-            return False
-        if success.get("info"):
-            return bool(info.get(success["info"], False))
-        state = State(fields[None], self.task.layout)
-        if success.get("predicate"):
-            return bool(np.asarray(self.task.functions[success["predicate"]](state))[0])
-        return all(bool(holds(state, *condition)[0]) for condition in success["when"])
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        self.steps, self.reached, self.own_return = 0, False, 0.0
-        return observation, {
-            **info,
-            KEY: {"fields": self.fields(observation, info), "success": False, "task_reward": 0.0},
-        }
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, own_reward, terminated, truncated, info = self.env.step(action)
-        self.steps += 1
-        fields = self.fields(observation, info)
-        now = self._holds(fields, info)
-        new, self.reached = now and not self.reached, self.reached or now
-        success = self.task.success or {}
-        terminated = bool(terminated) or (new and bool(success.get("ends_episode")))
-        truncated = not terminated and (bool(truncated) or self.steps >= self.task.limit)
-        self.own_return += float(own_reward)
-        if self.task.episodic_return:
-            own_reward = self.own_return if terminated or truncated else 0.0
-        # vectors of environments hold rewards as float32
-        reward = float(np.float32(own_reward)) if self.task.own_reward else float(new)
-        told = {
-            "fields": fields,
-            "success": self.reached if success.get("latches", True) else now,
-            "task_reward": reward,
-        }
-        return observation, reward, terminated, truncated, {**info, KEY: told}
-
-
-class RewardWrapper(TaskWrapper):
-    """The composed reward in place of the task's; `info["autoreward"]["terms"]` holds every term,
-    and every potential as shaped, by name.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any], task: Task, source: Source) -> None:
-        super().__init__(env, task)
-        self.source = source
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        observation, info = super().reset(seed=seed, options=options)
-        self.previous, self.first = info[KEY]["fields"][None, self.task.picked], np.ones(1, bool)
-        return observation, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, task_reward, terminated, truncated, info = super().step(action)
-        current = info[KEY]["fields"][None, self.task.picked]
-        answer = self.source.ask(self.previous, rows(self.task, action)[None], current, self.first)
-        reward, columns = composed(
-            self.task, answer, np.array([task_reward]), np.array([terminated])
-        )
-        self.previous, self.first = current, np.zeros(1, bool)
-        info[KEY]["terms"] = dict(zip(answer[3], columns[0].tolist(), strict=True))
-        return observation, float(reward[0]), terminated, truncated, info
-
-
-def rows(task: Task, action: Any) -> Array:
-    """One action as programs get it: Dict and Tuple actions as one vector, part after part."""
-    if isinstance(action, (dict, tuple)):
-        action = np.concatenate(
-            [np.ravel(part) for part in (action.values() if isinstance(action, dict) else action)]
-        )
-    return np.asarray(action, np.int64 if task.integer else np.float64).reshape(task.row)
-
-
-View = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
-
-
-def reward_vec(
-    make: Callable[[], gym.Env[Any, Any]],
-    n: int,
-    task: Task,
-    source: Source,
-    view: View | None = None,
-) -> Any:
-    """n environments as a VecEnv for stable-baselines3, which must be installed; the program is
-    asked once per vector step.
-
-    `view`: a wrapper around each of them, for what the policy sees; the task's fields are read
-    inside of it.
-    """
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
-
-    class ProgramVecEnv(VecEnvWrapper):
-        def _fields(self, infos: Any) -> Array:
-            return np.stack([info[KEY]["fields"][task.picked] for info in infos])
-
-        def reset(self) -> Any:
-            observations = self.venv.reset()
-            self.previous, self.first = self._fields(self.venv.reset_infos), np.ones(n, bool)
-            return observations
-
-        def step_async(self, actions: Array) -> None:
-            self.taken = np.stack([rows(task, action) for action in actions])
-            self.venv.step_async(actions)
-
-        def step_wait(self) -> Any:
-            observations, task_rewards, dones, infos = self.venv.step_wait()
-            current, terminated = self._fields(infos), dones.copy()
-            following = current.copy()
-            # stable-baselines3 has begun the next episode already
-            for i in np.flatnonzero(dones):
-                terminated[i] = not infos[i].get("TimeLimit.truncated", False)
-                following[i] = self.venv.reset_infos[i][KEY]["fields"][task.picked]
-            answer = source.ask(self.previous, self.taken, current, self.first)
-            reward, columns = composed(
-                task, answer, np.asarray(task_rewards, np.float64), terminated
-            )
-            for info, values in zip(infos, columns, strict=True):
-                info[KEY]["terms"] = dict(zip(answer[3], values.tolist(), strict=True))
-            self.previous, self.first = following, dones.copy()
-            return observations, reward.astype(np.float32), dones, infos
-
-    def one() -> gym.Env[Any, Any]:
-        env: gym.Env[Any, Any] = TaskWrapper(make(), task)
-        env = view(env) if view else env
-        parts = (
-            env.observation_space.spaces.values()
-            if isinstance(env.observation_space, spaces.Dict)
-            else env.observation_space.spaces
-            if isinstance(env.observation_space, spaces.Tuple)
-            else ()
-        )
-        nested = isinstance(env.observation_space, spaces.Tuple) or any(
-            isinstance(part, (spaces.Dict, spaces.Tuple)) for part in parts
-        )
-        # stable-baselines3 takes no nested observations
-        return gym.wrappers.FlattenObservation(env) if nested else env
-
-    return ProgramVecEnv(DummyVecEnv([one] * n))
-
-
-def holds(
-    state: State,
-    name: str,
-    op: str,
-    value: float | None,
-    other: str | None,
-    at: tuple[float, ...] | None,
-) -> Array:
-    """(n,) of bool: a comparison of fields, as task cards have it; `within`: Euclidean distance to
-    `other`, `at` or 0 at most `value`.
-    """
-    left = resolve(state, name)
-    if op == "within":
-        right = resolve(state, other) if other else np.asarray(at if at is not None else 0.0)
-        gap = (left - right).reshape(len(left), -1)
-        return np.asarray(np.sqrt((gap * gap).sum(-1)) <= value)
-    right = resolve(state, other) if other else np.asarray(value)
-    compare = {
-        ">=": np.greater_equal,
-        "<=": np.less_equal,
-        ">": np.greater,
-        "<": np.less,
-        "==": np.equal,
-        "!=": np.not_equal,
-    }
-    return np.asarray(compare[op](left, right).reshape(len(left), -1).all(-1))
+    weighted = (columns * weights).sum(-1)
+    return task.task_weight * task_reward + weighted, columns

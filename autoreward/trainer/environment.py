@@ -23,9 +23,13 @@ from gymnasium import spaces
 from autoreward.annotation.captions import MAX_CAPTIONS, Captions
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State, resolve
-from autoreward.tasks.card import Environment, TaskCard, parted
-from autoreward.tasks.criteria import Metric, all_hold
+from autoreward.tasks.card import Environment, TaskCard
+from autoreward.tasks.criteria import Metric
 from autoreward.tasks.find import LocatedCard, require_simulator
+from autoreward.tasks.plain_task import plain_task
+from autoreward.tasks.source import parse_source
+from autoreward.tasks.standalone import EpisodeTracker, FieldError, FieldReader, Task
+from autoreward.trainer.wrappers import flat_observation
 
 NOTHING = np.empty(0)
 
@@ -254,192 +258,130 @@ def check_spaces(card: TaskCard, env: gym.Env[Any, Any]) -> None:
         )
 
 
+def trusted_task(card: LocatedCard, code: ModuleType | None) -> Task:
+    """Return the card's task with all its fields and trusted functions.
+
+    Raises CardProblem if the card names a function that its code does not have.
+    """
+    functions: dict[str, Callable[..., Any]] = {}
+    for field in card.card.fields:
+        source = parse_source(field.source)
+        if source.origin == "state":
+            key = f"fields.{field.name}"
+            functions[source.name] = function(card, code, key, source.name)
+    success = card.card.success
+    if success and success.predicate:
+        key = "success.predicate"
+        functions[success.predicate] = function(card, code, key, success.predicate)
+    return plain_task(card.card, functions, all_fields=True)
+
+
 class CardEnvironment(gym.Env[Array, Any]):
-    """One environment of a card.
+    """One environment of a card, as trainers step it.
 
-    `info` is empty but at the end of an episode: success, metrics, length.
-
-    Where the return is held back (`episodic_return`) it holds at every step what was, `dense`: for
-    measuring, in trainers alone; no program and no policy sees it.
+    Observations are float64 vectors of the card's fields, followed by the environment's own
+    observation if the policy's input is that. `info` is empty except at the end of an episode:
+    success, metrics, length. If the return is withheld (`episodic_return`), every step's `info`
+    also holds `dense`, the reward before withholding: trainers measure with it; programs and
+    policies never see it.
     """
 
     def __init__(
         self, card: LocatedCard, code: ModuleType | None, render_mode: str | None = None
     ) -> None:
         require_simulator(card.card)
-        self.card, self.layout = card.card, card.card.layout
+        self.card = card.card
+        self.layout = card.card.layout
         env = bare_environment(card, code, render_mode)
-        self.render_mode, self.metadata = env.render_mode, env.metadata
-        self.env = (
-            FlatAction(env) if isinstance(env.action_space, (spaces.Dict, spaces.Tuple)) else env
-        )
+        self.render_mode = env.render_mode
+        self.metadata = env.metadata
+        is_nested = isinstance(env.action_space, (spaces.Dict, spaces.Tuple))
+        self.env = FlatAction(env) if is_nested else env
         check_spaces(self.card, self.env)
-        self.inner_space = self.env.observation_space
-        self.sources = [
-            (
-                f,
-                self._source(card, code, f.name, f.source, f.shape),
-                *self.layout.slices[f.name][:2],
-            )
-            for f in self.card.fields
-        ]
-        self.predicate = (
-            function(card, code, "success.predicate", self.card.success.predicate)
-            if self.card.success and self.card.success.predicate
-            else None
-        )
-        self.own = self.card.policy.input == "observation"
-        # text and images, where nobody asks for them, need no vector
-        self.flattens = self.own or any(f.source[0].isdigit() for f in self.card.fields)
-        self.plain = isinstance(self.inner_space, spaces.Box)
-        self.width = self.layout.width + (spaces.flatdim(self.inner_space) if self.own else 0)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (self.width,), np.float64)
         self.action_space = self.env.action_space
-        self.metrics = ([self.card.metric] if self.card.metric else []) + [
-            c.metric for c in self.card.constraints
-        ]
-        self.steps, self.info_keys = 0, set[str]()
+        self.native_observation_space = self.env.observation_space
 
-    def _source(
-        self,
-        card: LocatedCard,
-        code: ModuleType | None,
-        name: str,
-        source: str,
-        shape: tuple[int, ...],
-    ) -> Callable[[Any, Array, dict[str, Any]], Any]:
-        source, columns = parted(source)
-        kind, _, rest = source.partition(".")
-        if kind == "obs":
-            keys = rest.split(".") if rest else []
+        self.task = trusted_task(card, code)
+        self.reader = FieldReader(self.task, lambda: self.env.unwrapped)
+        self.episode = EpisodeTracker(self.task)
+        self.observes_natively = self.card.policy.input == "observation"
+        self.needs_flat = self.observes_natively or self.reader.reads_columns
+        self.width = self.layout.width
+        if self.observes_natively:
+            self.width += spaces.flatdim(self.native_observation_space)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (self.width,), np.float64)
 
-            def from_key(observation: Any, flat: Array, info: dict[str, Any]) -> Any:
-                for key in keys:
-                    observation = observation[
-                        int(key)
-                        if key.isdigit() and isinstance(observation, (tuple, list))
-                        else key
-                    ]
-                return np.asarray(observation, np.float64).ravel()[columns]
+        metrics = [self.card.metric] if self.card.metric else []
+        self.metrics = metrics + [constraint.metric for constraint in self.card.constraints]
+        self.values: dict[str, list[float]] = {}
+        # every key that a step's info had, if success is one of them
+        self.info_keys: set[str] = set()
 
-            return from_key
-        if kind == "info" and rest:
-
-            def from_info(observation: Any, flat: Array, info: dict[str, Any]) -> Any:
-                if rest not in info and self.steps == 0:
-                    # many environments say something only after a step
-                    return np.zeros(shape)
-                return np.asarray(
-                    info[rest] if rest in info else _missing(rest), np.float64
-                ).ravel()[columns]
-
-            return from_info
-        if kind == "state" and rest:
-            maker = function(card, code, f"fields.{name}", rest)
-            return lambda observation, flat, info: maker(self.env.unwrapped)
-        return lambda observation, flat, info: flat[columns]
-
-    def _vector(self, observation: Any, info: dict[str, Any]) -> Array:
-        flat = (
-            np.asarray(observation, np.float64).ravel()
-            if self.plain
-            else np.asarray(spaces.flatten(self.inner_space, observation), np.float64)
-            if self.flattens
-            else NOTHING
-        )
+    def _vector(self, observation: Any, info: dict[str, Any], *, first: bool) -> Array:
+        """Return `[fields | observation]`; CardProblem if a field's source does not fit."""
+        flat = NOTHING
+        if self.needs_flat:
+            flat = flat_observation(self.native_observation_space, observation)
         out = np.empty(self.width)
-        for field, source, start, end in self.sources:
-            try:
-                value = np.asarray(source(observation, flat, info), np.float64).ravel()
-            except Exception as error:
-                raise CardProblem(
-                    f"fields.{field.name}: source {field.source!r}: {type(error).__name__}: {error}"
-                ) from error
-            if value.size != end - start:
-                raise CardProblem(
-                    f"fields.{field.name}: source {field.source!r} gives {value.size} numbers, shape {list(field.shape)} needs {end - start}"
-                )
-            out[start:end] = value
-        if self.own:
+        try:
+            self.reader.read(observation, flat, info, first=first, out=out)
+        except FieldError as error:
+            raise CardProblem(str(error)) from error
+        if self.observes_natively:
             out[self.layout.width :] = flat
         return out
-
-    def _succeeds(self, vector: Array, info: dict[str, Any]) -> bool:
-        success = self.card.success
-        if success is None:
-            return False
-        if success.info:
-            self.info_keys |= info.keys()
-            return bool(info.get(success.info, False))
-        state = State(vector[None, : self.layout.width], self.layout)
-        return (
-            bool(all_hold(success.when, state)[0])
-            if success.when
-            else bool(np.asarray(self.predicate(state))[0])  # type: ignore[misc]
-        )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)
         observation, info = self.env.reset(seed=seed)
-        self.steps, self.reached, self.succeeding, self.own_return = 0, False, False, 0.0
-        self.values: dict[str, list[float]] = {m.name: [] for m in self.metrics}
-        return self._vector(observation, info), {}
+        self.episode.begin()
+        self.values = {metric.name: [] for metric in self.metrics}
+        return self._vector(observation, info, first=True), {}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        observation, own_reward, terminated, truncated, info = self.env.step(action)
-        self.steps += 1
-        self.own_return += float(own_reward)
-        vector = self._vector(observation, info)
-        now = self._succeeds(vector, info)
-        new = now and not self.reached
-        self.reached, self.succeeding = self.reached or now, now
-        success = self.card.success
-        if new and success and success.ends_episode:
-            terminated = True
-        truncated = not terminated and (
-            bool(truncated) or self.steps >= self.card.environment.limit
-        )
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        vector = self._vector(observation, info, first=False)
+        fields = vector[: self.layout.width]
+        step = self.episode.step(fields, float(reward), bool(terminated), bool(truncated), info)
+        if self.task.success is not None and self.task.success.info:
+            self.info_keys |= info.keys()
         for metric in self.metrics:
             if metric.of != "return":
-                self.values[metric.name].append(self._value(metric, vector, info))
-        reward = float(own_reward) if self.card.task_reward == "environment" else float(new)
-        out: dict[str, Any] = {}
-        if self.card.episodic_return:
-            out["dense"] = reward
-            reward = self.own_return if terminated or truncated else 0.0
-        if terminated or truncated:
-            won = self.reached if success is None or success.latches else self.succeeding
-            out |= {
-                "success": won,
-                "length": self.steps,
-                "metrics": {m.name: self._reduced(m) for m in self.metrics},
-            }
-        return vector, reward, bool(terminated), truncated, out
+                self.values[metric.name].append(self._value(metric, fields, info))
 
-    def _value(self, metric: Metric, vector: Array, info: dict[str, Any]) -> float:
-        kind, _, rest = metric.of.partition(".")
-        if kind == "info":
-            if rest not in info:
+        out: dict[str, Any] = {}
+        if self.task.episodic_return:
+            out["dense"] = step.dense_reward
+        if step.terminated or step.truncated:
+            out["success"] = step.success
+            out["length"] = self.episode.steps
+            out["metrics"] = {metric.name: self._reduced(metric) for metric in self.metrics}
+        return vector, step.reward, step.terminated, step.truncated, out
+
+    def _value(self, metric: Metric, fields: Array, info: dict[str, Any]) -> float:
+        """Return a metric's value at one step, from `info` or a field."""
+        origin, _, name = metric.of.partition(".")
+        if origin == "info":
+            if name not in info:
                 raise CardProblem(
-                    f"metric {metric.name}: info has no key {rest!r}; it has {sorted(info)}"
+                    f"metric {metric.name}: info has no key {name!r}; it has {sorted(info)}"
                 )
-            return float(info[rest])
-        return float(resolve(State(vector[None, : self.layout.width], self.layout), rest)[0])
+            return float(info[name])
+        return float(resolve(State(fields[None], self.layout), name)[0])
 
     def _reduced(self, metric: Metric) -> float:
+        """Return a metric's value of the episode."""
         if metric.of == "return":
-            return self.own_return
+            return self.episode.environment_return
         values = np.asarray(self.values[metric.name])
-        return float(values[-1] if metric.reduce == "last" else getattr(np, metric.reduce)(values))
+        if metric.reduce == "last":
+            return float(values[-1])
+        return float(getattr(np, metric.reduce)(values))
 
     def render(self) -> Any:
         return self.env.render()
 
     def close(self) -> None:
         self.env.close()
-
-
-def _missing(key: str) -> Any:
-    raise KeyError(f"info has no key {key!r} after a step")

@@ -25,13 +25,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from autoreward.rewards.composition import Columns, Composer, Composition, UnsuitableComposition
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
-from autoreward.state import Array, State
+from autoreward.state import Array
 from autoreward.store.episodes import columns
 from autoreward.store.records import Verdict
 from autoreward.tasks.card import TaskCard
-from autoreward.tasks.criteria import all_hold
 from autoreward.tasks.find import LocatedCard
-from autoreward.trainer.environment import function
+from autoreward.trainer.environment import trusted_task
 from autoreward.trainer.policy import PolicyView
 from autoreward.trainer.rewards import RewardVecEnv
 
@@ -114,11 +113,7 @@ class Judge:
         )
         self.picked = columns(card.card.layout, card.card.reward_layout)
         self.success = card.card.success
-        self.predicate = (
-            function(card, code, "success.predicate", self.success.predicate)
-            if self.success.predicate
-            else None
-        )
+        self.task = trusted_task(card, code)
         # once the program has named its terms
         self.composer: Composer | None = None
         if worker is not None:
@@ -134,13 +129,8 @@ class Judge:
         return states
 
     def succeeds(self, states: Array) -> Array:
-        """(n,) of bool: the card's own success on states (n, D)."""
-        state = State(states, self.layout)
-        return (
-            all_hold(self.success.when, state)
-            if self.success.when
-            else np.asarray(self.predicate(state), bool)  # type: ignore[misc]
-        )
+        """Evaluate the card's own success on states (n, D): (n,) of bool."""
+        return self.task.succeeds(states)
 
     def rewards(
         self, prev: Array, action: Array, curr: Array, own: Array, truncated: Array, paid: Array

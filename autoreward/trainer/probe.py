@@ -80,7 +80,7 @@ def probe(job: ProbeJob) -> None:
     problems += _contradictions(card.card, venv.action_space, keys, at_once, len(lengths))
     report = {
         "action": str(venv.action_space),
-        "observation": str(venv.envs[0].inner_space),  # type: ignore[attr-defined]
+        "observation": str(venv.envs[0].native_observation_space),  # type: ignore[attr-defined]
         "fields": fields,
         "success_seen": success_seen,
         "metrics": {name: [min(values), max(values)] for name, values in metrics.items()},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,8 +27,15 @@ from autoreward.state import Array
 from autoreward.store.files import write
 from autoreward.store.jobs import NetworkJob
 from autoreward.tasks.find import LocatedCard, load
+from autoreward.tasks.plain_task import plain_task
+from autoreward.tasks.standalone import Task
 from autoreward.trainer import policy
-from autoreward.trainer.environment import CardEnvironment, bare_environment, function, trusted_code
+from autoreward.trainer.environment import (
+    CardEnvironment,
+    bare_environment,
+    trusted_code,
+    trusted_task,
+)
 
 
 class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
@@ -70,10 +76,10 @@ def bare(card: LocatedCard) -> gym.Env[Any, Any]:
     return bare_environment(card, trusted_code(card))
 
 
-def functions(card: LocatedCard, names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
-    """Trusted functions of the card by name."""
-    code = trusted_code(card) if names else None
-    return {name: function(card, code, "fields and success", name) for name in names}
+def task(card: LocatedCard) -> Task:
+    """Return the card's task with all fields, its Python imported if they or success need it."""
+    needed = plain_task(card.card, all_fields=True).needed_functions
+    return trusted_task(card, trusted_code(card) if needed else None)
 
 
 class Normalized(FlattenExtractor):

@@ -6,7 +6,6 @@ import ast
 import json
 import subprocess
 import sys
-import sysconfig
 import textwrap
 from importlib import util
 from pathlib import Path
@@ -31,6 +30,7 @@ from autoreward.trainer.environment import CardEnvironment, trusted_code
 from autoreward.trainer.rewards import RewardVecEnv
 
 ROOT = Path(__file__).parents[2]
+INSTALLED = Path(np.__file__).parents[1]
 # numpy, gymnasium, and what gymnasium itself needs
 NEEDED = (
     "numpy",
@@ -260,7 +260,7 @@ def bare(script: str, *arguments: str, cwd: Path) -> str:
     site = cwd / "only"
     site.mkdir(exist_ok=True)
     for name in NEEDED:
-        there = Path(sysconfig.get_path("purelib")) / name
+        there = INSTALLED / name
         if there.exists() and not (site / name).exists():
             (site / name).symlink_to(there)
     (cwd / "script.py").write_text(f"import sys\nsys.path.append({str(site)!r})\n" + script)

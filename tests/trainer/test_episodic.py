@@ -12,13 +12,12 @@ from test_replay import train
 
 from autoreward.errors import UserError
 from autoreward.loop.setup import Options, chosen, header
-from autoreward.results.export import task_values
 from autoreward.store.files import read
 from autoreward.store.records import RunHeader
 from autoreward.tasks.find import find, load
-from autoreward.tasks.standalone import Task as WrapperTask
-from autoreward.tasks.standalone import TaskWrapper
+from autoreward.tasks.plain_task import plain_task
 from autoreward.trainer.environment import CardEnvironment, trusted_code
+from autoreward.trainer.wrappers import TaskWrapper
 
 
 def played(env, episodes=20, seed=3):
@@ -76,7 +75,7 @@ def test_cards_without_the_key_are_the_cards_they_were():
 
 def test_an_exported_task_holds_its_return_back_as_training_does(paid):
     card = load(paid(episodic_return=True))
-    task = WrapperTask(**task_values(card.card))
+    task = plain_task(card.card)
     code = trusted_code(card)
     ours, theirs = played(CardEnvironment(card, code)), played(TaskWrapper(code.Walk(), task))
     for (rewards, *_), (exported, *_) in zip(ours, theirs, strict=True):

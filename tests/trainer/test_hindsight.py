@@ -233,7 +233,7 @@ def by_hand(played: Played, seen: dict, k: int) -> tuple[float, bool]:
     for s in range(start if not success.ends_episode else t, t + 1):
         # goal is the card's first field
         vector = np.concatenate([goal, played.lived["curr"][s, i][2:]])
-        now = env._succeeds(vector, {})
+        now = bool(env.task.succeeds(vector[None])[0])
         new = now and not paid
         paid = paid or now
     won = played.dones[t, i] and played.infos[t][i]["success"] and success.ends_episode
