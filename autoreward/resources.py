@@ -1,6 +1,6 @@
-"""Where files outside a run are: the shipped folders, those of installed packages, the cache.
+"""What this installation and machine offer: shipped folders, the cache, cores, the version.
 
-The same in a checkout, an editable install and a wheel. Also the version.
+The folders are found alike in a checkout, an editable install and a wheel.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ def installed(group: str, folder: str) -> list[Path]:
             for place in (spec.submodule_search_locations if spec else None) or ()
         ]
     return [place for place in dict.fromkeys(found) if place.is_dir()]
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cache_folder() -> Path:

@@ -25,7 +25,7 @@ import yaml
 from raw_factors import raw_factors
 
 from autoreward.loop.engine import Engine, Job
-from autoreward.loop.setup import cores
+from autoreward.resources import cores
 from autoreward.stats import T
 from autoreward.store.files import read, write
 from autoreward.store.jobs import EvaluateJob, TrainJob

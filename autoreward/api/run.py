@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoreward.errors import UserError
+from autoreward.loop.options import PYTHON, read_options
 from autoreward.results.export import export
 from autoreward.store.files import write
-from autoreward.store.records import Check, Evaluation, Final, Limits
+from autoreward.store.records import Check, Evaluation, Final
 from autoreward.store.run import Run, find_run
 from autoreward.tasks.find import LocatedCard, find, require_simulator
 
@@ -113,32 +114,6 @@ def load_run(path: str | Path = "last", *, trust: bool = False) -> LoadedRun:
     return LoadedRun(path, trust)
 
 
-def options(task: str, given: dict[str, Any]) -> Any:
-    """setup.Options from keyword arguments named as on the command line; UserError where there is
-    no such option.
-    """
-    from dataclasses import fields
-
-    from autoreward.loop.setup import Options
-
-    limits = {
-        k: given.pop(k) for k in ("max_cost", "max_tokens", "max_calls", "max_time") if k in given
-    }
-    if limits.get("max_time") is not None:
-        limits["max_time"] *= 60
-    known = [f.name for f in fields(Options)]
-    if unknown := sorted(set(given) - set(known)):
-        raise UserError(
-            f"no option {unknown[0]!r}",
-            f"options: {', '.join(n for n in known if n != 'limits')}, max_cost, max_tokens, max_calls, max_time",
-        )
-    if "folder" in given:
-        given["folder"] = Path(given["folder"])
-    if "settings" in given:
-        given["settings"] = {str(k): str(v) for k, v in given["settings"].items()}
-    return Options(task=task, limits=Limits(**limits), **given)
-
-
 def teller(run: Run, tell: Tell | None) -> Callable[..., None]:
     """`say` for the loop: into events.jsonl, and one line to `tell`."""
 
@@ -175,9 +150,9 @@ def design(
     """
     from autoreward.loop import setup
 
-    made = options(task, given)
-    how = setup.model_options(made.settings, headers)
-    return _go(setup.start(made, how), how, tell)
+    options = read_options(({**given, "task": task, "headers": headers}, PYTHON))
+    model_options = setup.model_options(options.stored_settings, options.headers)
+    return _go(setup.start(options, model_options), model_options, tell)
 
 
 def resume(
@@ -234,12 +209,13 @@ def train(
     """
     import secrets
 
-    from autoreward.loop import setup, single_program
+    from autoreward.loop import single_program
     from autoreward.loop.engine import Engine
+    from autoreward.resources import cores
 
     card = find(task)
     require_simulator(card.card)
-    made = options(task, given)
+    options = read_options(({**given, "task": task}, PYTHON))
     place = (
         Path(out) if out else Path("runs") / f"train-{card.card.name}-{secrets.token_hex(2)[:3]}"
     )
@@ -254,11 +230,11 @@ def train(
 
     return single_program.train_program(
         path,
-        made,
+        options,
         card,
         seeds,
         place,
-        Engine(made.jobs or setup.cores(), made.trainer_python),
+        Engine(options.jobs or cores(), options.trainer_python),
         progress,
     )
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,11 @@ from pydantic import ValidationError
 
 from autoreward.api.candidate import Candidate
 from autoreward.api.evidence import Evidence
-from autoreward.api.run import Tell, options, teller
+from autoreward.api.run import Tell, teller
 from autoreward.errors import MISSING, REFUSED, USAGE, UserError
 from autoreward.loop import setup
 from autoreward.loop.design import conclude, draft, probe
+from autoreward.loop.options import PYTHON, read_options
 from autoreward.loop.stages import evaluation, screening
 from autoreward.loop.trust import require_trusted
 from autoreward.seeds import episode_seed
@@ -83,9 +85,11 @@ class Study:
         elif task is None:
             raise UserError("a new study needs a task", 'autoreward.Study("corridor")', USAGE)
         else:
-            where = {"folder": place.parent, "name": place.name} if place is not None else {}
-            made = options(task, {**given, **where, "told": True})
-            self._run = setup.start(made, setup.model_options(made.settings, headers))
+            if place is not None:
+                given |= {"folder": place.parent, "name": place.name}
+            options = read_options(({**given, "task": task, "headers": headers}, PYTHON))
+            options = replace(options, external_training=True)
+            self._run = setup.start(options, setup.model_options(options.stored_settings, headers))
         how = setup.model_options(self._run.header.settings, headers)
         self._tools = setup.tools(
             self._run, how, teller(self._run, tell), lambda label, numbers: None

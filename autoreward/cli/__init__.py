@@ -28,9 +28,9 @@ VERBS = {
         "Design a reward for a task, train agents on it, and keep the evidence.",
     ),
     "resume": ("design", "resume", "Go on with a run that was stopped, at any point."),
-    "check": ("design", "check", "Lint a program and try it in the sandbox."),
-    "merge": ("merge", "merge", "Make one program of several: their ensemble."),
-    "train": ("design", "train", "Train and evaluate agents on a program (or: sparse, human)."),
+    "check": ("programs", "check", "Lint a program and try it in the sandbox."),
+    "merge": ("programs", "merge", "Make one program of several: their ensemble."),
+    "train": ("programs", "train", "Train and evaluate agents on a program (or: sparse, human)."),
     "runs": ("runs", "app", "Look into run directories: list, show, compare, path, labels."),
     "report": ("runs", "report", "Write a run's report.html again."),
     "export": (

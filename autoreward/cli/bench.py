@@ -19,7 +19,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from autoreward.cli.options import Json, takes
 from autoreward.errors import REFUSED, UserError
+from autoreward.loop.options import COMMAND_LINE, DesignOptions, Source, read_options
 from autoreward.store.files import write
 from autoreward.store.records import Final
 from autoreward.store.run import Run
@@ -62,6 +64,7 @@ COLUMNS += (
 )
 
 
+@takes("jobs")
 def bench(
     suite: Annotated[Path, typer.Argument(help="a YAML file: tasks, models, seeds, options")],
     out: Annotated[
@@ -70,85 +73,103 @@ def bench(
             help="folder of the runs and results.csv [default: bench/NAME]", show_default=False
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="trainings side by side [default: one a core]", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+    as_json: Json = False,
+    **given: Any,
 ) -> None:
-    """Run a grid of designs, or go on with one; the table is OUT/results.csv."""
+    """Run a grid of designs, or continue one; the table is OUT/results.csv."""
+    plan = read_suite(suite)
+    cells = grid(plan, suite, out or Path("bench") / suite.stem, given)
+    rows: list[dict[str, Any]] = []
+    for variant, options in cells:
+        final, state = _run_cell(options)
+        rows.append(_row(options, final, state) | {"variant": variant})
+        write(options.folder / "results.csv", _csv(rows))
+    print(json.dumps(rows, indent=1) if as_json else _csv(rows), end="")
+
+
+def read_suite(path: Path) -> Suite:
+    """The suite in a file. Raises UserError, with line or key, if it cannot be read."""
     import yaml
 
-    from autoreward.cli.live import Display
-    from autoreward.loop import design as loop
-    from autoreward.loop import setup
     from autoreward.tasks.find import mark
 
     try:
-        plan = Suite.model_validate(yaml.safe_load(suite.read_text(encoding="utf-8")))
+        return Suite.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"no suite {suite}", "see benchmarks/first.yaml for one") from None
+        raise UserError(f"no suite {path}", "benchmarks/first.yaml is one") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{suite}: not readable as YAML: {str(error).splitlines()[0]}{mark(error)}",
+            f"{path}: cannot be read as YAML: {str(error).splitlines()[0]}{mark(error)}",
             "see benchmarks/first.yaml",
             REFUSED,
         ) from None
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'suite'}: {e['msg']}" for e in error.errors()]
         raise UserError(
-            f"{suite}: {'; '.join(lines[:3])}; a suite has tasks, models, seeds, options",
+            f"{path}: {'; '.join(lines[:3])}; a suite has tasks, models, seeds, options, variants",
             "see benchmarks/first.yaml",
             REFUSED,
         ) from None
-    folder = out or Path("bench") / suite.stem
-    rows = []
-    for task, (variant, changed), model, seed in product(
-        plan.tasks, (plan.variants or {"": {}}).items(), plan.models, plan.seeds
-    ):
-        name = ".".join(
-            [Path(task).stem, *([variant] if variant else []), model.replace("/", "-"), str(seed)]
+
+
+def grid(
+    plan: Suite, suite: Path, folder: Path, given: dict[str, Any]
+) -> list[tuple[str, DesignOptions]]:
+    """(variant, options) of every cell, read before the first one runs.
+
+    `given` are options of the command line. Raises UserError if the suite's options are wrong.
+    """
+    cells = []
+    variants = plan.variants or {"": {}}
+    for task, variant, model, seed in product(plan.tasks, variants, plan.models, plan.seeds):
+        source = Source(
+            f"{suite}: {f'variants: {variant}' if variants[variant] else 'options'}: ",
+            "options are named as in `autoreward design --help`, with _ for -",
+            REFUSED,
+            reserved=("task", "model", "seed", "name", "folder"),
         )
+        words = [Path(task).stem, variant, model.replace("/", "-"), str(seed)]
+        cell = {
+            "task": task,
+            "model": model,
+            "seed": seed,
+            "name": ".".join(word for word in words if word),
+            "folder": folder,
+        }
+        options = read_options(
+            ({**plan.options, **variants[variant]}, source), ({**given, **cell}, COMMAND_LINE)
+        )
+        cells.append((variant, options))
+    return cells
+
+
+def _run_cell(options: DesignOptions) -> tuple[Final | None, str]:
+    """Run a cell, or continue it; None and the reason if it stopped."""
+    from autoreward.cli.live import Display
+    from autoreward.loop import design as loop
+    from autoreward.loop import setup
+
+    model_options = setup.model_options(options.stored_settings, options.headers)
+    path = options.folder / str(options.name)
+    begun = (path / "run.yaml").exists()
+    run = Run(path) if begun else setup.start(options, model_options)
+    if run.final is not None:
+        return run.final, "done"
+    with run.locked(), Display(run) as display:
         try:
-            options = setup.Options(
-                task=task,
-                model=model,
-                seed=seed,
-                jobs=jobs,
-                folder=folder,
-                name=name,
-                **{**plan.options, **changed},
-            )
-        except TypeError as error:
-            raise UserError(
-                f"{suite}: options: {error}",
-                "the names of `autoreward design --help`, with _ for -",
-                REFUSED,
-            ) from None
-        settings = setup.model_options(options.settings)
-        run = (
-            Run(folder / name)
-            if (folder / name / "run.yaml").exists()
-            else setup.start(options, settings)
-        )
-        state, final = "done", run.final
-        if final is None:
-            with run.locked(), Display(run) as display:
-                try:
-                    final = loop.design(setup.tools(run, settings, display.say, display.progress))
-                except UserError as error:
-                    display.say("run", "stopped", why=error.message)
-                    state = f"stopped: {error.message}"
-        rows.append(_row(task, model, seed, final, state) | {"variant": variant})
-        write(folder / "results.csv", _csv(rows))
-    print(json.dumps(rows, indent=1) if as_json else _csv(rows), end="")
+            tools = setup.tools(run, model_options, display.say, display.progress)
+            return loop.design(tools), "done"
+        except UserError as error:
+            display.say("run", "stopped", why=error.message)
+            return None, f"stopped: {error.message}"
 
 
-def _row(task: str, model: str, seed: int, final: Final | None, state: str) -> dict[str, Any]:
+def _row(options: DesignOptions, final: Final | None, state: str) -> dict[str, Any]:
+    """One line of results.csv."""
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
-        "task": task,
-        "model": model,
-        "seed": seed,
+        "task": options.task,
+        "model": options.model,
+        "seed": options.seed,
         "state": state,
     }
     if final is None:

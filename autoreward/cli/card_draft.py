@@ -12,10 +12,27 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from autoreward.cli.options import Json, options_of, takes
 from autoreward.errors import REFUSED, USAGE, UserError
 
 
+@takes(
+    "model",
+    "max_cost",
+    "prompts",
+    "base_url",
+    "headers",
+    "key_command",
+    "prices",
+    "trainer_python",
+    help={
+        "model": "a language model that writes description, meanings and names; without one they "
+        "come from documentation and numbers",
+        "trainer_python": "Python interpreter that has the environment installed",
+    },
+)
 def new_env(
+    context: typer.Context,
     env_id: Annotated[
         str | None,
         Option(
@@ -33,37 +50,12 @@ def new_env(
     steps: Annotated[int, Option(help="random steps to look at")] = 3000,
     seed: Annotated[int, Option(help="seed of the random steps")] = 0,
     force: Annotated[bool, Option("--force", help="write over a file that is there")] = False,
-    model: Annotated[
-        str | None,
-        Option(
-            help="a language model for description, meanings and names; without one they come from documentation and numbers"
-        ),
-    ] = None,
     no_source: Annotated[
         bool, Option("--no-source", help="send the model no source, only facts and documentation")
     ] = False,
     yes: Annotated[bool, Option("--yes", help="send without asking first")] = False,
-    max_cost: Annotated[float | None, Option(help="limit on the model's price, in dollars")] = None,
-    prompts: Annotated[
-        Path | None, Option(help="folder of templates that override the shipped ones")
-    ] = None,
-    base_url: Annotated[str | None, Option(help="an OpenAI-compatible server or gateway")] = None,
-    header: Annotated[
-        list[str] | None,
-        Option(
-            "--header",
-            metavar="NAME: VALUE",
-            help="extra header for the server, repeatable; never stored",
-        ),
-    ] = None,
-    key_command: Annotated[str | None, Option(help="a command that prints the key")] = None,
-    prices: Annotated[
-        Path | None, Option(help="your own price table (YAML), see docs/models.md")
-    ] = None,
-    trainer_python: Annotated[
-        str | None, Option(help="another interpreter, where the environment lives")
-    ] = None,
-    as_json: Annotated[bool, Option("--json", help="one JSON document on stdout")] = False,
+    as_json: Json = False,
+    **given: Any,
 ) -> None:
     """Write a first task card from an environment: its spaces, its documentation, and random steps
     in it.
@@ -73,26 +65,19 @@ def new_env(
     from autoreward.drafting.card import card_name
     from autoreward.store.files import write
 
+    options = options_of("", given, context)
     connected = None
-    if model:
-        from autoreward.cli.options import headers_of
-        from autoreward.models import ModelOptions, connect
+    if options.model:
+        from autoreward.loop.setup import model_options
+        from autoreward.models import connect
 
-        connected = connect(
-            model,
-            ModelOptions(
-                base_url=base_url,
-                headers=headers_of(header),
-                key_command=key_command,
-                prices=str(prices) if prices else None,
-            ),
-        )
+        connected = connect(options.model, model_options(options.stored_settings, options.headers))
         if not connected.language:
             raise UserError(
-                f"--model {model}: it is no language model, and cards are written in words",
+                f"--model {options.model}: not a language model, so it cannot write a card",
                 "leave --model out, or name a language model: autoreward models list",
             )
-    survey = look(env_id, factory, _arguments(kwargs), steps, seed, trainer_python)
+    survey = look(env_id, factory, _arguments(kwargs), steps, seed, options.trainer_python)
     place = out or Path("envs") / f"{card_name(survey)}.yaml"
     if place.exists() and not force:
         raise UserError(
@@ -113,8 +98,8 @@ def new_env(
                 variables,
                 place,
                 yes=yes,
-                max_cost=max_cost,
-                prompts=str(prompts) if prompts else None,
+                max_cost=options.max_cost,
+                prompts=str(options.prompts) if options.prompts else None,
             )
             if answer is not None:
                 words, judged = words_of(answer, survey, drafted.fields, connected.name)

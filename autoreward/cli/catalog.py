@@ -15,6 +15,7 @@ from autoreward.cli.captions import caption_env
 from autoreward.cli.card_check import check_env
 from autoreward.cli.card_draft import new_env
 from autoreward.cli.model_test import test_model
+from autoreward.cli.options import takes
 from autoreward.errors import MISSING, REFUSED, UserError
 
 Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
@@ -411,15 +412,16 @@ def list_models(as_json: Json = False) -> None:
 
 
 @models.command("show")
+@takes("base_url")
 def show_model(
     model: Annotated[str, Argument(help="as for --model")],
-    base_url: Annotated[str | None, Option()] = None,
     as_json: Json = False,
+    **given: Any,
 ) -> None:
     """Whether that model can be asked from here: its key, its price, its window. Asks nothing."""
     from autoreward.models import ModelOptions, connect
 
-    found = connect(model, ModelOptions(base_url=base_url))
+    found = connect(model, ModelOptions(base_url=given["base_url"]))
     price = found.price(1_000_000, 0), found.price(0, 1_000_000)
     window = getattr(found, "window", lambda: None)()
     data = {

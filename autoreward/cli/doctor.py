@@ -160,8 +160,7 @@ def _gpu() -> Line:
 
 
 def _disk() -> Line:
-    from autoreward.loop.setup import cores
-    from autoreward.resources import cache_folder
+    from autoreward.resources import cache_folder, cores
 
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return (

@@ -13,49 +13,41 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from autoreward.cli.options import BaseUrl, Header, KeyCommand, Prices, Set, headers_of, settings_of
+from autoreward.cli.options import Json, options_of, takes
 from autoreward.errors import REFUSED, ModelFailed
 
 # what a design takes where nothing else is said
 ITERATIONS, CANDIDATES = 2, 3
 
 
+@takes("base_url", "headers", "key_command", "prices", "settings")
 def test_model(
+    context: typer.Context,
     model: Annotated[str, Argument(help="as for --model")],
     task: Annotated[
         str, Option(help="the task that it is asked about; a longer card is a harder question")
     ] = "corridor",
-    base_url: BaseUrl = None,
-    header: Header = None,
-    key_command: KeyCommand = None,
-    prices: Prices = None,
-    setting: Set = None,
-    as_json: Annotated[bool, Option("--json", help="one JSON document on stdout")] = False,
+    as_json: Json = False,
+    **given: Any,
 ) -> None:
     """Ask a model for one program and one review, and say what came back: two small requests,
     nothing is trained.
     """
-    settings = {
-        **settings_of(setting),
-        **{
-            k: str(v)
-            for k, v in (("base_url", base_url), ("key_command", key_command), ("prices", prices))
-            if v
-        },
-    }
-    found = examine(model, task, settings, headers_of(header))
+    options = options_of(task, given, context)
+    settings = options.stored_settings
+    found = examine(model, task, settings, options.headers)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
         for key, value in found.items():
             if not isinstance(value, bool):
                 print(f"{key.replace('_', ' '):<12} {value}")
-        given = "".join(
+        words = "".join(
             f" --{k.replace('_', '-')} {v}"
             for k, v in settings.items()
             if k in ("base_url", "key_command", "prices")
         )
-        go_on = f"next: autoreward design {task} --model {model}{given}"
+        go_on = f"next: autoreward design {task} --model {model}{words}"
         print(
             "\n"
             + (

@@ -1,91 +1,137 @@
-"""Options that several verbs take, and what is read out of them."""
+"""Options that several commands take, and how the command line reads them.
+
+Options of a design come from `loop/options.py`, where each is declared once; `takes` adds them to
+a command.
+"""
 
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer import Argument, Option
 
 from autoreward.errors import UserError
+from autoreward.loop.options import (
+    COMMAND_LINE,
+    DECLARED,
+    TYPES,
+    DesignOptions,
+    Source,
+    flag_of,
+    info_of,
+    kind_of,
+    read_options,
+)
 
-Task = Annotated[str, Argument(help="a task's name (autoreward envs list), or the path of a card")]
-Model = Annotated[
+Json = Annotated[bool, Option("--json", help="print one JSON document on stdout")]
+RunName = Annotated[str, Argument(help="a run directory, its name in ./runs, or `last`")]
+TaskName = Annotated[str, Argument(help=info_of(DECLARED["task"]).help)]
+ForTask = Annotated[str, Option("--task", help=info_of(DECLARED["task"]).help)]
+Candidate = Annotated[
     str | None,
-    Option(
-        help="offline/search (default), replay/RUN, manual, cmd:COMMAND, or any litellm name",
-        show_default=False,
-    ),
+    Option(help="a candidate such as 2a [default: the confirmed winner]", show_default=False),
 ]
-Jobs = Annotated[
-    int | None, Option(help="trainings side by side [default: one a core]", show_default=False)
-]
-Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
-Set = Annotated[
-    list[str] | None,
-    Option("--set", metavar="KEY=VALUE", help="a setting, repeatable; see docs/cli.md"),
-]
-BaseUrl = Annotated[str | None, Option(help="an OpenAI-compatible server or gateway")]
-Header = Annotated[
-    list[str] | None,
-    Option(
-        "--header",
-        metavar="NAME: VALUE",
-        help="extra header for the server, repeatable; never stored",
-    ),
-]
-KeyCommand = Annotated[str | None, Option(help="a command that prints the key")]
-Prices = Annotated[Path | None, Option(help="your own price table (YAML), see docs/models.md")]
-Sandbox = Annotated[str, Option(help="jail profile (autoreward sandboxes list)")]
-Unsafe = Annotated[
-    bool, Option("--unsafe-no-sandbox", help="run programs without the kernel's jail; recorded")
-]
-MethodName = Annotated[
-    str,
-    Option(
-        help="the method that the program is written for: what it defines, and what becomes of it"
-    ),
-]
-Compose = Annotated[
-    str,
-    Option(
-        metavar="FILE|PRESET",
-        help="how terms become the reward: plain, signs, potential, gain, best, normalized, or a YAML file (docs/composition.md)",
-    ),
-]
-Composed = Annotated[
-    str | None,
-    Option(
-        metavar="FILE|PRESET",
-        help="as for train, or `designer`: it chooses [default: the method's, plain]",
-        show_default=False,
-    ),
-]
-EpisodicReturn = Annotated[
+Trust = Annotated[
     bool,
     Option(
-        "--episodic-return",
-        help="hold the environment's reward back: its sum, at the end of an episode only",
+        "--trust",
+        help="allow a run created elsewhere to use the card and interpreter that it names",
     ),
 ]
-SETTINGS = (
-    "critic",
-    "analyzer",
-    "tensorboard",
-    "base_url",
-    "key_command",
-    "prices",
-    "temperature",
-    "max_tokens",
-    "num_ctx",
-    "strict",
-    "timeout",
-)
+
+
+def takes(
+    *names: str, help: Mapping[str, str] | None = None, defaults: Mapping[str, Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add declared options to a command, which gets them in its `**given`.
+
+    In `--help` they stand before the command's own options that are off by default (--out,
+    --json). `help` and `defaults` replace what is declared, if a command differs from `design`.
+    """
+    texts, values = help or {}, defaults or {}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            p.replace(annotation=hints[p.name])
+            for p in inspect.signature(command).parameters.values()
+            if p.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        added = [_parameter(name, texts.get(name), values.get(name)) for name in names]
+        last = [p for p in own if p.default is None or p.default is False]
+        first = [p for p in own if p not in last]
+        # Options may follow a default, so all of them are keywords.
+        all_of_them = [
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*first, *added, *last]
+        ]
+        command.__signature__ = inspect.Signature(all_of_them)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in all_of_them}
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, help: str | None, default: Any) -> inspect.Parameter:
+    """The declared option as a typer parameter."""
+    info, kind = info_of(DECLARED[name]), kind_of(name)
+    if default is None and kind is not dict:
+        default = DECLARED[name].default
+    option = Option(
+        flag_of(name),
+        help=help or info.help,
+        metavar=info.metavar,
+        show_default=default is not None,
+    )
+    python_type = list[str] | None if kind is dict else TYPES[name]
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[python_type, option],
+    )
+
+
+def options_of(
+    task: str, given: Mapping[str, Any], context: typer.Context, config: Path | None = None
+) -> DesignOptions:
+    """Options of a command: those of the command line, over those of `--config`, over defaults."""
+    if config is None:
+        return read_options(({**given, "task": task}, COMMAND_LINE))
+    typed: dict[str, Any] = {"task": task}
+    for name, value in given.items():
+        given_by = context.get_parameter_source(name)
+        if given_by is not None and given_by.name == "COMMANDLINE":
+            typed[name] = value
+    file = Source(
+        f"--config {config}: ", "autoreward design --help lists the options", reserved=("task",)
+    )
+    return read_options((_config(config), file), (typed, COMMAND_LINE))
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The mapping that a `--config` file holds."""
+    import yaml
+
+    example = "a mapping of option names, for example iterations: 3"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"--config {path}: {reason}", example) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"--config {path}: this is a {type(data).__name__}", example)
+    return data
 
 
 def program_text(program: Path) -> str:
-    """A program's file; UserError where there is none, or it is no UTF-8 text."""
+    """The text of a program's file. Raises UserError if it cannot be read as UTF-8."""
     try:
         return program.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -94,79 +140,19 @@ def program_text(program: Path) -> str:
         ) from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(
-            f"{program} is not readable as UTF-8 text: {error}", "save it as UTF-8"
+            f"{program} cannot be read as UTF-8 text: {error}", "save it as UTF-8"
         ) from None
 
 
-def with_config(context: typer.Context, config: Path | None) -> dict[str, Any]:
-    """Options as typed, over those of the file, over the defaults."""
-    values = dict(context.params)
-    if config is None:
-        return values
-    import yaml
-
-    try:
-        data = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(
-            f"--config {config}: {str(error).splitlines()[0]}",
-            "a mapping of option names, e.g. iterations: 3",
-        ) from None
-    if not isinstance(data, dict):
-        raise UserError(
-            f"--config {config}: this is {type(data).__name__}, not a mapping of option names",
-            "e.g. iterations: 3",
-        )
-    for key, value in data.items():
-        option = str(key).replace("-", "_")
-        if option not in values or option in ("config", "task", "dry_run", "as_json"):
-            raise UserError(
-                f"--config {config}: no option {key!r}", "autoreward design --help lists them"
-            )
-        source = context.get_parameter_source(option)
-        if source is not None and source.name != "COMMANDLINE":
-            default = values[option]
-            if (
-                default is not None
-                and not isinstance(value, type(default))
-                and not (isinstance(default, float) and isinstance(value, int))
-            ):
-                raise UserError(
-                    f"--config {config}: {key} is {value!r}, not {type(default).__name__}",
-                    "autoreward design --help",
-                )
-            values[option] = value
-    return values
+def group(text: str) -> typer.Typer:
+    """A group of commands; one with a single command stays a group."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=text)
+    app.callback()(lambda: None)
+    return app
 
 
-def settings_of(pairs: list[str] | None, method: str | None = None) -> dict[str, str]:
-    """`--set` as a mapping; UserError for a name that is no setting, and none of the method's own."""
-    out = {}
-    known = list(SETTINGS)
-    if method is not None and pairs:
-        from autoreward.methods import find_method
+def show(data: Any, text: str, as_json: bool) -> None:
+    """Print the data as JSON, or the text for people."""
+    from autoreward.cli.live import clean
 
-        known += [s.name for s in find_method(method).settings]
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or key not in known:
-            raise UserError(
-                f"--set {pair}: " + (f"no setting {key!r}" if equals else "write KEY=VALUE"),
-                f"settings: {', '.join(known)}",
-            )
-        out[key] = value
-    return out
-
-
-def headers_of(lines: list[str] | None) -> dict[str, str]:
-    """`--header` as a mapping."""
-    out = {}
-    for line in lines or []:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise UserError(
-                "--header takes NAME: VALUE, and what was given has no colon",
-                "--header 'X-Team: robots'",
-            )
-        out[name.strip()] = value.strip()
-    return out
+    print(json.dumps(data, indent=1) if as_json else clean(text))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from autoreward.errors import USAGE, UserError
 from autoreward.loop.engine import Engine, Progress
-from autoreward.loop.setup import Options as LaunchOptions
-from autoreward.loop.setup import header, versions
+from autoreward.loop.header import header, versions
+from autoreward.loop.options import DesignOptions
 from autoreward.loop.stages import check as check_stage
 from autoreward.loop.stages import evaluation, training
 from autoreward.methods import DEFAULT, Method, find_method
@@ -59,7 +59,7 @@ def check_program(
 
 def train_program(
     program: Path | None,
-    options: LaunchOptions,
+    options: DesignOptions,
     card: LocatedCard,
     seeds: int,
     out: Path,

@@ -88,7 +88,7 @@ BAD = [
         2,
         "no colon",
     ),
-    (("design", "corridor", "--set", "colour=red"), 2, "no setting 'colour'"),
+    (("design", "corridor", "--set", "colour=red"), 2, "unknown setting 'colour'"),
     (("design", "corridor", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
     (("design", "broken.yaml"), 1, "broken.yaml"),
     (("design", "nowhere.yaml"), 2, "no card at"),
@@ -175,10 +175,11 @@ def test_json_is_one_document_on_stdout(place, words):
 def test_a_second_process_on_a_run_is_told_so(tmp_path):
     from filelock import FileLock
 
-    from autoreward.loop.setup import Options, header
+    from autoreward.loop.header import header
+    from autoreward.loop.options import DesignOptions
     from autoreward.store.run import Run
 
-    run = Run.create(tmp_path / "runs", header(Options("corridor"), find("corridor")), "one")
+    run = Run.create(tmp_path / "runs", header(DesignOptions("corridor"), find("corridor")), "one")
     with FileLock(str(run.path / ".lock")):
         done = autoreward("resume", "runs/one", cwd=tmp_path)
     assert done.returncode == 6 and "another process" in done.stderr

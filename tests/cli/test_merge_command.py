@@ -35,7 +35,7 @@ def test_what_merge_writes_is_checked_and_trained(command, tmp_path):
     )
     assert trained.returncode == 0, trained.stderr
     again = command("merge", "a.py", "b.py")
-    assert again.returncode == 2 and "ensemble.py is there already" in again.stderr
+    assert again.returncode == 2 and "ensemble.py already exists" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_merge_writes_is_checked_and_trained(command, tmp_path):
     [
         (("a.py",), 2, "an ensemble of one program"),
         (("a.py", "none.py"), 2, "no file none.py"),
-        (("a.py", "b.py", "--out", "x.txt"), 2, "must be called .py"),
+        (("a.py", "b.py", "--out", "x.txt"), 2, "must end in .py"),
         (("a.py", "b.py", "--how", "best"), 2, "'best' is not one of"),
     ],
 )

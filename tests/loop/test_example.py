@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreward.loop.setup import versions
+from autoreward.loop.header import versions
 from autoreward.store.run import Run
 
 EXAMPLE = Path(__file__).parents[2] / "runs" / "example"

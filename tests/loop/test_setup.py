@@ -12,6 +12,7 @@ import yaml
 
 from autoreward.errors import UserError
 from autoreward.loop import setup
+from autoreward.loop.options import DesignOptions
 from autoreward.loop.trust import outside_access, require_trusted
 from autoreward.results.report import write_report
 from autoreward.results.summary import summary
@@ -88,7 +89,7 @@ def test_a_run_with_a_link_in_it_is_not_written_through(stranger, tmp_path, fold
 def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOREWARD_CACHE", str(tmp_path / "cache"))
     run = setup.start(
-        setup.Options("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"),
+        DesignOptions("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"),
         setup.model_options({}),
     )
     require_trusted(run, False)

@@ -3,7 +3,8 @@
 import pytest
 
 from autoreward.errors import UserError
-from autoreward.loop.setup import Options, start
+from autoreward.loop.options import DesignOptions
+from autoreward.loop.setup import start
 from autoreward.loop.stages import critic
 from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import find_method
@@ -73,6 +74,8 @@ def test_a_bad_block_has_a_class_a_line_and_a_way_out(block, line):
 
 def test_a_study_adds_up_plainly_and_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="a study adds up terms plainly"):
-        start(Options(task="corridor", told=True, compose="signs"), ModelOptions())
+    with pytest.raises(UserError, match="a study sums the terms"):
+        start(
+            DesignOptions(task="corridor", external_training=True, compose="signs"), ModelOptions()
+        )
     assert not list(tmp_path.iterdir())

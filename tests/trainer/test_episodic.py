@@ -11,7 +11,8 @@ import yaml
 from test_replay import train
 
 from autoreward.errors import UserError
-from autoreward.loop.setup import Options, chosen, header
+from autoreward.loop.header import card_for, header
+from autoreward.loop.options import DesignOptions
 from autoreward.store.files import read
 from autoreward.store.records import RunHeader
 from autoreward.tasks.find import find, load
@@ -55,8 +56,8 @@ def test_the_card_says_it_or_the_option_and_both_are_the_same_task(paid):
     card = load(paid()).at_end()
     said = load(paid(episodic_return=True))
     assert said.card == card.card and said.digest() == card.digest() != load(paid()).digest()
-    options = Options(str(said.path), episodic_return=True)
-    assert header(options, chosen(options)).card["episodic_return"] is True
+    options = DesignOptions(str(said.path), episodic_return=True)
+    assert header(options, card_for(options)).card["episodic_return"] is True
 
 
 def test_a_task_whose_reward_is_its_success_has_nothing_to_hold_back(make_card):
