@@ -1,64 +1,190 @@
-"""What the pages say is run: Python blocks of a page one after another, shell blocks as lines; in
-a folder that has the example.
-"""
+"""The documentation is executed: a page's blocks run in order, as its reader would run them."""
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = {
-    "my_reward.py": "def reward(obs, action, next_obs):\n    return 0.05 * (next_obs[0] - obs[0])\n"
-}
+TUTORIAL_MODEL = "anthropic/claude-sonnet-4-5"
+TUTORIAL_REPLIES = ROOT / "tests" / "recorded" / "tutorial_conversation.jsonl"
+# Sections of the tutorial that train nothing: environment, card, prompts.
+QUICK_SECTIONS = ("1", "2", "5")
+MY_REWARD = "def reward(obs, action, next_obs):\n    return 0.05 * (next_obs[0] - obs[0])\n"
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "envs" / "README.md",
+        ROOT / "runs" / "README.md",
+    ]
+)
 
 
-def blocks(page: str, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S)
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and the number of the section that it stands in."""
+
+    language: str
+    text: str
+    section: str
+
+    @property
+    def file(self) -> str:
+        """The file that the block shows, if its first line is a comment with a file's name."""
+        named = re.match(r"# (\S+\.\S+)\n", self.text)
+        return named[1] if named else ""
+
+
+def blocks_of(page: str) -> list[Block]:
+    """Every fenced block of docs/PAGE, in order."""
+    found: list[Block] = []
+    section = ""
+    pattern = re.compile(
+        r"^## (?P<section>\d+)\.|^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+    )
+    for match in pattern.finditer((ROOT / "docs" / page).read_text()):
+        if match["section"]:
+            section = match["section"]
+        else:
+            found.append(Block(match["language"], match["text"], section))
+    return found
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def run_line(line: str) -> str:
+    """Run one line of a shell block, an `autoreward` command, and return what it prints."""
+    command, *words = shlex.split(line, comments=True)
+    assert command == "autoreward"
+    done = run(["-m", "autoreward", *words])
+    assert done.returncode == 0, f"{line}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def run_block(block: Block, substitutions: dict[str, str]) -> None:
+    """Write the file, apply the edit, or run the code that a block holds."""
+    if block.language == "diff":
+        edit(Path(block.file), block.text)
+    elif block.language == "python" and block.file:
+        Path(block.file).write_text(block.text)
+    elif block.language == "python":
+        done = run(["-c", block.text])
+        assert done.returncode == 0, f"{block.text}\n{done.stderr[-2000:]}"
+    else:
+        for line in block.text.splitlines():
+            for old, new in substitutions.items():
+                line = line.replace(old, new)
+            run_line(line)
+
+
+def edit(path: Path, diff: str) -> None:
+    """Replace each group of `-` lines by the `+` lines below it; `+` lines alone are appended."""
+    text = path.read_text()
+    for removed, added in re.findall(r"((?:^-.*\n)*)((?:^\+.*\n)+)", diff, re.M):
+        old = re.sub(r"^-", "", removed, flags=re.M).rstrip("\n")
+        new = re.sub(r"^\+", "", added, flags=re.M).rstrip("\n")
+        if old:
+            assert text.count(old) == 1, f"{path} does not hold exactly once:\n{old}"
+            text = text.replace(old, new)
+        else:
+            text = text.rstrip("\n") + "\n" + new + "\n"
+    path.write_text(text)
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path, tmp_path_factory, monkeypatch):
+def _reader(tmp_path, tmp_path_factory, monkeypatch):
+    """An empty folder, a cache that the pages share, and no model that the machine provides."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOREWARD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("AUTOREWARD_MODEL", raising=False)
+
+
+@pytest.fixture
+def example():
+    """The recorded run and a reward of the reader's own, which some pages assume."""
     shutil.copytree(ROOT / "runs" / "example", "runs/example")
-    for name, content in FILES.items():
-        Path(name).write_text(content)
+    Path("my_reward.py").write_text(MY_REWARD)
+
+
+def test_the_tutorial_runs_up_to_its_trainings():
+    blocks = blocks_of("tutorial.md")
+    chosen = [b for b in blocks if b.section in QUICK_SECTIONS]
+    assert len(chosen) >= 8
+    for block in chosen:
+        run_block(block, {})
 
 
 @pytest.mark.long
-def test_the_python_page_runs(capsys):
-    found = blocks("python.md", "python")
+@pytest.mark.timeout(1800)
+def test_the_tutorial_runs_from_card_to_exported_reward():
+    for block in blocks_of("tutorial.md"):
+        run_block(block, {TUTORIAL_MODEL: f"replay/{TUTORIAL_REPLIES}"})
+    assert Path("runs/offline/report.html").is_file()
+    assert Path("dock_reward.py").is_file()
+    recorded = TUTORIAL_REPLIES.read_text().count('"reply"')
+    assert len(list(Path("runs/model/calls").rglob("*.json"))) == recorded
+
+
+@pytest.mark.long
+def test_the_python_page_runs(example, capsys):
+    found = [b for b in blocks_of("python.md") if b.language == "python"]
     assert len(found) >= 4
     known: dict = {}
     for block in found:
-        exec(compile(block, "docs/python.md", "exec"), known)
-    assert (
-        Path("corridor_reward.py").is_file()
-        and "defines neither reward" in capsys.readouterr().out
-        and known["info"]["success"] in (True, False)
-    )
+        exec(compile(block.text, "docs/python.md", "exec"), known)
+    assert Path("corridor_reward.py").is_file()
+    assert "defines neither reward" in capsys.readouterr().out
+    assert known["info"]["success"] in (True, False)
 
 
 @pytest.mark.parametrize(
     "page", ["export.md", "metric.md", pytest.param("own-reward.md", marks=pytest.mark.long)]
 )
-def test_the_shell_lines_of_a_page_run(page):
+def test_the_shell_lines_of_a_page_run(example, page):
     if page == "export.md":
         pytest.importorskip("onnx", reason="pip install 'autoreward-rl[onnx]'")
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.strip()]
-    assert lines
-    for line in lines:
-        words = line.split()
-        assert words[0] == "autoreward"
-        said = subprocess.run(
-            [sys.executable, "-m", "autoreward", *words[1:]],
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-        assert said.returncode == 0, f"{line}\n{said.stderr[-2000:]}"
+    found = [b for b in blocks_of(page) if b.language == "sh"]
+    assert found
+    for block in found:
+        run_block(block, {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_paths_and_links_of_a_page_exist(page):
+    text = page.read_text()
+    named = re.findall(r"\b(?:autoreward|tests|benchmarks)/[\w./*-]*[\w*]", text)
+    missing = [name for name in named if not list(ROOT.glob(name))]
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if not target.startswith("http") and not (page.parent / target).exists():
+            missing.append(target)
+    assert missing == []
+
+
+def test_readme_and_security_state_the_same_trust_line():
+    sentence = (
+        "The trusted process never runs generated code; "
+        "generated code never sees secrets, the network, or the score."
+    )
+    pages = ("README.md", "SECURITY.md", "docs/design/trust-line.md")
+    assert [page for page in pages if sentence not in (ROOT / page).read_text()] == []
+
+
+def test_every_page_is_linked_from_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    pages = [p.relative_to(ROOT) for p in PAGES if p.parent == ROOT / "docs"]
+    assert [str(p) for p in pages if f"({p})" not in readme] == []
