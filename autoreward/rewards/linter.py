@@ -30,7 +30,7 @@ MAX_MESSAGE = 300
 WHOLE_FILE = "reply with one complete Python file"
 ARGUMENT_COUNTS = {name: form.count(",") + 1 for name, form in ENTRIES.items()}
 
-# Prompts offer numpy and math. The other modules only compute, and are loaded in the sandbox anyway.
+# Prompts offer numpy and math. The other modules only compute, and are loaded in the sandbox.
 ALLOWED_MODULES = {
     "__future__",
     "abc",

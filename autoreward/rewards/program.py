@@ -163,7 +163,7 @@ def _more_than_a_name(string: str) -> bool:
 
 
 def _byte_column(lines: list[str], place: Place) -> Place:
-    """Convert a place of `tokenize`, which counts characters, to one of `ast`, which counts bytes."""
+    """Convert a place from `tokenize` (columns are characters) to `ast` (columns are bytes)."""
     row, column = place
     return row, len(lines[row - 1][:column].encode())
 

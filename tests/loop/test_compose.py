@@ -58,7 +58,7 @@ def test_a_preset_trains_and_a_bad_file_is_named_with_its_line(command, tmp_path
     checked = command("check", "way.py", "--task", "corridor", "--compose", "signs")
     assert (
         checked.returncode == 0
-        and "warning [composition] signs of the shaped 'way' are no potential" in checked.stdout
+        and "warning [composition] the sign of the shaped 'way' is not a potential" in checked.stdout
     )
     assert (
         command("check", "way.py", "--task", "corridor", "--compose", "names.yaml").returncode == 1
@@ -105,7 +105,7 @@ def test_a_designer_chooses_and_a_bad_block_goes_back_with_its_line(command, tmp
     refused = candidate.refused_drafts()[0].verdicts[0]
     assert (
         (refused.kind, refused.stage, refused.line) == ("composition", "designer", 2)
-        and "no kind 'bset'" in refused.message
+        and "unknown kind 'bset'" in refused.message
         and "did you mean best?" in refused.hint
     )
     # the program was well, and is shown with the repair
@@ -162,7 +162,7 @@ def test_a_pinned_composition_that_names_other_terms_is_a_verdict_that_the_desig
     run = Run(tmp_path / "runs" / "pinned")
     refused = run.candidates()[0].refused_drafts()[0].verdicts
     assert [v.message for v in refused if v.kind == "composition"] == [
-        "weights is over 'wished', and the program has no such term; it has other"
+        "weights is over 'wished', but the program has no such term; it has other"
     ]
     assert run.header.compose == "pinned.yaml" and run.header.composition == {
         "transforms": [{"kind": "weights", "weights": {"wished": 2.0}}]

@@ -35,8 +35,8 @@ def test_a_switch_goes_by_the_success_rate_with_hysteresis(made, played):
         for k in range(100):
             played(composer, {"effort": [-1.0]}, success=k < 100 * rate)
         composer.update()
-        modes.append(bool(composer.kept[0]["on"]))
-        weights.append(float(composer.kept[0]["weight"]))
+        modes.append(bool(composer.bound[0][1].learned["on"]))
+        weights.append(float(composer.bound[0][1].learned["weight"]))
     assert modes == [False, False, True, True, False] and weights == [0, 0, 0.5, 1.0, 0]
 
 
@@ -45,7 +45,7 @@ def test_a_switch_waits_for_enough_episodes(made, played):
     for _ in range(2):
         played(composer, {"effort": [-1.0]}, success=True)
     composer.update()
-    assert not composer.kept[0]["on"]
+    assert not composer.bound[0][1].learned["on"]
 
 
 def test_penalties_take_from_progress_and_never_soften_a_step_back(pays):
@@ -64,8 +64,8 @@ def test_a_multiplier_falls_once_its_constraint_is_kept(made, played):
     )
     assert played(composer, {"speed": [4.0], "upright": [5.0]}).tolist() == [0.5 * 4 + 0.5 * 5]
     composer.update()
-    assert composer.kept[0]["l"] == pytest.approx([-0.005]) and sigmoid(
-        composer.kept[0]["l"]
+    assert composer.bound[0][1].learned["l"] == pytest.approx([-0.005]) and sigmoid(
+        composer.bound[0][1].learned["l"]
     ) == pytest.approx([0.49875], abs=1e-6)
     assert played(composer, {"speed": [4.0], "upright": [0.0]}) == pytest.approx(
         [4 * (1 - 0.49875)], abs=1e-5
@@ -80,7 +80,7 @@ def test_at_most_negates_term_and_threshold(made, played):
     # 4 in the episode: 3 too much
     assert played(composer, {"energy": [2.0, 2.0]}).tolist() == [-1.0, -1.0]
     composer.update()
-    assert composer.kept[0]["l"] == pytest.approx([0.25 * 3])
+    assert composer.bound[0][1].learned["l"] == pytest.approx([0.25 * 3])
 
 
 def test_multipliers_stay_while_no_episode_ends_and_a_hopeless_constraint_is_told(made, played):
@@ -89,11 +89,11 @@ def test_multipliers_stay_while_no_episode_ends_and_a_hopeless_constraint_is_tol
         ("x",),
     )
     composer.update()
-    assert composer.kept[0]["l"].tolist() == [0.0]
+    assert composer.bound[0][1].learned["l"].tolist() == [0.0]
     for _ in range(25):
         played(composer, {"x": [0.0]})
         composer.update()
     assert (
         any("not reached" in note for note in composer.notes())
-        and np.isfinite(composer.kept[0]["l"]).all()
+        and np.isfinite(composer.bound[0][1].learned["l"]).all()
     )

@@ -19,8 +19,8 @@ from autoreward.rewards.composition import (
 from autoreward.tasks.find import find
 
 BAD = [
-    ("transforms:\n  - kind: wieghts\n", 2, "no kind 'wieghts'", "did you mean weights?"),
-    ("transforms:\n  - over: [a]\n", 2, "kind", "each transform has a kind"),
+    ("transforms:\n  - kind: wieghts\n", 2, "unknown kind 'wieghts'", "did you mean weights?"),
+    ("transforms:\n  - over: [a]\n", 2, "kind", "each transform needs a kind"),
     (
         "transforms:\n  - kind: gate\n    over: [a]\n    untl: b\n",
         4,
@@ -29,18 +29,23 @@ BAD = [
     ),
     ("task_rewrd: 2\n", 1, "task_rewrd", "a composition takes task_reward, transforms"),
     ("task_reward: 0\n", 1, "greater than 0", ""),
-    ("transforms:\n  - kind: signs\n  - kind: weights\n", 3, "'weights' stands after 'signs'", ""),
-    ("- kind: weights\n- kind: gain\n", 2, "'gain' stands after 'weights'", ""),
-    ("- kind: normalize\n- kind: signs\n", 2, "throw away the scale", ""),
-    ("- kind: potential\n- kind: signs\n", 2, "no potential", ""),
+    (
+        "transforms:\n  - kind: signs\n  - kind: weights\n",
+        3,
+        "'weights' cannot come after 'signs'",
+        "",
+    ),
+    ("- kind: weights\n- kind: gain\n", 2, "'gain' cannot come after 'weights'", ""),
+    ("- kind: normalize\n- kind: signs\n", 2, "discard the scale", ""),
+    ("- kind: potential\n- kind: signs\n", 2, "not a potential", ""),
     (
         "- kind: potential\n  over: [phi]\n- kind: ensemble\n  over: [phi, a]\n",
         3,
-        "no potential",
+        "not a potential",
         "",
     ),
-    ("- kind: normalize\n  over: [a]\n- kind: normalize\n", 3, "stands twice", ""),
-    ("- kind: best\n  over: nearness\n", 2, "'nearness' is no group", ""),
+    ("- kind: normalize\n  over: [a]\n- kind: normalize\n", 3, "can appear only once", ""),
+    ("- kind: best\n  over: nearness\n", 2, "'nearness' is not a group", ""),
     ("- kind: best\n  over: [a, a]\n", 2, "twice", ""),
     ("- kind: clip\n  over: [a]\n  eta: 1.5\n", 3, "less than or equal to 1", ""),
     ("- kind: weights\n  weights: {a: .nan}\n", 2, "", ""),
@@ -49,17 +54,17 @@ BAD = [
     (
         "- kind: lagrange\n  constraints: [{term: a, at_least: 1, at_most: 2}]\n",
         2,
-        "one of them",
+        "either `at_least` or `at_most`",
         "",
     ),
     ("- kind: penalties\n  progress: a\n  factors: [b, c, d, e]\n", 3, "at most 3", ""),
-    ("- kind: signs\n- kind: signs\n", 2, "stands twice", ""),
+    ("- kind: signs\n- kind: signs\n", 2, "can appear only once", ""),
     # no mean is ever subtracted
     ("- kind: normalize\n  mean: true\n", 2, "mean", "normalize takes over, floor, rollouts"),
-    ("transforms: [\n", 1, "not readable as YAML", ""),
+    ("transforms: [\n", 1, "cannot be read as YAML", ""),
     ("just words\n", 1, "a mapping", ""),
     ("a: &x [1]\nb: *x\n", None, "refers to itself", ""),
-    ("!!python/object/apply:os.system ['true']\n", 1, "not readable as YAML", ""),
+    ("!!python/object/apply:os.system ['true']\n", 1, "cannot be read as YAML", ""),
 ]
 
 
@@ -68,7 +73,7 @@ BAD = [
     BAD,
     ids=[b[0].split("\n")[-2][:30] + f" {k}" for k, b in enumerate(BAD)],
 )
-def test_a_bad_list_is_refused_with_line_reason_and_way_out(text, line, message, hint):
+def test_a_bad_list_is_rejected_with_line_reason_and_hint(text, line, message, hint):
     with pytest.raises(UnreadableComposition) as caught:
         parse(text)
     assert message in caught.value.message and hint in caught.value.hint
@@ -78,7 +83,7 @@ def test_a_bad_list_is_refused_with_line_reason_and_way_out(text, line, message,
 UNFIT = [
     (
         [{"kind": "weights", "weights": {"c": 1}}],
-        "weights is over 'c', and the program has no such term; it has a, b, phi",
+        "weights is over 'c', but the program has no such term; it has a, b, phi",
     ),
     ([{"kind": "best", "over": ["a"]}], "a term of reward()"),
     ([{"kind": "gain"}, {"kind": "potential", "over": ["phi"]}], "both shape 'phi'"),
@@ -86,7 +91,7 @@ UNFIT = [
         [{"kind": "milestones", "stages": [{"done": "phi"}]}, {"kind": "gate", "over": ["phi"]}],
         "used up",
     ),
-    ([{"kind": "milestones", "stages": [{"done": "phi"}], "name": "a"}], "has a term 'a' already"),
+    ([{"kind": "milestones", "stages": [{"done": "phi"}], "name": "a"}], "already has a term 'a'"),
     ([{"kind": "gate", "over": ["a"], "until": "a"}], "cannot open the gate"),
     ([{"kind": "gate", "over": "sparse"}, {"kind": "gate", "over": ["x"]}], "no such term"),
     (
@@ -97,7 +102,10 @@ UNFIT = [
         "used up",
     ),
     ([{"kind": "penalties", "progress": "a", "factors": ["phi"]}], "is a potential"),
-    ([{"kind": "ensemble", "over": ["a", "b"], "how": "worst"}], "sparse, is almost always 0"),
+    (
+        [{"kind": "ensemble", "over": ["a", "b"], "how": "worst"}],
+        "declared sparse, so the worst case over it is almost always 0",
+    ),
     (
         [
             {
@@ -111,7 +119,7 @@ UNFIT = [
 
 
 @pytest.mark.parametrize(("transforms", "message"), UNFIT)
-def test_a_list_that_does_not_fit_the_program_says_which_terms_there_are(transforms, message):
+def test_a_list_that_does_not_fit_the_program_names_the_terms_that_exist(transforms, message):
     with pytest.raises(UnsuitableComposition) as caught:
         Composer(
             Composition.model_validate({"transforms": transforms}),
@@ -124,11 +132,14 @@ def test_a_list_that_does_not_fit_the_program_says_which_terms_there_are(transfo
 def test_a_group_that_is_empty_says_how_to_fill_it():
     with pytest.raises(UnsuitableComposition) as caught:
         Composer(read("best"), Columns(("a",)), 0.9)
-    assert "there are none" in caught.value.message and "potential(state)" in caught.value.hint
+    assert (
+        "has no potentials; it has a" in caught.value.message
+        and "potential(state)" in caught.value.hint
+    )
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if not k.off_policy], ids=lambda k: k.__name__)
-def test_what_changes_between_rollouts_is_refused_where_a_buffer_keeps_old_rewards(kind):
+def test_what_changes_between_rollouts_is_rejected_if_a_buffer_keeps_old_rewards(kind):
     card = find("corridor").card
     off = card.model_copy(
         update={"training": card.training.model_copy(update={"algorithm": "SAC"})}
@@ -147,7 +158,7 @@ def test_what_changes_between_rollouts_is_refused_where_a_buffer_keeps_old_rewar
     assert kind.state == "across episodes"
 
 
-def test_a_clip_that_makes_ending_early_pay_and_a_switch_without_a_success_are_refused():
+def test_a_clip_that_makes_ending_early_pay_and_a_switch_without_success_are_rejected():
     card, endless = find("corridor").card, find("halfcheetah5m").card
     clip = parse("- kind: clip\n  over: [q]\n  eta: 0.5\n")
     with pytest.raises(UnsuitableComposition, match="may cost 50 over 100 steps"):
@@ -158,7 +169,7 @@ def test_a_clip_that_makes_ending_early_pay_and_a_switch_without_a_success_are_r
         parse("- kind: switch\n  over: [q]\n").require(no_success)
 
 
-def test_warnings_say_which_promise_does_not_hold():
+def test_warnings_name_the_promise_that_does_not_hold():
     columns = Columns(("a",), ("phi",))
     told = lambda text: " ".join(parse(text).warnings(columns))  # noqa: E731
     assert (
@@ -166,7 +177,7 @@ def test_warnings_say_which_promise_does_not_hold():
         and told("- kind: best\n- kind: signs\n") == ""
     )
     assert "share a scale" in told("- kind: ensemble\n  over: [a]\n")
-    assert "what is best may change" in told("- kind: potential\n- kind: gate\n  over: all\n")
+    assert "the optimal policy may change" in told("- kind: potential\n- kind: gate\n  over: all\n")
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -43,7 +43,7 @@ def test_a_subgoal_pays_once_an_episode_and_weights_change_between_rollouts(made
     # not yet
     assert played(composer, {**often, "y": [0, 0, 0, 0]}) == pytest.approx([0.5 / 3, 0, 0, 0])
     composer.update()
-    assert composer.kept[0]["weights"] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert composer.bound[0][1].learned["weights"] == pytest.approx([0, 1 / 3, 2 / 3])
     assert played(composer, {**often, "z": [0, 0, 0, 9]}) == pytest.approx([0, 0, 0.5 / 3, 1 / 3])
 
 
@@ -54,7 +54,10 @@ def test_a_subgoal_that_nobody_passes_though_a_later_one_was_is_dropped_and_told
     for k in range(4):
         played(composer, {"x": [1.0], "never": [0.0], "z": [float(k == 0)]})
     composer.update()
-    assert composer.kept[0]["weights"].tolist() == [0, 0, 1] and "'never'" in composer.notes()[0]
+    assert (
+        composer.bound[0][1].learned["weights"].tolist() == [0, 0, 1]
+        and "'never'" in composer.notes()[0]
+    )
 
 
 def test_a_term_is_divided_by_the_deviation_of_its_discounted_return(made, played):
@@ -74,16 +77,16 @@ def test_a_term_is_divided_by_the_deviation_of_its_discounted_return(made, playe
     deviation = np.std(returns, axis=0)
     # the second is floored: nearly constant terms are not blown up
     divisor = np.array([deviation[0], 1e-3])
-    assert composer.kept[0]["divisor"] == pytest.approx(divisor)
+    assert composer.bound[0][1].learned["divisor"] == pytest.approx(divisor)
     # no mean is taken off
     assert played(composer, {"a": [6.0], "b": [6e-6]})[0] == pytest.approx(
         (np.array([6.0, 6e-6]) / divisor).sum()
     )
     composer.update()
-    frozen = composer.kept[0]["divisor"].copy()
+    frozen = composer.bound[0][1].learned["divisor"].copy()
     played(composer, {"a": [1e6] * 5, "b": [1e6] * 5})
     composer.update()
     assert (
-        composer.kept[0]["divisor"].tolist() == frozen.tolist()
+        composer.bound[0][1].learned["divisor"].tolist() == frozen.tolist()
         and "raw scales" in composer.notes()[0]
     )

@@ -69,7 +69,8 @@ def test_a_replay_gives_rewards_and_learned_state_of_training(make_card, tmp_pat
         and saved["state"] == composer.state()
     )
     assert (
-        any("raw scales" in note for note in saved["notes"]) and composer.kept[5]["on"].shape == ()
+        any("raw scales" in note for note in saved["notes"])
+        and composer.bound[5][1].learned["on"].shape == ()
     )
 
 

@@ -1,11 +1,9 @@
 """From named terms to the scalar that the agent maximizes: an ordered list of transforms, as data.
 
-See docs/composition.md.
+    r = task_reward * task + sum of the columns that the transforms leave
 
-    r = task_reward * task + sum over the columns that the transforms leave
-
-A composition is pinned by a person (`--compose FILE|PRESET`) or chosen by the designer, and is part
-of a candidate's training job.
+A composition is pinned by a person (`--compose FILE|PRESET`) or chosen by the designer, and belongs
+to a candidate's training job. See docs/composition.md.
 """
 
 from autoreward.rewards.composition.composer import Composer

@@ -1,6 +1,4 @@
-"""A composition at work on one program: step by step in training, whole trajectories in replay,
-the same numbers.
-"""
+"""A composition at work on one program, with the same numbers step by step and in a replay."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import numpy as np
 
 from autoreward.rewards.composition.sequence import SHAPING, Composition
 from autoreward.rewards.composition.transform import (
+    Arrays,
     Columns,
     Step,
     UnsuitableComposition,
@@ -19,21 +18,23 @@ from autoreward.state import Array
 
 
 class Composer:
-    """From terms and potentials to the reward.
+    """Turns terms and potentials into the reward, for one stream of steps of the same n rows.
 
-    One stream of steps of the same n rows; UnsuitableComposition where the program does not fit the composition.
+    `columns` are the program's, `gamma` is the learner's discount. Raises UnsuitableComposition if
+    the program does not fit the composition.
     """
 
     def __init__(self, composition: Composition, columns: Columns, gamma: float) -> None:
-        self.composition, self.gamma, self.given = composition, gamma, columns
+        self.composition = composition
+        self.gamma = gamma
         self.bound = composition.bind(columns)
         self.columns = self.bound[-1][1].columns if self.bound else columns
-        # of what `step` gives beside the reward
+        # the columns that `step` returns beside the reward
         self.names = self.columns.names
         self.added = len(self.names) - len(columns.names)
-        self.kept = [t.kept(b) for t, b in self.bound]
-        self.initial = [t.rows(b) for t, b in self.bound]
-        self.rows: list[dict[str, Array]] = [{} for _ in self.bound]
+        self.initial = [transform.initial_row(b) for transform, b in self.bound]
+        for transform, bound in self.bound:
+            bound.learned = transform.initial_learned(bound)
 
     def step(
         self,
@@ -46,58 +47,75 @@ class Composer:
         done: Array,
         success: Array,
     ) -> tuple[Array, Array]:
-        """(reward (n,), columns (n, c)): the scalar, and every column once it is shaped, before
-        anything weighs it; in the order of `names`.
+        """Return the reward (n,) and the shaped columns (n, c) in the order of `names`.
 
-        terms (n, k); before, after (n, p): potentials at both ends of the step; the rest (n,): see
-        `transform.Step`.
+        The columns are taken after shaping, before anything weighs them. `terms` (n, k), `before`
+        and `after` (n, p) are the program's answers; the rest is (n,), see `transform.Step`.
+
+        Raises UnsuitableComposition of kind "not-finite" if the reward does not fit in 32 bits.
         """
-        ended = terminated.astype(np.float64)
-        values = np.concatenate([terms, shape_potentials(before, after, ended, self.gamma)], -1)
+        terminated = terminated.astype(np.float64)
+        shaping = shape_potentials(before, after, terminated, self.gamma)
+        values = np.concatenate([terms, shaping], -1)
         if not self.bound:
             return self.composition.task_reward * task + values.sum(-1), values
         if self.added:
             values = np.concatenate([values, np.zeros((len(values), self.added))], -1)
         self._begin(len(values), first)
         step = Step(
-            terms, before, after, task, first, ended, done, success, self.gamma, values, values
+            terms=terms,
+            before=before,
+            after=after,
+            task=task,
+            first=first,
+            terminated=terminated,
+            done=done,
+            success=success,
+            gamma=self.gamma,
+            values=values,
+            shaped=values,
         )
-        shaped = False
-        for (transform, bound), rows, kept in zip(self.bound, self.rows, self.kept, strict=True):
-            if not shaped and transform.place > SHAPING:
-                step.shaped, shaped = step.values.copy(), True
-            transform.apply(step, bound, rows, kept)
-        if not shaped:
-            step.shaped = step.values
+        self._apply(step)
         reward = self.composition.task_reward * task + step.values.sum(-1)
         if not (np.abs(reward) < np.finfo(np.float32).max).all():
             raise UnsuitableComposition(
                 "the composed reward is not finite, or too large for 32 bits",
-                "smaller terms, or smaller weights",
+                "use smaller terms or smaller weights",
                 "not-finite",
             )
         return reward, step.shaped
 
+    def _apply(self, step: Step) -> None:
+        """Run the transforms in order, and keep the columns as they are once shaping is done."""
+        shaping_done = False
+        for transform, bound in self.bound:
+            if not shaping_done and transform.place > SHAPING:
+                step.shaped = step.values.copy()
+                shaping_done = True
+            transform.apply(step, bound)
+        if not shaping_done:
+            step.shaped = step.values
+
     def _begin(self, n: int, first: Array) -> None:
-        """Rows of as many environments; those that begin an episode at their initial values."""
-        for k, initial in enumerate(self.initial):
-            if initial and len(next(iter(self.rows[k].values()), ())) != n:
-                self.rows[k] = {
-                    name: np.broadcast_to(value, (n, *value.shape)).copy()
-                    for name, value in initial.items()
-                }
-            elif initial and first.any():
-                for name, value in initial.items():
-                    array = self.rows[k][name].copy()
-                    array[first] = value
-                    self.rows[k][name] = array
+        """Make memory for n rows, and reset the rows in which an episode starts."""
+        for (_, bound), initial in zip(self.bound, self.initial, strict=True):
+            for name, value in initial.items():
+                rows = bound.memory.get(name)
+                if rows is None or len(rows) != n:
+                    rows = np.broadcast_to(value, (n, *value.shape)).copy()
+                elif first.any():
+                    # a copy: a transform may have stored an array of the step
+                    rows = rows.copy()
+                    rows[first] = value
+                bound.memory[name] = rows
 
     def update(self) -> None:
-        """A rollout of the learner has ended: weights, switches, divisors and multipliers change
-        now, and at no other time.
+        """Apply what was learned: call it when a rollout of the learner has ended.
+
+        Weights, switches, divisors and multipliers change here, and nowhere else.
         """
-        for (transform, bound), kept in zip(self.bound, self.kept, strict=True):
-            transform.update(bound, kept)
+        for transform, bound in self.bound:
+            transform.update(bound)
 
     def replay(
         self,
@@ -111,66 +129,78 @@ class Composer:
         success: Array,
         ends: Array | None = None,
     ) -> tuple[Array, Array]:
-        """(rewards (T, n), columns (T, n, c)) of T steps of n rows.
+        """Return the rewards (T, n) and shaped columns (T, n, c) of T steps of n rows.
 
-        `ends` (T,): a rollout ended after that step; None: none did.
+        The arguments are those of `step` with a leading axis T. `ends` (T,) is true for steps after
+        which a rollout ended; None if none did.
         """
-        rewards, columns = [], []
-        for t in range(len(terms)):
-            reward, shaped = self.step(
-                terms[t], before[t], after[t], task[t], first[t], terminated[t], done[t], success[t]
-            )
-            rewards.append(reward)
-            columns.append(shaped)
+        steps, n = first.shape
+        rewards = np.zeros((steps, n))
+        columns = np.zeros((steps, n, len(self.names)))
+        parts = (terms, before, after, task, first, terminated, done, success)
+        for t in range(steps):
+            rewards[t], columns[t] = self.step(*(part[t] for part in parts))
             if ends is not None and ends[t]:
                 self.update()
-        n = first.shape[1]
-        return np.stack(rewards) if rewards else np.zeros((0, n)), np.stack(
-            columns
-        ) if columns else np.zeros((0, n, len(self.names)))
+        return rewards, columns
 
     def notes(self) -> list[str]:
-        """What a person should know at the end of a training: raw scales, multipliers, what was
-        dropped or not reached.
+        """Return sentences for a person to read at the end of a training.
+
+        They give raw scales and multipliers, and what was dropped or not reached.
         """
-        return [
-            note
-            for (t, b), kept in zip(self.bound, self.kept, strict=True)
-            for note in t.notes(b, kept)
-        ]
+        notes = []
+        for transform, bound in self.bound:
+            notes += transform.notes(bound)
+        return notes
 
     def state(self) -> list[dict[str, Any]]:
-        """All that is remembered, as plain data for JSON: numbers come back bit for bit."""
-        return [
-            {
-                "kind": t.kind,
-                "rows": {k: v.tolist() for k, v in rows.items()},
-                "kept": {k: np.asarray(v).tolist() for k, v in kept.items()},
-            }
-            for (t, _), rows, kept in zip(self.bound, self.rows, self.kept, strict=True)
-        ]
+        """Return all that is remembered as plain data for JSON; numbers come back bit for bit."""
+        state = []
+        for transform, bound in self.bound:
+            state.append(
+                {
+                    "kind": transform.kind,
+                    "rows": _lists(bound.memory),
+                    "kept": _lists(bound.learned),
+                }
+            )
+        return state
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Put back what `state` gave. UnsuitableComposition where it is of another composition."""
-        if [s.get("kind") for s in state] != [t.kind for t, _ in self.bound]:
+        """Put back what `state` returned.
+
+        Raises UnsuitableComposition if it belongs to another composition or another program.
+        """
+        if [saved.get("kind") for saved in state] != [t.kind for t, _ in self.bound]:
             raise UnsuitableComposition(
                 "the saved state belongs to another composition",
                 "use the composition that it was saved with",
             )
-        for k, saved in enumerate(state):
-            kept = {name: np.array(v, np.float64) for name, v in saved.get("kept", {}).items()}
-            rows = {name: np.array(v, np.float64) for name, v in saved.get("rows", {}).items()}
-            wrong = {n: v.shape for n, v in kept.items()} != {
-                n: np.shape(v) for n, v in self.kept[k].items()
-            }
-            wrong = wrong or (
-                bool(rows)
-                and {n: v.shape[1:] for n, v in rows.items()}
-                != {n: v.shape for n, v in self.initial[k].items()}
-            )
-            if wrong or not all(np.isfinite(v).all() for v in (*kept.values(), *rows.values())):
+        for saved, (_, bound), initial in zip(state, self.bound, self.initial, strict=True):
+            learned = _arrays(saved.get("kept", {}))
+            memory = _arrays(saved.get("rows", {}))
+            fits = _shapes(learned) == _shapes(bound.learned)
+            if memory:
+                fits = fits and _shapes(memory, rows=True) == _shapes(initial)
+            numbers = (*learned.values(), *memory.values())
+            if not fits or not all(np.isfinite(array).all() for array in numbers):
                 raise UnsuitableComposition(
-                    f"the saved state of {saved['kind']} has another shape, or numbers that are none",
-                    "was the program changed?",
+                    f"the saved state of {saved['kind']} has another shape or is not finite",
+                    "use the program that it was saved with",
                 )
-            self.kept[k], self.rows[k] = kept, rows
+            bound.learned = learned
+            bound.memory = memory
+
+
+def _lists(arrays: Arrays) -> dict[str, Any]:
+    return {name: np.asarray(array).tolist() for name, array in arrays.items()}
+
+
+def _arrays(lists: dict[str, Any]) -> Arrays:
+    return {name: np.array(values, np.float64) for name, values in lists.items()}
+
+
+def _shapes(arrays: Arrays, rows: bool = False) -> dict[str, tuple[int, ...]]:
+    """Return the shapes by name; with `rows`, without the leading axis."""
+    return {name: np.shape(array)[1 if rows else 0 :] for name, array in arrays.items()}

@@ -1,147 +1,185 @@
-"""A composition from a preset's name, from a YAML file, or from a block of a model's reply.
+"""Read a composition from a preset's name, a YAML file, or a block of a model's reply.
 
-Errors name the line and the way out.
+Errors name the line and say what to write instead.
 """
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.rewards.composition.sequence import KINDS, Composition
 from autoreward.rewards.composition.transform import UnsuitableComposition
-from autoreward.store.files import read as record
+from autoreward.store.files import read as read_record
 from autoreward.store.records import RunHeader
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("the sum of the program's terms and its shaped potentials", {}),
     "signs": (
-        "signs alone, as in Auto MC-Reward: 1 for events, 0.1 for all else",
+        "only signs, as in Auto MC-Reward: 1 for events, 0.1 for everything else",
         {"transforms": [{"kind": "signs"}]},
     ),
     "potential": (
-        "the shaped potentials alone, terms of reward() off: what is best cannot change",
+        "only the shaped potentials, terms of reward() off: the optimal policy stays the same",
         {"transforms": [{"kind": "potential"}, {"kind": "weights", "dense": 0.0, "sparse": 0.0}]},
     ),
     "gain": ("potentials pay their plain difference, gamma 1", {"transforms": [{"kind": "gain"}]}),
-    "best": ("potentials pay new bests of the episode alone", {"transforms": [{"kind": "best"}]}),
+    "best": (
+        "potentials pay only new bests of the episode",
+        {"transforms": [{"kind": "best"}]},
+    ),
     "normalized": (
-        "every term divided by the running deviation of its return",
+        "every term is divided by the running deviation of its return",
         {"transforms": [{"kind": "normalize"}]},
     ),
 }
-# RunHeader.compose: the designer chooses one for each candidate
+# the value of RunHeader.compose that lets the designer choose for each candidate
 DESIGNER = "designer"
-# characters of a composition
-LONGEST = 20_000
+MAX_CHARACTERS = 20_000
+FORM = "transforms: a list of {kind: ..., ...}"
+KIND_NAMES = [kind.model_fields["kind"].default for kind in KINDS]
 
 
 class UnreadableComposition(Exception):
-    """No composition: `line` of the text, counted from 1, where it is known, and the way out."""
+    """Text that is not a composition.
+
+    `line` counts from 1 and is None if it is not known; `hint` says what to write instead.
+    """
 
     def __init__(self, message: str, line: int | None, hint: str) -> None:
         super().__init__(message)
-        self.message, self.line, self.hint = message, line, hint
+        self.message = message
+        self.line = line
+        self.hint = hint
 
 
 def parse(text: str) -> Composition:
-    """A composition from YAML text. UnreadableComposition where it is none."""
-    import yaml
-
-    if len(text) > LONGEST:
+    """Read a composition from YAML text. Raises UnreadableComposition."""
+    if len(text) > MAX_CHARACTERS:
         raise UnreadableComposition(
-            f"{len(text)} characters, at most {LONGEST} are taken",
+            f"the composition has {len(text)} characters; at most {MAX_CHARACTERS} are allowed",
             None,
             "a composition is a few lines long",
         )
-    try:
-        node = yaml.compose(text, yaml.SafeLoader)
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UnreadableComposition("it refers to itself (&, *)", None, "write it out")
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        # the end of the text is no line of its own
-        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UnreadableComposition(
-            f"not readable as YAML: {what}", line, "transforms: a list of {kind: ..., ...}"
-        ) from None
+    data, node = _load(text)
     if isinstance(data, list):
-        data = {"transforms": data}
-        node = (
-            yaml.MappingNode("", [(yaml.ScalarNode("", "transforms"), node)], node.start_mark)
-            if node
-            else node
-        )
+        data, node = {"transforms": data}, _under_transforms(node)
     if not isinstance(data, dict):
         raise UnreadableComposition(
-            f"a composition is a mapping with `transforms`, this is {type(data).__name__}",
+            f"a composition is a mapping with `transforms`, but this is {type(data).__name__}",
             1,
-            "transforms: a list of {kind: ..., ...}",
+            FORM,
         )
     try:
         return Composition.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        # the third is pydantic's own tag
-        words = [
-            str(w)
-            for place, w in enumerate(first["loc"])
-            if not (place == 2 and first["loc"][0] == "transforms")
-        ]
-        message = (
-            first["msg"].removeprefix("Value error, ")
-            if first["type"] != "union_tag_invalid"
-            else f"there is no kind {first['ctx'].get('tag')!r}"
-        )
-        # of the whole list: it says where
-        if not words and message.startswith("transforms."):
-            place, _, message = message.partition(": ")
-            words = place.split(".")
-        raise UnreadableComposition(
-            f"{'.'.join(words)}: {message}" if words else message,
-            line_of(node, words),
-            _hint(first, data),
-        ) from None
+    path, message = _path_and_message(first)
+    raise UnreadableComposition(
+        f"{'.'.join(path)}: {message}" if path else message, line_of(node, path), _hint(first)
+    )
 
 
-def _hint(error: Any, data: dict[str, Any]) -> str:
-    kinds = [k.model_fields["kind"].default for k in KINDS]
+def _load(text: str) -> tuple[Any, Any]:
+    """Return the data of a YAML text and its node, which knows the lines."""
+    import yaml
+
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        events = yaml.parse(text, yaml.SafeLoader)
+        if any(isinstance(event, yaml.AliasEvent) for event in events):
+            raise UnreadableComposition(
+                "the text refers to itself (&, *)", None, "write it out in full"
+            )
+        return yaml.safe_load(text), node
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        # a mark at the end of the text is after the last line
+        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
+        raise UnreadableComposition(f"cannot be read as YAML: {problem}", line, FORM) from None
+
+
+def _under_transforms(node: Any) -> Any:
+    """Wrap the node of a bare list as {transforms: list}, as its data is wrapped."""
+    import yaml
+
+    if node is None:
+        return None
+    return yaml.MappingNode("", [(yaml.ScalarNode("", "transforms"), node)], node.start_mark)
+
+
+def _path_and_message(error: ErrorDetails) -> tuple[list[str], str]:
+    """Return the keys and indices that lead to an error of pydantic, and what is wrong."""
+    path = [str(part) for part in error["loc"]]
+    # after the index of a transform pydantic adds its kind
+    if path[:1] == ["transforms"] and len(path) > 2:
+        del path[2]
     if error["type"] == "union_tag_invalid":
-        close = difflib.get_close_matches(str(error["ctx"].get("tag")), kinds, 1, 0.5)
-        return (f"did you mean {close[0]}? " if close else "") + f"kinds are {', '.join(kinds)}"
+        return path, f"unknown kind {error['ctx'].get('tag')!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    # an error of the whole list, which begins with the place (`Composition._order`)
+    if not path and message.startswith("transforms."):
+        place, _, message = message.partition(": ")
+        path = place.split(".")
+    return path, message
+
+
+def _hint(error: ErrorDetails) -> str:
+    """Say what to write instead."""
+    kinds = ", ".join(KIND_NAMES)
+    if error["type"] == "union_tag_invalid":
+        tag = str(error["ctx"].get("tag"))
+        return did_you_mean(tag, KIND_NAMES) + f"kinds are {kinds}"
     if error["type"] == "union_tag_not_found":
-        return f"each transform has a kind: {', '.join(kinds)}"
+        return f"each transform needs a kind: {kinds}"
     if error["type"] == "extra_forbidden":
-        kind = next((str(w) for w in error["loc"] if str(w) in kinds), None)
-        fields = next(
-            (list(k.model_fields) for k in KINDS if k.model_fields["kind"].default == kind),
-            list(Composition.model_fields),
-        )
-        return f"{kind or 'a composition'} takes {', '.join(f for f in fields if f != 'kind')}"
-    return "docs/composition.md has them all"
+        return _allowed_fields([str(part) for part in error["loc"]])
+    return "see docs/composition.md"
 
 
-def line_of(node: Any, words: list[str]) -> int | None:
-    """The line, from 1, where a path of keys and indices leads; of the nearest thing around it
-    where it leads nowhere.
+def _allowed_fields(path: list[str]) -> str:
+    """Return the fields of the kind in the path, or those of a composition."""
+    for kind in KINDS:
+        name = kind.model_fields["kind"].default
+        if name in path:
+            fields = [field for field in kind.model_fields if field != "kind"]
+            return f"{name} takes {', '.join(fields)}"
+    return f"a composition takes {', '.join(Composition.model_fields)}"
+
+
+def did_you_mean(given: str, known: list[str]) -> str:
+    """Return "did you mean NAME? " for a name that is close to a known one, else ""."""
+    close = difflib.get_close_matches(given, known, 1, 0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def line_of(node: Any, path: list[str]) -> int | None:
+    """Return the line, from 1, of a path of keys and indices in a YAML node.
+
+    If the path ends early, it is the line of the last part that exists; None if there is none.
     """
     import yaml
 
     line = None
-    for word in words:
+    for part in path:
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == word), None)
-            if found is None:
+            entry = next((entry for entry in node.value if entry[0].value == part), None)
+            if entry is None:
                 break
-            line, node = (found[0].start_mark.line + 1 if found[0].start_mark else line), found[1]
-        elif isinstance(node, yaml.SequenceNode) and word.isdigit() and int(word) < len(node.value):
-            node = node.value[int(word)]
+            key, node = entry
+            # a key that `_under_transforms` added has no mark
+            if key.start_mark:
+                line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
             line = node.start_mark.line + 1
         else:
             break
@@ -149,59 +187,62 @@ def line_of(node: Any, words: list[str]) -> int | None:
 
 
 def read(given: str) -> Composition:
-    """The composition of a preset's name, or of a file.
+    """Return the composition of a preset's name or of a file.
 
-    UserError with FILE:LINE and the way out.
+    Raises UserError, with FILE:LINE for a file that cannot be read.
     """
-    if given in PRESETS and not Path(given).is_file():
-        return Composition.model_validate(PRESETS[given][1])
     path = Path(given)
+    if given in PRESETS and not path.is_file():
+        return Composition.model_validate(PRESETS[given][1])
     if not path.is_file():
-        close = difflib.get_close_matches(given, PRESETS, 1, 0.5)
-        what = (
-            "no file"
-            if path.suffix in (".yaml", ".yml") or "/" in given
-            else "no preset, and no file,"
-        )
+        is_path = path.suffix in (".yaml", ".yml") or "/" in given
+        what = "file not found:" if is_path else "not a preset or a file:"
         raise UserError(
             f"--compose: {what} {given!r}",
-            (f"did you mean {close[0]}? " if close else "")
-            + f"presets are {', '.join(PRESETS)}; a file holds `transforms:`, see docs/composition.md",
+            did_you_mean(given, list(PRESETS))
+            + f"presets are {', '.join(PRESETS)}; "
+            + "a file starts with `transforms:`, see docs/composition.md",
             USAGE,
         )
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: not readable as UTF-8 text: {error}", "save it as UTF-8", REFUSED
+            f"{path}: cannot be read as UTF-8 text: {error}", "save it as UTF-8", REFUSED
         ) from None
     except UnreadableComposition as error:
         raise UserError(f"{path}:{error.line or 1}: {error.message}", error.hint, REFUSED) from None
 
 
 def chosen(header: RunHeader, path: Path) -> Composition:
-    """A candidate's composition: what its designer chose in the file at `path`, where it may
-    choose; else the run's. UserError where that is damaged.
+    """Return a candidate's composition.
+
+    It is what the designer chose in the file at `path`, if the run lets it choose, else the run's.
+    Raises UserError if the run's is damaged.
     """
-    made = record(path, Composition) if header.compose == DESIGNER else None
+    if header.compose == DESIGNER:
+        own = read_record(path, Composition)
+        if own:
+            return own
     try:
-        return made or Composition.model_validate(header.composition)
+        return Composition.model_validate(header.composition)
     except ValidationError as error:
         first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"run.yaml is damaged: composition.{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"run.yaml is damaged: composition.{field}: {first['msg']}",
             "restore it from a copy",
             REFUSED,
         ) from None
 
 
 def yaml_of(composition: Composition) -> str:
-    """As a file that `read` takes."""
+    """Return the text of a file that `read` accepts."""
     import yaml
 
     return yaml.safe_dump(composition.data() or {"transforms": []}, sort_keys=False)
 
 
 def refusal(error: UnsuitableComposition, given: str) -> UserError:
-    """An UnsuitableComposition as it is told to whoever typed `--compose`."""
+    """Turn an UnsuitableComposition into the error for whoever typed `--compose`."""
     return UserError(f"--compose {given}: {error.message}", error.hint, REFUSED)

@@ -1,6 +1,4 @@
-"""A composition: an ordered list of transforms, as data, with the order and the conflicts that it
-must keep.
-"""
+"""A composition: an ordered list of transforms, as data, with the rules that it must keep."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ from autoreward.rewards.composition.combining import Ensemble, Signs
 from autoreward.rewards.composition.gating import Gate, Lagrange, Penalties, Switch
 from autoreward.rewards.composition.shaping import Best, Clip, Delta, Gain, Milestones, Potential
 from autoreward.rewards.composition.transform import (
+    Bound,
     Columns,
     Positive,
     Transform,
@@ -38,6 +37,7 @@ KINDS: tuple[type[Transform], ...] = (
     Ensemble,
     Signs,
 )
+# a union of the same classes, spelled out for the type checker
 Item = Annotated[
     Potential
     | Gain
@@ -56,20 +56,28 @@ Item = Annotated[
     | Signs,
     Field(discriminator="kind"),
 ]
-# the place of what is first in a list
+# the `place` of the transforms that come first
 SHAPING = 1
-# one reward per rollout, then forgotten: what changes between rollouts is right
+ORDER = (
+    "potential, gain, best, milestones, clip, delta; normalize; weights; difficulty; "
+    "gate, switch, penalties, lagrange; ensemble; signs"
+)
+ONCE = ("weights", "signs", "normalize", "lagrange")
+
+# They use a rollout's rewards once and forget them, so a reward may change between rollouts.
 ON_POLICY = ("PPO", "A2C", "TRPO", "RecurrentPPO", "MaskablePPO")
-NEEDS_EPISODE = "needs the whole episode, which relabelling (training.her) changes: stored steps are judged one by one, as if another goal had been wanted"
-ORDER = "potential, gain, best, milestones, clip, delta; normalize; weights; difficulty; gate, switch, penalties, lagrange; ensemble; signs"
+NEEDS_EPISODE = (
+    "needs the whole episode, which relabelling (training.her) changes: stored steps are "
+    "evaluated again one by one, as if another goal had been wanted"
+)
 
 
 class Composition(BaseModel):
-    """What becomes of a program's terms: `transforms` in order, then their sum, and the task
-    reward times `task_reward`, which is always there.
+    """How a program's terms become the reward.
 
-    Potentials that no transform shapes are shaped by us. No transforms: the plain sum of terms and
-    shaped potentials.
+    The `transforms` are applied in order; the reward is the sum of the columns that are left, plus
+    `task_reward` times the task reward. Potentials that no transform shapes are shaped with the
+    learner's gamma. Without transforms the reward is the plain sum of terms and shaped potentials.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,154 +86,180 @@ class Composition(BaseModel):
 
     @model_validator(mode="after")
     def _order(self) -> Composition:
-        """Refuse what no program could make right.
+        """Reject lists that are wrong for every program.
 
-        ValueError names the number of the transform in the list, from 0, as its field.
+        The message starts with the field: `transforms.` and the position in the list, from 0.
         """
-        for k, item in enumerate(self.transforms):
+        for k, first in enumerate(self.transforms):
             for j, later in enumerate(self.transforms[k + 1 :], k + 1):
-                if later.place < item.place:
+                if later.place < first.place:
                     raise ValueError(
-                        f"transforms.{j}: {later.kind!r} stands after {item.kind!r}; the order is {ORDER}"
+                        f"transforms.{j}: {later.kind!r} cannot come after {first.kind!r}; "
+                        f"the order is {ORDER}"
                     )
-                if why := conflict(item, later):
-                    raise ValueError(f"transforms.{j}: {why}")
+                reason = conflict(first, later)
+                if reason:
+                    raise ValueError(f"transforms.{j}: {reason}")
         return self
 
     @property
     def plain(self) -> bool:
-        """Whether it is what was always done: the plain sum, task reward 1."""
+        """True for the default: the plain sum, with a task reward of weight 1."""
         return not self.transforms and self.task_reward == 1.0
 
     def weights_by_name(self) -> dict[str, float] | None:
-        """Weights by name where they are all that it has, {} for the plain sum; None where it has
-        more. For whoever can weigh, and nothing else.
+        """Return the weights by name if the composition has nothing else; {} for the plain sum.
+
+        None if it has more. For callers that can only weigh terms.
         """
         if not self.transforms:
             return {}
         only = self.transforms[0]
-        plain = (
-            len(self.transforms) == 1
-            and isinstance(only, Weights)
-            and (only.dense, only.sparse, only.potentials) == (1.0, 1.0, 1.0)
-        )
-        return dict(only.weights) if plain and isinstance(only, Weights) else None
+        if len(self.transforms) > 1 or not isinstance(only, Weights):
+            return None
+        if (only.dense, only.sparse, only.potentials) != (1.0, 1.0, 1.0):
+            return None
+        return dict(only.weights)
 
     def data(self) -> dict[str, Any]:
-        """As plain data, defaults left out: `Composition.model_validate` gives it back."""
-        shown = [
-            {"kind": t.kind, **t.model_dump(mode="json", exclude_defaults=True)}
-            for t in self.transforms
-        ]
-        return {
-            **({} if self.task_reward == 1.0 else {"task_reward": self.task_reward}),
-            **({"transforms": shown} if shown else {}),
-        }
+        """Return plain data without defaults; `Composition.model_validate` reads it back."""
+        data: dict[str, Any] = {}
+        if self.task_reward != 1.0:
+            data["task_reward"] = self.task_reward
+        if self.transforms:
+            data["transforms"] = [
+                {"kind": t.kind, **t.model_dump(mode="json", exclude_defaults=True)}
+                for t in self.transforms
+            ]
+        return data
 
-    def bind(self, columns: Columns) -> list[tuple[Transform, Any]]:
-        """Every transform with its columns.
+    def bind(self, columns: Columns) -> list[tuple[Transform, Bound]]:
+        """Return every transform with its columns.
 
-        UnsuitableComposition where the program does not have what the list names.
+        Raises UnsuitableComposition if the program does not have what the list names, or if two
+        transforms shape one column.
         """
-        bound: list[tuple[Transform, Any]] = []
-        shaped: dict[str, str] = {}
+        all_bound: list[tuple[Transform, Bound]] = []
+        shaped_by: dict[str, str] = {}
         for transform in self.transforms:
-            found = transform.bind(columns)
+            bound = transform.bind(columns)
             if transform.place == SHAPING:
-                for name in {
-                    columns.names[k]
-                    for purpose in ("columns", "used")
-                    for k in found.at.get(purpose, ())
-                }:
-                    if name in shaped:
+                for name in _shaped_names(bound, columns):
+                    if name in shaped_by:
                         raise UnsuitableComposition(
-                            f"{transform.kind} and {shaped[name]} both shape {name!r}",
-                            "one shaping for each term: name others in `over`",
+                            f"{transform.kind} and {shaped_by[name]} both shape {name!r}",
+                            "shape each term once: name others in `over`",
                         )
-                    shaped[name] = transform.kind
-            bound.append((transform, found))
-            columns = found.columns
-        return bound
+                    shaped_by[name] = transform.kind
+            all_bound.append((transform, bound))
+            columns = bound.columns
+        return all_bound
 
     def require(self, card: TaskCard, memory: bool = False) -> None:
-        """UnsuitableComposition where the task cannot serve it: its learner, its success.
+        """Raise UnsuitableComposition if it does not work with the task's learner or success.
 
-        `memory`: the program that it composes remembers (MEMORY).
+        `memory`: the program has MEMORY.
         """
-        if memory and card.training.her:
+        hindsight = card.training.her
+        if memory and hindsight:
             raise UnsuitableComposition(
                 f"MEMORY {NEEDS_EPISODE}",
-                "every term from prev, action and curr alone: a gain gap(prev) - gap(curr), or potential(state); or a card without training.her",
+                "compute every term from prev, action and curr alone: a gain "
+                "gap(prev) - gap(curr), or potential(state); or use a card without training.her",
                 "needs-episode",
             )
         for transform in self.transforms:
-            algorithm = card.training.algorithm
-            if transform.state != "none" and card.training.her:
-                raise UnsuitableComposition(
-                    f"{transform.kind} {NEEDS_EPISODE}",
-                    "leave it out, or a card without training.her",
-                )
-            if not transform.off_policy and algorithm not in ON_POLICY:
-                raise UnsuitableComposition(
-                    f"{transform.kind} changes between rollouts, and {algorithm} keeps rewards in a buffer, where old ones would stay as they were",
-                    f"a card that trains with {', '.join(ON_POLICY)}, or leave it out",
-                )
+            self._require_learner(transform, card)
             if isinstance(transform, Switch) and card.success is None:
                 raise UnsuitableComposition(
-                    f"switch goes by the success rate, and the task {card.name} has no success",
-                    "gate waits for a term instead",
+                    f"switch depends on the success rate, and the task {card.name} has no success",
+                    "use gate, which waits for a term",
                 )
-            if (
-                isinstance(transform, Clip)
-                and card.success is not None
-                and card.success.ends_episode
-                and not self._worth_finishing(transform, card)
-            ):
-                worst = transform.eta * card.environment.limit
-                raise UnsuitableComposition(
-                    f"clip may cost {worst:.3g} over {card.environment.limit} steps, and an episode may end before: a success of {self.task_reward:g} does not outweigh it",
-                    f"eta below {self.task_reward / card.environment.limit:.3g}, or a larger task_reward",
-                )
+            if isinstance(transform, Clip):
+                self._require_worth_finishing(transform, card)
 
-    def _worth_finishing(self, clip: Clip, card: TaskCard) -> bool:
-        return (
-            card.task_reward == "success" and self.task_reward > clip.eta * card.environment.limit
+    def _require_learner(self, transform: Transform, card: TaskCard) -> None:
+        """Raise UnsuitableComposition if stored rewards would become wrong."""
+        algorithm = card.training.algorithm
+        if transform.state != "none" and card.training.her:
+            raise UnsuitableComposition(
+                f"{transform.kind} {NEEDS_EPISODE}",
+                "leave it out, or use a card without training.her",
+            )
+        if not transform.off_policy and algorithm not in ON_POLICY:
+            raise UnsuitableComposition(
+                f"{transform.kind} changes between rollouts, but {algorithm} keeps rewards in a "
+                "buffer, where old ones would not change",
+                f"use a card that trains with {', '.join(ON_POLICY)}, or leave it out",
+            )
+
+    def _require_worth_finishing(self, clip: Clip, card: TaskCard) -> None:
+        """Raise UnsuitableComposition if ending the episode early pays more than success."""
+        if card.success is None or not card.success.ends_episode:
+            return
+        limit = card.environment.limit
+        cost = clip.eta * limit
+        if card.task_reward == "success" and self.task_reward > cost:
+            return
+        raise UnsuitableComposition(
+            f"clip may cost {cost:.3g} over {limit} steps, and an episode may end earlier: "
+            f"a success worth {self.task_reward:g} does not outweigh that",
+            f"use eta below {self.task_reward / limit:.3g}, or a larger task_reward",
         )
 
     def warnings(self, columns: Columns) -> Iterator[str]:
-        """What may be meant, and is worth saying: promises that do not hold any more."""
-        named = {t.kind for t in self.transforms}
+        """Yield what may be intended but breaks a promise of one of the transforms."""
+        kinds = {transform.kind for transform in self.transforms}
+        potentials = set(columns.potentials)
         for transform in self.transforms:
-            if isinstance(transform, (Lagrange, Ensemble)) and "normalize" not in named:
-                yield f"{transform.kind} adds up terms as they are: put `normalize` before it, so that they share a scale"
-            if (
-                isinstance(transform, Signs)
-                and columns.potentials
-                and not named & {"gain", "best", "milestones"}
-            ):
-                yield f"signs of the shaped {columns.potentials[0]!r} are no potential: creeping forward and jumping back pays; use best-so-far gains (`best`) before it"
-            if (
-                isinstance(transform, (Normalize, Difficulty, Gate, Switch))
-                and "potential" in named
-                and set(columns.potentials) & _touched(transform, columns)
-            ):
-                yield f"{transform.kind} over a shaped potential: what is best may change while its factor changes"
+            kind = transform.kind
+            if isinstance(transform, (Lagrange, Ensemble)) and "normalize" not in kinds:
+                yield (
+                    f"{kind} adds terms of different scales: put `normalize` before it, "
+                    "so that they share a scale"
+                )
+            bounds_sums = kinds & {"gain", "best", "milestones"}
+            if isinstance(transform, Signs) and potentials and not bounds_sums:
+                yield (
+                    f"the sign of the shaped {columns.potentials[0]!r} is not a potential: "
+                    "creeping forward and jumping back pays; put `best` (best-so-far gains) before"
+                )
+            changes_factor = isinstance(transform, (Normalize, Difficulty, Gate, Switch))
+            if changes_factor and "potential" in kinds and potentials & _names(transform, columns):
+                yield (
+                    f"{kind} is over a shaped potential: the optimal policy may change while the "
+                    "factor changes"
+                )
 
 
 def conflict(first: Transform, later: Transform) -> str | None:
-    """Why the two cannot be in one list, in this order; None where they can."""
+    """Return why the two cannot be in one list in this order; None if they can."""
     pair = (first.kind, later.kind)
     if pair == ("normalize", "signs"):
-        return "signs throw away the scale that normalize gives: leave one of them out"
+        return "signs discard the scale that normalize gives: leave out one of them"
     if pair == ("potential", "signs"):
-        return "the sign of a shaped potential is no potential, so what is best would change: `best` before signs keeps the sum bounded"
+        return (
+            "the sign of a shaped potential is not a potential, so the optimal policy would "
+            "change: use `best` before signs, which keeps the sum bounded"
+        )
     if pair == ("potential", "ensemble"):
-        return "an ensemble's minimum or variance of shaped potentials is no potential, so what is best would change"
-    if first.kind == later.kind and first.kind in ("weights", "signs", "normalize", "lagrange"):
-        return f"{first.kind} stands twice: one of them says all"
+        return (
+            "the minimum or variance of shaped potentials is not a potential, so the optimal "
+            "policy would change"
+        )
+    if first.kind == later.kind and first.kind in ONCE:
+        return f"{first.kind} can appear only once"
     return None
 
 
-def _touched(transform: Transform, columns: Columns) -> set[str]:
+def _shaped_names(bound: Bound, columns: Columns) -> set[str]:
+    """Return the names of the columns that a shaping transform shapes or uses up."""
+    positions = [*bound.over, *bound.places.get("used", ())]
+    # milestones pay into a column that they add
+    return {columns.names[k] for k in positions if k < len(columns.names)}
+
+
+def _names(transform: Transform, columns: Columns) -> set[str]:
+    """Return the names of the columns that a transform is over."""
     over = getattr(transform, "over", ())
     return set(columns.group(over) if isinstance(over, str) else over)

@@ -1,26 +1,25 @@
-"""First in a list: what a potential, a score or a milestone pays step by step.
+"""First in a list: what a potential, a score or a milestone pays at each step.
 
-Each column may be shaped once.
+A column may be shaped only once. The docstring of each transform gives its equation and source.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from autoreward.rewards.composition.transform import (
+    Arrays,
     Bound,
-    Bounded,
     Columns,
-    Kept,
     Number,
     Over,
+    OverColumns,
     Positive,
-    Rows,
     Share,
-    Span,
     Step,
     Transform,
     UnsuitableComposition,
@@ -28,107 +27,102 @@ from autoreward.rewards.composition.transform import (
 )
 from autoreward.state import Array
 
-# the most that progress toward the next milestone is worth
-BELOW_1 = 1.0 - 1e-9
+# Progress to the next milestone is worth less than the milestone.
+MAX_PROGRESS = 1.0 - 1e-9
+NO_PROGRESS = -1
 
 
-class _Scores(Transform):
-    """Over potentials, known at both ends of a step."""
+class _Scores(OverColumns):
+    """A transform over potentials, which are known at both ends of a step."""
 
-    place: ClassVar[int] = 1
+    place = 1
     over: Over = "potentials"
     scale: Number = 1.0
 
     def bind(self, columns: Columns) -> Bound:
-        picked = columns.pick(self.over, self.kind)
-        return Bound(
-            {
-                "columns": picked,
-                "scores": columns.scores([columns.names[k] for k in picked], self.kind),
-            },
-            columns,
-        )
+        bound = super().bind(columns)
+        names = [columns.names[k] for k in bound.over]
+        bound.places["scores"] = columns.scores(names, self.kind)
+        return bound
 
 
 class Potential(_Scores):
-    """Potential-based shaping: the optimal policy stays, whatever the potential says.
+    """Potential-based shaping: the optimal policy stays the same, whatever the potential is.
 
         F = gamma * Phi(s') * (1 - terminated) - Phi(s), Phi = scale * (phi + shift)
 
     Paper: Ng, Harada, Russell 1999, theorem 1
 
-    Use: the default for potentials, also where no transform names them; name it to scale or shift
-    one (0 at success is best)
+    Use: the default for potentials, even if no transform names them; name it to scale or shift one
+    (best so that success has potential 0)
 
-    The gamma is always the learner's. Phi is 0 at a terminal state and kept at a truncation.
+    gamma is always the learner's. Phi is 0 at a terminal state and kept at a truncation.
     """
 
-    keeps_optimal: ClassVar[bool] = True
-    bounded: ClassVar[Bounded] = "yes"
+    keeps_optimal = True
+    bounded = "yes"
     kind: Literal["potential"] = "potential"
     shift: Number = 0.0
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        scores = bound.at["scores"]
-        before, after = (
-            self.scale * (step.before[:, scores] + self.shift),
-            self.scale * (step.after[:, scores] + self.shift),
-        )
-        step.values[:, bound.at["columns"]] = shape_potentials(
-            before, after, step.terminated, step.gamma
-        )
+    def apply(self, step: Step, bound: Bound) -> None:
+        scores = bound.places["scores"]
+        before = self.scale * (step.before[:, scores] + self.shift)
+        after = self.scale * (step.after[:, scores] + self.shift)
+        shaping = shape_potentials(before, after, step.terminated, step.gamma)
+        step.values[:, bound.over] = shaping
 
 
 class Gain(_Scores):
-    """The plain difference of a score.
+    """The plain difference of a score over a step.
 
         r = scale * (S(s') - S(s))
 
     Paper: DenseGRPO, arXiv 2601.20218 (score after minus score before)
 
-    Use: progress that costs as much when it is undone; shaping with gamma 1, where a finish shall
-    not pay -Phi
+    Use: progress that costs as much when it is undone; shaping with gamma 1, if finishing should
+    not cost -Phi
 
-    The score of a terminal state counts: reaching the goal pays the last piece of the way.
+    The score of a terminal state counts: reaching the goal pays for the last bit of the way.
     """
 
-    bounded: ClassVar[Bounded] = "yes"
+    bounded = "yes"
     kind: Literal["gain"] = "gain"
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        scores = bound.at["scores"]
-        step.values[:, bound.at["columns"]] = self.scale * (
-            step.after[:, scores] - step.before[:, scores]
-        )
+    def apply(self, step: Step, bound: Bound) -> None:
+        scores = bound.places["scores"]
+        difference = step.after[:, scores] - step.before[:, scores]
+        step.values[:, bound.over] = self.scale * difference
 
 
 class Best(_Scores):
-    """The gain over the best of the episode so far: no repetition can raise its sum.
+    """The gain over the best score of the episode so far: repetition cannot raise its sum.
 
         g = scale * max(S(s') - b, 0), b <- max(b, S(s')), b = S(s0) at first
 
     Paper: ours, after DenseGRPO, arXiv 2601.20218
 
-    Use: bounded progress without a price for steps back; pair it with a small step cost
+    Use: bounded progress that does not charge for steps back; pair it with a small step cost
     """
 
-    bounded: ClassVar[Bounded] = "yes"
-    state: ClassVar[Span] = "per episode"
+    bounded = "yes"
+    state = "per episode"
     kind: Literal["best"] = "best"
 
-    def rows(self, bound: Bound) -> Rows:
-        return {"best": np.zeros(len(bound.at["scores"]))}
+    def initial_row(self, bound: Bound) -> Arrays:
+        return {"best": np.zeros(len(bound.places["scores"]))}
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        scores = bound.at["scores"]
-        best = np.where(step.first[:, None], step.before[:, scores], rows["best"])
-        rows["best"] = np.maximum(best, step.after[:, scores])
-        step.values[:, bound.at["columns"]] = self.scale * (rows["best"] - best)
+    def apply(self, step: Step, bound: Bound) -> None:
+        scores = bound.places["scores"]
+        first = step.first[:, None]
+        best_before = np.where(first, step.before[:, scores], bound.memory["best"])
+        best = np.maximum(best_before, step.after[:, scores])
+        bound.memory["best"] = best
+        step.values[:, bound.over] = self.scale * (best - best_before)
 
 
 class Milestone(BaseModel):
-    """One stage: `done` names a potential that is 1 where it is reached, else 0; `progress` one in
-    0 .. 1 that says how near it is.
+    """One stage: `done` names a potential that is 1 once the stage is reached and 0 before;
+    `progress` names one in 0 .. 1 that says how close it is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -137,24 +131,25 @@ class Milestone(BaseModel):
 
 
 class Milestones(Transform):
-    """Ordered milestones as one potential: the number done so far, plus progress to the next.
+    """Ordered milestones as one potential: the number reached so far, plus progress to the next.
 
         Phi(s, k) = scale * (k + rho_k(s) - K), rho in [0, 1)
-        F = gamma * Phi(s', k') * (1 - terminated) - Phi(s, k), or with pay: gain the plain difference
+        F = gamma * Phi(s', k') * (1 - terminated) - Phi(s, k); with `pay: gain` the difference
 
     Paper: MiRA, arXiv 2603.19685 (subgoal checker and potential); Robo-Dopamine, arXiv 2512.23703
 
-    Use: tasks in stages (fetch the key, open the door, reach the goal); undone and redone stages
-    pay nothing
+    Use: tasks in stages (fetch the key, open the door, reach the goal); a stage that is undone and
+    redone pays nothing
 
-    k is latched for the episode and passes over milestones that were true already, at its start
-    too. It is memory that the policy does not see, so the promise of potential-based shaping holds
-    only where the stage can be told from the state.
+    k is latched for the episode and skips milestones that are already true, also at the start. The
+    policy does not see k, so the optimal policy is kept only if the stage can be read from the
+    state. With `pay: potential` an episode that ends in failure is paid the rest, K - k, at once
+    (Phi is 0 at every termination): use `pay: gain` for tasks that can end in failure.
     """
 
-    place: ClassVar[int] = 1
-    bounded: ClassVar[Bounded] = "yes"
-    state: ClassVar[Span] = "per episode"
+    place = 1
+    bounded = "yes"
+    state = "per episode"
     kind: Literal["milestones"] = "milestones"
     stages: tuple[Milestone, ...] = Field(min_length=1, max_length=16)
     scale: Number = 1.0
@@ -162,128 +157,128 @@ class Milestones(Transform):
     name: str = Field("milestones", min_length=1, max_length=64)
 
     def bind(self, columns: Columns) -> Bound:
-        done = [m.done for m in self.stages]
-        progress = [m.progress for m in self.stages if m.progress]
         if self.name in columns.names:
             raise UnsuitableComposition(
-                f"milestones: the program has a term {self.name!r} already",
+                f"milestones: the program already has a term {self.name!r}",
                 "give the milestones another `name`",
             )
+        done = [stage.done for stage in self.stages]
+        progress = [stage.progress for stage in self.stages if stage.progress]
+        used = list(dict.fromkeys([*done, *progress]))
+        # of each stage, which column of "progress" is its own
+        own_progress: list[int] = []
+        for stage in self.stages:
+            if stage.progress:
+                own_progress.append(sum(k >= 0 for k in own_progress))
+            else:
+                own_progress.append(NO_PROGRESS)
         places = {
             "done": columns.scores(done, self.kind),
             "progress": columns.scores(progress, self.kind),
+            "own_progress": np.array(own_progress),
+            "used": columns.pick(used, self.kind),
         }
-        used = [*dict.fromkeys([*done, *progress])]
-        places |= {"used": columns.pick(used, self.kind), "column": np.array([len(columns.names)])}
-        which = iter(range(len(progress)))
-        places["rho"] = np.array([next(which) if m.progress else -1 for m in self.stages])
+        left = columns.without(used)
         return Bound(
-            places,
-            Columns(
-                columns.terms,
-                columns.potentials,
-                columns.sparse,
-                (*columns.added, self.name),
-                columns.gone | set(used),
-            ),
+            columns=replace(left, added=(*columns.added, self.name)),
+            over=np.array([len(columns.names)]),
+            places=places,
         )
 
-    def rows(self, bound: Bound) -> Rows:
+    def initial_row(self, bound: Bound) -> Arrays:
         return {"reached": np.zeros(len(self.stages))}
 
     def phi(self, scores: Array, reached: Array, bound: Bound) -> Array:
-        """(n,) from potentials (n, p) and the latched flags (n, K)."""
-        count, total = np.cumprod(reached, -1).sum(-1).astype(int), len(self.stages)
-        # the last column: no progress named
-        rho = np.concatenate(
-            [scores[:, bound.at["progress"]].clip(0.0, BELOW_1), np.zeros((len(scores), 1))], -1
-        )
-        which = np.append(bound.at["rho"], -1)[count]
-        return np.asarray(self.scale * (count + rho[np.arange(len(scores)), which] - total))
+        """Return Phi (n, 1) from all potentials (n, p) and the latched flags (n, K)."""
+        n, total = reached.shape
+        count = np.cumprod(reached, -1).sum(-1).astype(int)
+        progress = scores[:, bound.places["progress"]].clip(0.0, MAX_PROGRESS)
+        # NO_PROGRESS picks the last column, 0; so does a count of K
+        progress = np.concatenate([progress, np.zeros((n, 1))], -1)
+        column = np.append(bound.places["own_progress"], NO_PROGRESS)[count]
+        rho = progress[np.arange(n), column]
+        phi = self.scale * (count + rho - total)
+        return np.asarray(phi[:, None])
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        done = bound.at["done"]
-        reached = np.where(
-            step.first[:, None], (step.before[:, done] >= 0.5).astype(np.float64), rows["reached"]
-        )
-        rows["reached"] = np.maximum(reached, step.after[:, done] >= 0.5)
-        before, after = (
-            self.phi(step.before, reached, bound),
-            self.phi(step.after, rows["reached"], bound),
-        )
-        step.values[:, bound.at["used"]] = 0.0
-        column = int(bound.at["column"][0])
-        step.values[:, column] = (
-            after - before
-            if self.pay == "gain"
-            else shape_potentials(before[:, None], after[:, None], step.terminated, step.gamma)[
-                :, 0
-            ]
-        )
+    def apply(self, step: Step, bound: Bound) -> None:
+        done = bound.places["done"]
+        true_before = (step.before[:, done] >= 0.5).astype(np.float64)
+        reached = np.where(step.first[:, None], true_before, bound.memory["reached"])
+        reached_now = np.maximum(reached, step.after[:, done] >= 0.5)
+        bound.memory["reached"] = reached_now
+        before = self.phi(step.before, reached, bound)
+        after = self.phi(step.after, reached_now, bound)
+        if self.pay == "gain":
+            paid = after - before
+        else:
+            paid = shape_potentials(before, after, step.terminated, step.gamma)
+        step.values[:, bound.places["used"]] = 0.0
+        step.values[:, bound.over] = paid
 
 
-class _StepScores(Transform):
-    """Over scores of a step in 0 .. 1: a term, or a potential's value after it."""
+class _StepScores(OverColumns):
+    """A transform over scores of a step in 0 .. 1: a term, or a potential's value after it."""
 
-    place: ClassVar[int] = 1
-    over: Over
-
-    def bind(self, columns: Columns) -> Bound:
-        return Bound({"columns": columns.pick(self.over, self.kind)}, columns)
+    place = 1
 
     @staticmethod
     def score(step: Step, bound: Bound) -> Array:
-        return np.concatenate([step.terms, step.after], -1)[:, bound.at["columns"]]
+        """Return the scores (n, m) of the step."""
+        scores = np.concatenate([step.terms, step.after], -1)
+        return scores[:, bound.over]
 
 
 class Clip(_StepScores):
-    """A step's score above `eta` pays nothing, below it costs the difference.
+    """A step's score pays nothing above `eta` and costs the difference below it.
 
         r = min(q - eta, 0)
 
     Paper: On Designing Effective RL Reward at Training Time, arXiv 2410.15115 (Clip)
 
-    Use: step scores that must not be farmed, on episodes that do not end early: every step costs or
-    pays nothing
+    Use: step scores that must not be farmed, on episodes that do not end early: every step costs
+    something or pays nothing
     """
 
     kind: Literal["clip"] = "clip"
     eta: Share
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        step.values[:, bound.at["columns"]] = np.minimum(self.score(step, bound) - self.eta, 0.0)
+    def apply(self, step: Step, bound: Bound) -> None:
+        below = self.score(step, bound) - self.eta
+        step.values[:, bound.over] = np.minimum(below, 0.0)
 
 
 class Delta(_StepScores):
-    """A step's score less the next one's: what is left to come is the score of now, and the whole
-    sum that of the first step.
+    """A step's score less the next one's: the sum over an episode is the score of its first step.
 
         r_t = q_t - q_(t+1), the last but one q, the last 0 (at a truncation q); paid one step later
 
     Paper: On Designing Effective RL Reward at Training Time, arXiv 2410.15115 (Delta)
 
-    Use: step scores whose repetition must not pay, with gamma near 1; for gamma < 1 a potential is
-    the better form
+    Use: step scores that must not pay for repetition, with gamma near 1; for gamma < 1 a potential
+    is the better form
 
-    The next score is known a step later, so a step's reward comes with the next step's, and at the
-    end of an episode all that is held back.
+    What is left to come from a step on is its score. The next score is known one step later, so a
+    step's reward is paid with the next step's; what is still held back is paid when the episode
+    ends.
     """
 
-    bounded: ClassVar[Bounded] = "yes"
-    state: ClassVar[Span] = "per episode"
-    needs_future: ClassVar[bool] = True
+    bounded = "yes"
+    state = "per episode"
+    needs_future = True
     kind: Literal["delta"] = "delta"
     scale: Positive = 1.0
 
-    def rows(self, bound: Bound) -> Rows:
-        return {"before": np.zeros(len(bound.at["columns"]))}
+    def initial_row(self, bound: Bound) -> Arrays:
+        return {"before": np.zeros(len(bound.over))}
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        now, held = self.score(step, bound), rows["before"]
-        first, done = step.first[:, None], step.done[:, None]
-        # an episode of one step, cut off
-        at_once = np.where(done & ~(step.terminated[:, None] > 0), now, 0.0)
-        step.values[:, bound.at["columns"]] = self.scale * np.where(
-            first, at_once, np.where(done, held, held - now)
-        )
-        rows["before"] = now
+    def apply(self, step: Step, bound: Bound) -> None:
+        now = self.score(step, bound)
+        previous = bound.memory["before"]
+        bound.memory["before"] = now
+        first = step.first[:, None]
+        done = step.done[:, None]
+        terminated = step.terminated[:, None] > 0
+        # an episode of one step that is cut off pays its score at once
+        if_first = np.where(done & ~terminated, now, 0.0)
+        if_later = np.where(done, previous, previous - now)
+        step.values[:, bound.over] = self.scale * np.where(first, if_first, if_later)

@@ -1,12 +1,13 @@
-"""What a transform is: data with a `kind`, its properties as class attributes, and one step over
-the columns of n environments.
+"""What a transform is: data with a `kind`, its properties, and one step over n environments.
 
-A column is a term of the program, or one of its potentials. Before the first transform every
-potential stands in its column as shaped at the learner's gamma; a transform changes columns in
-place. What it remembers is of two sorts, both plain arrays that are saved with the policy: `rows`,
-one row per environment, set back where an episode begins, and `kept`, which lasts over episodes.
-What `kept` decides (weights, switches, divisors) changes in `update` alone, between the learner's
-rollouts, so that one rollout knows one reward.
+A column is a term of the program or one of its potentials. Before the first transform every
+potential stands in its column as shaped with the learner's gamma. A transform changes columns in
+place.
+
+A transform remembers two kinds of plain arrays, both saved with the policy: its memory, one row per
+environment, which is reset when an episode starts, and what it has learned, which lasts over
+episodes. What it has learned (weights, switches, divisors) changes only in `update`, between the
+learner's rollouts, so that all steps of a rollout are rewarded alike.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,43 +23,56 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autoreward.state import Array
 
-# of any weight: rewards are float32 in training
-LARGEST = 1e6
+# rewards are float32 in training
+MAX_NUMBER = 1e6
+GROUP_MEANINGS = {
+    "all": "columns",
+    "terms": "terms",
+    "dense": "dense terms",
+    "sparse": "sparse terms",
+    "potentials": "potentials",
+}
+EMPTY_GROUP_HINTS = {
+    "potentials": "define potential(state), which returns them by name",
+    "sparse": "declare them in the program: SPARSE = (...)",
+}
+
 Group = Literal["all", "terms", "dense", "sparse", "potentials"]
 Span = Literal["none", "per episode", "across episodes"]
 Bounded = Literal["yes", "as its terms", "no"]
-GROUPS = ("all", "terms", "dense", "sparse", "potentials")
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=MAX_NUMBER, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Rows = dict[str, Array]
-Kept = dict[str, Array]
+Arrays = dict[str, Array]
 
 
 class UnsuitableComposition(Exception):
-    """A composition that does not fit the program, or gave a number that is none; `message` and
-    `hint` are fit to be sent back.
+    """A composition that does not fit the program or the task, or that gave a bad number.
+
+    `kind` is the class of the verdict; `message` and `hint` can be sent back to the designer.
     """
 
     def __init__(self, message: str, hint: str = "", kind: str = "composition") -> None:
         super().__init__(message)
-        self.message, self.hint, self.kind = message, hint, kind
+        self.message = message
+        self.hint = hint
+        self.kind = kind
 
 
 def _group_or_names(value: Any) -> Any:
+    """Accept a group or a list of distinct names. Raises ValueError, for pydantic."""
+    groups = ", ".join(GROUP_MEANINGS)
     if isinstance(value, str):
-        if value not in GROUPS:
+        if value not in GROUP_MEANINGS:
             raise ValueError(
-                f"{value!r} is no group ({', '.join(GROUPS)}); names of terms stand in a list: [{value}]"
+                f"{value!r} is not a group ({groups}); write names of terms as a list: [{value}]"
             )
-    elif (
-        not isinstance(value, (list, tuple))
-        or not value
-        or not all(isinstance(v, str) for v in value)
-    ):
-        raise ValueError(f"a group ({', '.join(GROUPS)}), or a list of names of terms")
-    elif len(set(value)) < len(value):
-        raise ValueError("a name stands twice in the list")
+        return value
+    is_list = isinstance(value, (list, tuple)) and bool(value)
+    if not is_list or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"must be a group ({groups}) or a list of term names")
+    if len(set(value)) < len(value):
+        raise ValueError("the list has the same name twice")
     return value
 
 
@@ -67,94 +81,105 @@ Over = Annotated[Group | tuple[str, ...], BeforeValidator(_group_or_names)]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns there are, in order: the program's terms, its potentials, and those that
-    transforms added. `gone`: used up by an earlier transform.
+    """The columns in order: the program's terms, its potentials, then what transforms added.
+
+    `sparse`: the terms that the program declares sparse. `used_up`: columns that an earlier
+    transform has consumed.
     """
 
     terms: tuple[str, ...]
     potentials: tuple[str, ...] = ()
     sparse: frozenset[str] = frozenset()
     added: tuple[str, ...] = ()
-    gone: frozenset[str] = frozenset()
+    used_up: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of all columns, those that are used up included."""
         return (*self.terms, *self.potentials, *self.added)
 
+    def without(self, names: Sequence[str] | frozenset[str]) -> Columns:
+        """The columns once `names` are used up."""
+        return replace(self, used_up=self.used_up | set(names))
+
     def group(self, group: str) -> tuple[str, ...]:
-        """The names of a group that are still there.
+        """Return the names of a group that are not used up.
 
-        Potentials, once shaped, and what was added count as dense nowhere but in `all`.
+        Shaped potentials and added columns belong to `all`; they count as neither dense nor sparse.
         """
-        found = {
-            "all": self.names,
-            "terms": self.terms,
-            "dense": tuple(n for n in self.terms if n not in self.sparse),
-            "sparse": tuple(n for n in self.terms if n in self.sparse),
-            "potentials": self.potentials,
-        }[group]
-        return tuple(n for n in found if n not in self.gone)
+        if group == "all":
+            found = self.names
+        elif group == "terms":
+            found = self.terms
+        elif group == "dense":
+            found = tuple(name for name in self.terms if name not in self.sparse)
+        elif group == "sparse":
+            found = tuple(name for name in self.terms if name in self.sparse)
+        else:
+            found = self.potentials
+        return tuple(name for name in found if name not in self.used_up)
 
-    def pick(self, over: str | Sequence[str], who: str) -> Array:
-        """Places of the columns that a transform is over.
+    def pick(self, over: str | Sequence[str], kind: str) -> Array:
+        """Return the positions of the columns that a transform of this kind is over.
 
-        UnsuitableComposition where there is no such column, or it was used up.
+        Raises UnsuitableComposition if a name is unknown or used up, or if a group is empty.
         """
-        names = self.group(over) if isinstance(over, str) else tuple(over)
-        self.require(names, who)
+        if not isinstance(over, str):
+            self.require(over, kind)
+            return self.positions(over)
+        names = self.group(over)
         if not names:
-            hint = (
-                "write potential(state), which returns them by name"
-                if over == "potentials"
-                else "declare SPARSE = (...)"
-                if over == "sparse"
-                else "another `over`"
-            )
             raise UnsuitableComposition(
-                f"{who} is over the program's {over}, and there are none; it has {', '.join(self.names)}",
-                hint,
+                f"{kind}: the program has no {GROUP_MEANINGS[over]}; "
+                f"it has {', '.join(self.names)}",
+                EMPTY_GROUP_HINTS.get(over, "name other columns in `over`"),
             )
-        return np.array([self.names.index(n) for n in names], int)
+        return self.positions(names)
 
-    def require(self, names: Sequence[str], who: str) -> None:
-        """UnsuitableComposition where one of the names is no column, or was used up."""
+    def positions(self, names: Sequence[str]) -> Array:
+        """Return the positions of known names, as integers."""
+        return np.array([self.names.index(name) for name in names], int)
+
+    def require(self, names: Sequence[str], kind: str) -> None:
+        """Raise UnsuitableComposition if one of the names is unknown or used up."""
         for name in names:
-            if name in self.gone:
+            if name in self.used_up:
                 raise UnsuitableComposition(
-                    f"{who} is over {name!r}, which a transform before it has used up",
-                    "name what is left, or put this transform first",
+                    f"{kind} is over {name!r}, which an earlier transform has used up",
+                    "name a column that is left, or move this transform to the front",
                 )
             if name not in self.names:
                 raise UnsuitableComposition(
-                    f"{who} is over {name!r}, and the program has no such term; it has {', '.join(self.names)}",
-                    "give the term that name, or name another one in the composition",
+                    f"{kind} is over {name!r}, but the program has no such term; "
+                    f"it has {', '.join(self.names)}",
+                    "rename the term in the program, or name another one in the composition",
                 )
 
-    def scores(self, names: Sequence[str], who: str) -> Array:
-        """Places among the potentials, of those of the names that are some.
+    def scores(self, names: Sequence[str], kind: str) -> Array:
+        """Return the positions of the names among the potentials.
 
-        UnsuitableComposition where one is none.
+        Raises UnsuitableComposition if one of them is not a potential.
         """
-        self.require(names, who)
+        self.require(names, kind)
         for name in names:
             if name not in self.potentials:
                 raise UnsuitableComposition(
-                    f"{who} needs {name!r} at both ends of a step, and it is a term of reward(), known after it only",
+                    f"{kind} needs {name!r} at both ends of a step, but it is a term of reward(), "
+                    "which is known only after the step",
                     "move it to potential(state)",
                 )
-        return np.array([self.potentials.index(n) for n in names], int)
+        return np.array([self.potentials.index(name) for name in names], int)
 
 
 @dataclass
 class Step:
     """One step of n environments.
 
-    `values` (n, c) is what transforms change; `shaped` (n, c) is what it was once all shaping was
-    done.
-
-    terms, before, after: as the program answered, (n, k), (n, p), (n, p). first: an episode begins
-    with this step; done: it ends with it, terminated: by success or failure and not by time.
-    success (n,) counts where done; task (n,) is the task reward.
+    `values` (n, c) is what transforms change, and `shaped` (n, c) a copy of it from the moment all
+    shaping was done. `terms` (n, k), `before` and `after` (n, p) are the program's answers. The
+    rest is (n,): `task` is the task reward; `first` is true if an episode starts with this step,
+    `done` if it ends with it; `terminated` is 1.0 if it ends by success or failure, not by a time
+    limit; `success` counts only where `done` is true.
     """
 
     terms: Array
@@ -185,29 +210,37 @@ def shape_potentials(before: Array, after: Array, terminated: Array, gamma: floa
 
 @dataclass
 class Bound:
-    """Where a transform finds its columns, by purpose; the columns after it are `columns`."""
+    """A transform at work on one program.
 
-    at: dict[str, Array]
+    `columns` are those that are there after it, `over` the positions of those that it is over, and
+    `places` further positions and constants by purpose. `memory` has a row for each environment,
+    reset when an episode starts; `learned` lasts over episodes.
+    """
+
     columns: Columns
+    over: Array = field(default_factory=lambda: np.zeros(0, int))
+    places: Arrays = field(default_factory=dict)
+    memory: Arrays = field(default_factory=dict)
+    learned: Arrays = field(default_factory=dict)
 
 
 class Transform(BaseModel, ABC):
     """Base of every transform.
 
-    The docstring of each holds its equation (the indented lines), `Paper:` and `Use:`, which
-    docs/composition.md shows.
+    The docstring of each has its equation (the indented lines), `Paper:` and `Use:`;
+    docs/composition.md shows them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # the order that a list must keep, and the properties of the table in docs/composition.md
+    # The order that a list must keep, and the properties in the table of docs/composition.md.
     place: ClassVar[int]
-    # the optimal policy stays what it is without the transformed terms
+    # the optimal policy is the one without the transformed terms
     keeps_optimal: ClassVar[bool] = False
-    # the sum over an episode, whatever the agent repeats
+    # whether the sum over an episode is bounded, whatever the agent repeats
     bounded: ClassVar[Bounded] = "as its terms"
     state: ClassVar[Span] = "none"
-    # a step's own reward is known only one step later, and paid then
+    # a step's own reward is known, and paid, one step later
     needs_future: ClassVar[bool] = False
     # a reward stored with its transition stays right
     off_policy: ClassVar[bool] = True
@@ -216,49 +249,58 @@ class Transform(BaseModel, ABC):
 
     @abstractmethod
     def bind(self, columns: Columns) -> Bound:
-        """Find the columns. UnsuitableComposition where the program has none of that name."""
+        """Find the columns. Raises UnsuitableComposition if the program does not have them."""
 
-    def rows(self, bound: Bound) -> Rows:
-        """What is remembered of an episode: one row's initial values by name."""
+    def initial_row(self, bound: Bound) -> Arrays:
+        """Return the initial memory of an episode: one row, by name."""
         return {}
 
-    def kept(self, bound: Bound) -> Kept:
-        """What is remembered over episodes: initial values by name."""
+    def initial_learned(self, bound: Bound) -> Arrays:
+        """Return the initial values of what lasts over episodes, by name."""
         return {}
 
     @abstractmethod
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        """Change `step.values`, and what is remembered."""
+    def apply(self, step: Step, bound: Bound) -> None:
+        """Change `step.values`, and what is remembered in `bound`."""
 
-    def update(self, bound: Bound, kept: Kept) -> None:
+    def update(self, bound: Bound) -> None:
         """A rollout of the learner has ended."""
 
-    def notes(self, bound: Bound, kept: Kept) -> list[str]:
-        """What a person should know at the end of a training."""
+    def notes(self, bound: Bound) -> list[str]:
+        """Return sentences for a person to read at the end of a training."""
         return []
 
     @classmethod
     def words(cls) -> dict[str, str]:
-        """title, equation, paper, use: the parts of the docstring."""
-        text = inspect.cleandoc(cls.__doc__ or "")
-        title, *rest = text.split("\n\n")
+        """Return the parts of the docstring: title, equation, paper, use."""
+        title, *paragraphs = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
         found = {"title": " ".join(title.split())}
-        for part in rest:
-            if part.startswith(" "):
-                found["equation"] = "; ".join(line.strip() for line in part.splitlines())
-            for word in ("Paper", "Use"):
-                if part.startswith(f"{word}: "):
-                    found[word.lower()] = " ".join(part.removeprefix(f"{word}: ").split())
+        for paragraph in paragraphs:
+            if paragraph.startswith(" "):
+                found["equation"] = "; ".join(line.strip() for line in paragraph.splitlines())
+            for label in ("Paper", "Use"):
+                if paragraph.startswith(f"{label}: "):
+                    text = paragraph.removeprefix(f"{label}: ")
+                    found[label.lower()] = " ".join(text.split())
         return found
 
 
+class OverColumns(Transform):
+    """A transform over a group or a list of columns, `over`."""
+
+    over: Over
+
+    def bind(self, columns: Columns) -> Bound:
+        return Bound(columns, columns.pick(self.over, self.kind))
+
+
 def latest(ring: Array, count: Array) -> Array:
-    """The filled part of a ring buffer of `len(ring)` episodes, of which `count` have been pushed."""
+    """Return the filled part of a ring buffer of episodes into which `count` have been pushed."""
     return ring[: min(len(ring), int(count))]
 
 
-def push(ring: Array, count: Array, values: Array) -> None:
-    """Push the rows of `values`, one an episode, in order."""
-    for value in values:
-        ring[int(count) % len(ring)] = value
+def push(ring: Array, count: Array, episodes: Array) -> None:
+    """Push the rows of `episodes` in order. `ring` and `count` (0-d) are changed in place."""
+    for episode in episodes:
+        ring[int(count) % len(ring)] = episode
         count += 1

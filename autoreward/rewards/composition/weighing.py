@@ -4,59 +4,55 @@ difficulty).
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from autoreward.rewards.composition.transform import (
+    Arrays,
     Bound,
-    Bounded,
     Columns,
-    Kept,
     Number,
     Over,
+    OverColumns,
     Positive,
-    Rows,
-    Span,
     Step,
     Transform,
     latest,
     push,
 )
+from autoreward.state import Array
 
 
-class Normalize(Transform):
-    """Each term divided by the running deviation of its own discounted return; no mean is
-    subtracted.
+class Normalize(OverColumns):
+    """Each term is divided by the running deviation of its own discounted return.
 
-        r = x / max(std(R), floor), R <- gamma * R + x within an episode
+        r = x / max(std(R), floor), R <- gamma * R + x within an episode; no mean is subtracted
 
     Paper: as stable-baselines3's VecNormalize, per term; DLER, arXiv 2510.15110, for batch-wise
     rather than group-wise deviations
 
-    Use: terms whose scales nobody knows; the task reward keeps its own scale
+    Use: terms of unknown scale; the task reward keeps its own scale
 
-    1 during the first rollout; then changed between rollouts, and frozen after `rollouts` of them.
+    The divisor is 1 during the first rollout. It changes between rollouts, and is frozen after
+    `rollouts` of them.
     """
 
-    place: ClassVar[int] = 2
-    bounded: ClassVar[Bounded] = "no"
-    state: ClassVar[Span] = "across episodes"
-    off_policy: ClassVar[bool] = False
+    place = 2
+    bounded = "no"
+    state = "across episodes"
+    off_policy = False
     kind: Literal["normalize"] = "normalize"
     over: Over = "all"
     floor: Positive = 1e-3
     rollouts: int = Field(10, ge=1, le=1_000_000)
 
-    def bind(self, columns: Columns) -> Bound:
-        return Bound({"columns": columns.pick(self.over, self.kind)}, columns)
+    def initial_row(self, bound: Bound) -> Arrays:
+        return {"returns": np.zeros(len(bound.over))}
 
-    def rows(self, bound: Bound) -> Rows:
-        return {"returns": np.zeros(len(bound.at["columns"]))}
-
-    def kept(self, bound: Bound) -> Kept:
-        m = len(bound.at["columns"])
+    def initial_learned(self, bound: Bound) -> Arrays:
+        m = len(bound.over)
         return {
             "divisor": np.ones(m),
             "mean": np.zeros(m),
@@ -65,38 +61,47 @@ class Normalize(Transform):
             "rollouts": np.zeros(()),
         }
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        at = bound.at["columns"]
-        values = step.values[:, at]
-        # Chan's parallel mean and sum of squares, a batch of n rows at a time
-        if kept["rollouts"] < self.rollouts:
-            rows["returns"] = step.gamma * rows["returns"] + values
-            n, mean = len(values), rows["returns"].mean(0)
-            total = kept["count"] + n
-            gap = mean - kept["mean"]
-            kept["squares"] = (
-                kept["squares"]
-                + np.square(rows["returns"] - mean).sum(0)
-                + np.square(gap) * kept["count"] * n / total
-            )
-            kept["mean"], kept["count"] = kept["mean"] + gap * n / total, total
-        step.values[:, at] = values / kept["divisor"]
+    def apply(self, step: Step, bound: Bound) -> None:
+        values = step.values[:, bound.over]
+        if bound.learned["rollouts"] < self.rollouts:
+            returns = step.gamma * bound.memory["returns"] + values
+            self._observe(returns, bound.learned)
+            bound.memory["returns"] = returns
+        step.values[:, bound.over] = values / bound.learned["divisor"]
 
-    def update(self, bound: Bound, kept: Kept) -> None:
-        if kept["rollouts"] < self.rollouts:
-            kept["rollouts"] = kept["rollouts"] + 1
-            kept["divisor"] = np.maximum(
-                np.sqrt(kept["squares"] / max(float(kept["count"]), 1.0)), self.floor
-            )
+    @staticmethod
+    def _observe(returns: Array, learned: Arrays) -> None:
+        """Add a batch of returns (n, m) to the running mean and sum of squares.
 
-    def notes(self, bound: Bound, kept: Kept) -> list[str]:
-        names = [bound.columns.names[k] for k in bound.at["columns"]]
-        told = ", ".join(f"{n} {d:.3g}" for n, d in zip(names, kept["divisor"], strict=True))
-        return [f"normalize: raw scales (deviation of the discounted return): {told}"]
+        Source: Chan, Golub, LeVeque 1979, the pairwise update of both.
+        """
+        n = len(returns)
+        mean = returns.mean(0)
+        count = learned["count"]
+        total = count + n
+        gap = mean - learned["mean"]
+        squares = np.square(returns - mean).sum(0)
+        learned["squares"] = learned["squares"] + squares + np.square(gap) * count * n / total
+        learned["mean"] = learned["mean"] + gap * n / total
+        learned["count"] = total
+
+    def update(self, bound: Bound) -> None:
+        learned = bound.learned
+        if learned["rollouts"] >= self.rollouts:
+            return
+        learned["rollouts"] = learned["rollouts"] + 1
+        variance = learned["squares"] / max(float(learned["count"]), 1.0)
+        learned["divisor"] = np.maximum(np.sqrt(variance), self.floor)
+
+    def notes(self, bound: Bound) -> list[str]:
+        names = [bound.columns.names[k] for k in bound.over]
+        scales = zip(names, bound.learned["divisor"], strict=True)
+        listed = ", ".join(f"{name} {divisor:.3g}" for name, divisor in scales)
+        return [f"normalize: raw scales (deviation of the discounted return): {listed}"]
 
 
 class Weights(Transform):
-    """Each term times its weight: by name, else by group, else 1.
+    """Each term is multiplied by its weight: by name, else by group, else 1.
 
         r = sum_i w_i * x_i
 
@@ -106,7 +111,7 @@ class Weights(Transform):
     Use: the default, with all weights 1; a weight of 0 switches a term off
     """
 
-    place: ClassVar[int] = 3
+    place = 3
     kind: Literal["weights"] = "weights"
     weights: dict[str, Number] = {}
     dense: Number = 1.0
@@ -115,56 +120,48 @@ class Weights(Transform):
 
     def bind(self, columns: Columns) -> Bound:
         columns.require(tuple(self.weights), self.kind)
-        return Bound(
-            {"columns": np.arange(len(columns.names)), "weights": self.of(columns)}, columns
-        )
+        return Bound(columns, places={"weights": self.of(columns)})
 
     def of(self, columns: Columns) -> np.ndarray:
-        """(c,) weights of all columns; what milestones added counts as a potential."""
-        groups = (
-            {n: self.dense for n in columns.terms}
-            | {n: self.sparse for n in columns.group("sparse")}
-            | {n: self.potentials for n in (*columns.potentials, *columns.added)}
-        )
-        return np.array(
-            [self.weights.get(name, groups[name]) for name in columns.names], np.float64
-        )
+        """Return the weights (c,) of all columns; an added column counts as a potential."""
+        by_name = dict.fromkeys(columns.terms, self.dense)
+        by_name |= dict.fromkeys(columns.group("sparse"), self.sparse)
+        by_name |= dict.fromkeys((*columns.potentials, *columns.added), self.potentials)
+        by_name |= self.weights
+        return np.array([by_name[name] for name in columns.names], np.float64)
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        step.values = step.values * bound.at["weights"]
+    def apply(self, step: Step, bound: Bound) -> None:
+        step.values = step.values * bound.places["weights"]
 
 
-class Difficulty(Transform):
-    """Subgoals pay once an episode, the rarely passed ones most.
+class Difficulty(OverColumns):
+    """Subgoals pay once per episode, and those that are rarely passed pay most.
 
-        r_j = budget * w_j at the first x_j > 0 of an episode, w_j = (1 - rho_j) / sum(1 - rho), rho_j = pass rate
+        r_j = budget * w_j at the first x_j > 0 of an episode
+        w_j = (1 - rho_j) / sum(1 - rho), rho_j = pass rate
 
     Paper: VeRPO, arXiv 2601.03525 (its weight formula was not read: this one is ours)
 
     Use: many easy subgoals beside a few hard ones; all that they pay together stays below half of
     the success bonus
 
-    rho over the last `window` finished episodes, weights changed between rollouts. A subgoal that
-    nobody passed in a whole window, while one after it was passed, is dropped and told.
+    rho is taken over the last `window` finished episodes, and weights change between rollouts. A
+    subgoal that was never passed in a whole window, while a later one was, is dropped and noted.
     """
 
-    place: ClassVar[int] = 4
-    bounded: ClassVar[Bounded] = "yes"
-    state: ClassVar[Span] = "across episodes"
-    off_policy: ClassVar[bool] = False
+    place = 4
+    bounded = "yes"
+    state = "across episodes"
+    off_policy = False
     kind: Literal["difficulty"] = "difficulty"
-    over: Over
     budget: Positive = 0.5
     window: int = Field(200, ge=1, le=10_000)
 
-    def bind(self, columns: Columns) -> Bound:
-        return Bound({"columns": columns.pick(self.over, self.kind)}, columns)
+    def initial_row(self, bound: Bound) -> Arrays:
+        return {"passed": np.zeros(len(bound.over))}
 
-    def rows(self, bound: Bound) -> Rows:
-        return {"passed": np.zeros(len(bound.at["columns"]))}
-
-    def kept(self, bound: Bound) -> Kept:
-        m = len(bound.at["columns"])
+    def initial_learned(self, bound: Bound) -> Arrays:
+        m = len(bound.over)
         return {
             "weights": np.full(m, 1.0 / m),
             "ring": np.zeros((self.window, m)),
@@ -172,40 +169,52 @@ class Difficulty(Transform):
             "dropped": np.zeros(m),
         }
 
-    def apply(self, step: Step, bound: Bound, rows: Rows, kept: Kept) -> None:
-        at = bound.at["columns"]
-        now = np.maximum(rows["passed"], step.values[:, at] > 0)
-        step.values[:, at] = self.budget * kept["weights"] * (now - rows["passed"])
-        rows["passed"] = now
+    def apply(self, step: Step, bound: Bound) -> None:
+        memory, learned = bound.memory, bound.learned
+        passed = np.maximum(memory["passed"], step.values[:, bound.over] > 0)
+        newly_passed = passed - memory["passed"]
+        memory["passed"] = passed
+        step.values[:, bound.over] = self.budget * learned["weights"] * newly_passed
         if step.done.any():
-            push(kept["ring"], kept["count"], now[step.done])
+            push(learned["ring"], learned["count"], passed[step.done])
 
-    def update(self, bound: Bound, kept: Kept) -> None:
-        if kept["count"] == 0:
+    def update(self, bound: Bound) -> None:
+        learned = bound.learned
+        if learned["count"] == 0:
             return
-        rho = latest(kept["ring"], kept["count"]).mean(0)
-        if kept["count"] >= self.window:
-            later = np.append(np.maximum.accumulate(rho[::-1])[::-1][1:], 0.0)
-            kept["dropped"] = np.maximum(kept["dropped"], (rho == 0) & (later > 0)) * (rho == 0)
-        kept["weights"] = difficulty(rho, kept["dropped"])
+        rates = latest(learned["ring"], learned["count"]).mean(0)
+        if learned["count"] >= self.window:
+            never = rates == 0
+            skipped = np.maximum(learned["dropped"], never & (_later_rates(rates) > 0))
+            # a dropped subgoal comes back once it is passed
+            learned["dropped"] = skipped * never
+        learned["weights"] = difficulty(rates, learned["dropped"])
 
-    def notes(self, bound: Bound, kept: Kept) -> list[str]:
-        names = [
-            bound.columns.names[k]
-            for k, d in zip(bound.at["columns"], kept["dropped"], strict=True)
-            if d
-        ]
-        return [
-            f"difficulty: nobody ever passed {n!r}, though a later one was passed: it was dropped"
-            for n in names
-        ]
+    def notes(self, bound: Bound) -> list[str]:
+        notes = []
+        for k, dropped in zip(bound.over, bound.learned["dropped"], strict=True):
+            if dropped:
+                notes.append(
+                    f"difficulty: {bound.columns.names[k]!r} was never passed although a later "
+                    "subgoal was, so it was dropped"
+                )
+        return notes
 
 
-def difficulty(rho: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """(m,) weights that sum to 1, from pass rates (m,); uniform where everything is passed, 0
-    where `dropped`.
+def _later_rates(rates: Array) -> Array:
+    """Return, for each subgoal, the highest pass rate of those after it; 0 for the last."""
+    from_here_on = np.maximum.accumulate(rates[::-1])[::-1]
+    return np.append(from_here_on[1:], 0.0)
+
+
+def difficulty(rates: np.ndarray, dropped: np.ndarray) -> np.ndarray:
+    """Return weights (m,) that sum to 1 from pass rates (m,).
+
+    They are uniform if every subgoal is always passed, and 0 for those that are `dropped` (m,).
     """
-    hard = (1.0 - rho) * (1.0 - dropped)
+    hard = (1.0 - rates) * (1.0 - dropped)
     if hard.sum() <= 0:
-        hard = 1.0 - dropped if (1.0 - dropped).any() else np.ones(len(rho))
+        hard = 1.0 - dropped
+    if not hard.any():
+        hard = np.ones(len(rates))
     return np.asarray(hard / hard.sum())
