@@ -58,7 +58,8 @@ def test_a_preset_trains_and_a_bad_file_is_named_with_its_line(command, tmp_path
     checked = command("check", "way.py", "--task", "corridor", "--compose", "signs")
     assert (
         checked.returncode == 0
-        and "warning [composition] the sign of the shaped 'way' is not a potential" in checked.stdout
+        and "warning [composition] the sign of the shaped 'way' is not a potential"
+        in checked.stdout
     )
     assert (
         command("check", "way.py", "--task", "corridor", "--compose", "names.yaml").returncode == 1
