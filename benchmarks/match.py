@@ -21,10 +21,10 @@ import numpy as np
 
 from autoreward.tasks.card import Environment
 from autoreward.trainer.environment import construct
+from autoreward.trainer.survey.leaves import leaves_of
 from autoreward.trainer.survey.matcher import match
 from autoreward.trainer.survey.playing import leaf_values
-from autoreward.trainer.survey.quantities import simulation
-from autoreward.trainer.survey.survey import _leaves
+from autoreward.trainer.survey.simulation import simulation
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def main(names: list[str]) -> int:
     total, wrong_names = np.zeros(3, int), 0
     for name in names:
         env = make(name)
-        leaves = _leaves(env.observation_space)
+        leaves = leaves_of(env.observation_space)
         seen: list[Any] = []
 
         def columns(observation: Any, leaves: Any = leaves, seen: list[Any] = seen) -> Any:

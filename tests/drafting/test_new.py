@@ -145,7 +145,7 @@ def test_documentation_names_columns_and_discrete_observations_stay_whole(comman
         (("--env-id", "NoSuch-v0"), 3, "environment.id"),
         (("--factory", "mine"), 2, "a module and a function"),
         (("--factory", "nowhere:make"), 3, "No module named 'nowhere'"),
-        (("--factory", "mine:nothing"), 3, "this is builtins.int, no gymnasium.Env"),
+        (("--factory", "mine:nothing"), 3, "this is builtins.int, not a gymnasium.Env"),
         (("--factory", "mine:Broken"), 3, "the arm is off (mine.py:"),
         (("--factory", "mine:Old"), 3, "step() must return"),
         (("--factory", "mine:TwoRewards"), 3, "reward of shape (2,)"),

@@ -53,7 +53,7 @@ def test_what_the_table_says_is_what_is_said(command, here):
     for said in (
         "with column 2 the cosine and sine of an angle",
         "column 6 minus column 8",
-        "changes only where an episode begins",
+        "changes only when an episode starts",
         "moved by the action's part 0",
     ):
         assert f"`{said}" in TEXT and said in card

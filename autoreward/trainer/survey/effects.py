@@ -1,8 +1,8 @@
-"""Which columns each action moves: the same episode replayed from the same seed, with another
-action at its last step.
+"""Finds which columns each action moves, by replaying an episode with another last action.
 
-Copies of an environment are not to be had in general; a seed is. Where the same seed and actions do
-not give the same states, nothing can be said, and that itself is a finding.
+Environments cannot be copied in general, but they can be seeded: the same episode is replayed from
+the same seed. If the same seed and actions give different states, nothing can be said, which is
+itself worth knowing.
 """
 
 from __future__ import annotations
@@ -17,43 +17,56 @@ from gymnasium import spaces
 
 from autoreward.state import Array
 from autoreward.store.survey import Leaf
-from autoreward.trainer.survey.playing import Play, leaf_values, reset, step
+from autoreward.trainer.survey.playing import (
+    Play,
+    leaf_values,
+    reset,
+    step,
+)
 
-# states that actions are compared in
+# states that actions are compared in, and the most steps before one
 PLACES = 6
-# steps before each of them
-LONGEST = 12
-MOST_ACTIONS = 24
-# of the largest effect, both as shares of what the column varies; less is told to be none
-SHARE = 0.2
-# steps and time in all
-BUDGET, SECONDS = 3000, 20.0
+MAX_STEPS_BEFORE = 12
+MAX_ACTIONS = 24
+# An effect is measured in spreads of its column; less than this share of an action's largest
+# effect counts as none.
+MIN_SHARE = 0.2
+MIN_EFFECT = 1e-6
+# steps and seconds in all
+MAX_STEPS = 3000
+MAX_SECONDS = 20.0
 
 
 def choices(space: Any) -> tuple[Any, list[list[Any]]]:
-    """A neutral action, and for each part of the action (a value of Discrete, a component else)
-    the actions that try it.
+    """A neutral action, and the actions that try each part of the action.
+
+    A part is a value of Discrete, else a component. Discrete has no neutral action: it is None.
     """
     if isinstance(space, spaces.Discrete):
-        return None, [[a] for a in range(min(int(space.n), MOST_ACTIONS))]
+        return None, [[a] for a in range(min(int(space.n), MAX_ACTIONS))]
     if isinstance(space, spaces.Box):
-        low = np.where(np.isfinite(space.low), space.low, -1.0)
-        high = np.where(np.isfinite(space.high), space.high, 1.0)
-        middle = np.clip(np.zeros(space.shape), low, high).astype(space.dtype)
-        return middle, [
-            [_with(middle, k, low), _with(middle, k, high)]
-            for k in range(min(middle.size, MOST_ACTIONS))
-        ]
-    sizes = (
-        np.asarray(space.nvec).ravel()
-        if isinstance(space, spaces.MultiDiscrete)
-        else np.full(int(np.prod(space.shape)), 2)
-    )
+        return _box_choices(space)
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes = np.asarray(space.nvec).ravel()
+    else:
+        sizes = np.full(int(np.prod(space.shape)), 2)
     zero = np.zeros(space.shape, space.dtype)
-    return zero, [
-        [_with(zero, k, np.full(space.shape, v)) for v in sorted({1, int(n) - 1})]
-        for k, n in enumerate(sizes[:MOST_ACTIONS])
-    ]
+    tries = []
+    for k, n in enumerate(sizes[:MAX_ACTIONS]):
+        values = sorted({1, int(n) - 1})
+        tries.append([_with(zero, k, np.full(space.shape, value)) for value in values])
+    return zero, tries
+
+
+def _box_choices(
+    space: spaces.Box,
+) -> tuple[Any, list[list[Any]]]:
+    """The action nearest to 0; each component at its lowest and highest."""
+    low = np.where(np.isfinite(space.low), space.low, -1.0)
+    high = np.where(np.isfinite(space.high), space.high, 1.0)
+    middle = np.clip(np.zeros(space.shape), low, high).astype(space.dtype)
+    parts = range(min(middle.size, MAX_ACTIONS))
+    return middle, [[_with(middle, k, low), _with(middle, k, high)] for k in parts]
 
 
 def _with(base: Array, k: int, values: Array) -> Array:
@@ -62,52 +75,77 @@ def _with(base: Array, k: int, values: Array) -> Array:
     return out
 
 
-def effects(
-    env: gym.Env[Any, Any], leaves: Sequence[Leaf], played: Play, seed: int
-) -> tuple[Array, bool]:
-    """((parts, C) of bool: the part moves the column, reproducible).
+class _Replay:
+    """Episodes from a seed, the same each time if the environment is reproducible."""
 
-    For Discrete: relative to staying; for others, to the neutral action.
+    def __init__(self, env: gym.Env[Any, Any], leaves: Sequence[Leaf]) -> None:
+        self.env = env
+        self.leaves = leaves
+        self.steps = 0
+
+    def outcome(
+        self,
+        seed: int,
+        prefix: Sequence[Any],
+        action: Any,
+    ) -> tuple[Array, Array] | None:
+        """Columns (C,) before and after the action; None if the prefix ends the episode."""
+        observation, _ = reset(self.env, seed)
+        for earlier in prefix:
+            observation, _, terminated, truncated, _ = step(self.env, earlier)
+            self.steps += 1
+            if terminated or truncated:
+                return None
+        before = leaf_values(observation, self.leaves)
+        self.steps += 1
+        after = leaf_values(step(self.env, action)[0], self.leaves)
+        return before, after
+
+
+def effects(
+    env: gym.Env[Any, Any],
+    leaves: Sequence[Leaf],
+    played: Play,
+    seed: int,
+) -> tuple[Array, bool]:
+    """Which columns each part of the action moves (parts, C), and whether play is reproducible.
+
+    An effect is relative to the state before for Discrete, else to the neutral action's outcome.
     """
     neutral, tries = choices(env.action_space)
     width = played.after.shape[1]
     spread = np.nanstd(played.after, axis=0) + 1e-12
     strength = np.zeros((len(tries), width))
     random = np.random.default_rng(seed)
-    taken, began = 0, time.monotonic()
+    replay = _Replay(env, leaves)
+    started = time.monotonic()
     for place in range(PLACES):
-        before = int(random.integers(0, LONGEST))
-        prefix = [env.action_space.sample() for _ in range(before)]
-
-        def outcome(
-            action: Any, place: int = place, prefix: list[Any] = prefix
-        ) -> tuple[Array, Array] | None:
-            nonlocal taken
-            observation, _ = reset(env, seed + place)
-            for held in prefix:
-                observation, _, terminated, truncated, _ = step(env, held)
-                taken += 1
-                if terminated or truncated:
-                    return None
-            now = leaf_values(observation, leaves)
-            taken += 1
-            return now, leaf_values(step(env, action)[0], leaves)
-
-        base = outcome(neutral if neutral is not None else 0)
-        again = outcome(neutral if neutral is not None else 0)
+        length = int(random.integers(0, MAX_STEPS_BEFORE))
+        prefix = [env.action_space.sample() for _ in range(length)]
+        reference = neutral if neutral is not None else 0
+        base = replay.outcome(seed + place, prefix, reference)
+        again = replay.outcome(seed + place, prefix, reference)
         if base is None or again is None:
             continue
-        if not np.allclose(base[1], again[1], rtol=1e-6, atol=1e-9, equal_nan=True):
+        if not np.allclose(
+            base[1],
+            again[1],
+            rtol=1e-6,
+            atol=1e-9,
+            equal_nan=True,
+        ):
             return np.zeros((len(tries), width), bool), False
         for k, actions in enumerate(tries):
             for action in actions:
-                found = outcome(action)
-                if found is not None:
-                    other = base[1] if neutral is not None else found[0]
-                    strength[k] = np.maximum(
-                        strength[k], np.nan_to_num(np.abs(found[1] - other) / spread)
-                    )
-        if taken > BUDGET or time.monotonic() - began > SECONDS:
+                found = replay.outcome(seed + place, prefix, action)
+                if found is None:
+                    continue
+                before, after = found
+                other = base[1] if neutral is not None else before
+                effect = np.nan_to_num(np.abs(after - other) / spread)
+                strength[k] = np.maximum(strength[k], effect)
+        if replay.steps > MAX_STEPS or time.monotonic() - started > MAX_SECONDS:
             break
     strongest = strength.max(axis=1, keepdims=True)
-    return (strength > SHARE * strongest) & (strength > 1e-6), True
+    moves = (strength > MIN_SHARE * strongest) & (strength > MIN_EFFECT)
+    return moves, True

@@ -1,9 +1,8 @@
-"""Everything that a MuJoCo simulation knows of itself at one state, as a vector with labels: what
-observation columns are compared with.
+"""Everything a MuJoCo simulation knows of one state, as one labelled vector.
 
-Values are read from `data` as it stands when the environment has answered, so that positions that
-lag half a step behind (as MuJoCo leaves them after `mj_step`) are compared with what the
-environment itself saw.
+The columns of an observation are compared with it (matcher.py). Values are read from `data` as they
+stand after the environment has answered: after `mj_step`, MuJoCo leaves positions that lag half a
+step behind, and the environment itself saw the same ones.
 """
 
 from __future__ import annotations
@@ -11,455 +10,377 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from autoreward.state import Array
+from autoreward.trainer.survey.joints import (
+    AXES,
+    JOINT_FORCES,
+    QUATERNION,
+    Quantity,
+    displacements,
+    joint_forces,
+    joint_quantities,
+    vector,
+)
+from autoreward.trainer.survey.simulation import (
+    name_of,
+    simulation,
+)
 
-AXES, QUATERNION = ("x", "y", "z"), ("w", "x", "y", "z")
 # MuJoCo's spatial vectors: rotation first
-SIX = ("rx", "ry", "rz", "x", "y", "z")
+SPATIAL = ("rx", "ry", "rz", "x", "y", "z")
+INERTIA = (
+    "xx",
+    "yy",
+    "zz",
+    "xy",
+    "xz",
+    "yz",
+    "mx",
+    "my",
+    "mz",
+    "mass",
+)
+# what has a place: kind, its number in the model, arrays of positions and rotations, and tier
+PLACED = (
+    ("body", "nbody", "xpos", "xmat", 1),
+    ("site", "nsite", "site_xpos", "site_xmat", 1),
+    ("geom", "ngeom", "geom_xpos", "geom_xmat", 2),
+)
+# arrays of MjData with one vector per body: components, words, and tier
+BODY_ARRAYS = (
+    ("cinert", INERTIA, "inertia", 2),
+    ("cvel", SPATIAL, "spatial velocity", 2),
+    ("cfrc_ext", SPATIAL, "external contact force", 2),
+    ("cfrc_int", SPATIAL, "force from its parent", 3),
+    ("xipos", AXES, "centre of mass", 2),
+    ("subtree_com", AXES, "centre of mass with all below it", 2),
+    (
+        "subtree_linvel",
+        AXES,
+        "velocity of the centre of mass with all below it",
+        2,
+    ),
+)
 # attributes that may hold the observation itself
-OWN_MEMORY = re.compile(
+MAY_HOLD_OBSERVATION = re.compile(
     r"obs|state|prev|last|init|cache|buffer|action|reward|ctrl|low|high|space|pos_range|mean|std",
     re.I,
 )
-# numbers of one attribute of the environment
-MOST_ATTRIBUTES = 64
-
-
-@dataclass(frozen=True)
-class Label:
-    """One candidate.
-
-    `tier` is how far-fetched it is; `family` groups what may be subtracted: positions along x,
-    velocities along y, ...; `angle`: sine and cosine make sense.
-    """
-
-    name: str
-    index: str
-    of: str
-    unit: str
-    quantity: str
-    row: int
-    tier: int
-    family: str = ""
-    angle: bool = False
-
-
-def simulation(env: Any) -> tuple[Any, Any] | None:
-    """(MjModel, MjData) of the environment or of one that it holds; None where there is none."""
-    mujoco = sys.modules.get("mujoco")
-    if mujoco is None:
-        return None
-    seen: list[Any] = [env.unwrapped]
-    for depth in range(3):
-        for thing in seen:
-            model, data = getattr(thing, "model", None), getattr(thing, "data", None)
-            if isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData):
-                return model, data
-        if depth < 2:
-            seen = [
-                getattr(v, "unwrapped", v)
-                for thing in seen
-                for v in getattr(thing, "__dict__", {}).values()
-                if hasattr(v, "__dict__") and not isinstance(v, type)
-            ][:100]
-    return None
+MAX_ATTRIBUTE_SIZE = 64
 
 
 class Quantities:
-    """`labels` and `read()` -> (K,) float64 in the same order."""
+    """All quantities of an environment's simulation.
+
+    `labels` says what each is; `read()` returns their values (K,) float64 in the same order.
+    """
 
     def __init__(self, env: Any) -> None:
         found = simulation(env)
         assert found is not None
-        self.env, (self.model, self.data) = env.unwrapped, found
-        self.labels: list[Label] = []
-        self.parts: list[Callable[[], Any]] = []
-        self.step = float(
-            getattr(self.env, "dt", 0)
-            or self.model.opt.timestep * getattr(self.env, "n_substeps", 1)
-        )
-        self._joints()
-        self._places()
-        self._others()
-        self._attributes()
+        self.env = env.unwrapped
+        self.model, self.data = found
+        self.labels: list[Quantity] = []
+        self.readers: list[Callable[[], Any]] = []
+        self.step = self._seconds_per_step()
+        self._add_joints()
+        for kind, count, places, turns, tier in PLACED:
+            names = self._names(kind, getattr(self.model, count))
+            self._add_places(kind, names, places, turns, tier)
+        self._add_body_quaternions()
+        self._add_sensors()
+        self._add_actuators()
+        self._add_body_arrays()
+        time = Quantity("time", "", "the simulation's time", "s", "time", 0, 2)
+        self._add(lambda: [self.data.time], [time])
+        self._add_attributes()
 
     def read(self) -> Array:
-        return np.concatenate([np.asarray(part(), np.float64).ravel() for part in self.parts])
+        """The values (K,) of the present state."""
+        parts = [np.asarray(reader(), np.float64).ravel() for reader in self.readers]
+        return np.concatenate(parts)
 
-    def _name(self, kind: str, k: int) -> str:
-        mujoco = sys.modules["mujoco"]
-        return (
-            mujoco.mj_id2name(self.model, getattr(mujoco.mjtObj, f"mjOBJ_{kind.upper()}"), k)
-            or f"{kind}{k}"
-        )
+    def _seconds_per_step(self) -> float:
+        step = getattr(self.env, "dt", 0)
+        if not step:
+            step = self.model.opt.timestep * getattr(self.env, "n_substeps", 1)
+        return float(step)
 
-    def _add(self, values: Callable[[], Any], labels: list[Label]) -> None:
+    def _names(self, kind: str, count: int) -> list[str]:
+        return [name_of(self.model, kind, k) for k in range(count)]
+
+    def _add(self, read: Callable[[], Any], labels: list[Quantity]) -> None:
         if labels:
-            self.parts.append(values)
+            self.readers.append(read)
             self.labels += labels
 
-    def _joints(self) -> None:
-        """qpos and qvel by joint, the forces on each degree of freedom, and velocities as
-        displacements per step.
-        """
-        model, data = self.model, self.data
-        kinds = ("free", "ball", "slide", "hinge")
-        position: list[Label] = []
-        velocity: list[Label] = []
-        for j in range(model.njnt):
-            name, kind = self._name("joint", j), kinds[model.jnt_type[j]]
-            q, v = int(model.jnt_qposadr[j]), int(model.jnt_dofadr[j])
-            if kind == "free":
-                position += [
-                    Label(
-                        f"{name}_position",
-                        a,
-                        f"qpos of joint {name}: {a} position",
-                        "m",
-                        "qpos",
-                        q + i,
-                        0,
-                        f"position {a}",
-                    )
-                    for i, a in enumerate(AXES)
-                ]
-                velocity += [
-                    Label(
-                        f"{name}_linear_velocity",
-                        a,
-                        f"qvel of joint {name}: velocity along {a}",
-                        "m/s",
-                        "qvel",
-                        v + i,
-                        0,
-                        f"velocity {a}",
-                    )
-                    for i, a in enumerate(AXES)
-                ]
-            if kind in ("free", "ball"):
-                q, v = (q + 3, v + 3) if kind == "free" else (q, v)
-                position += [
-                    Label(
-                        f"{name}_quaternion",
-                        a,
-                        f"qpos of joint {name}: {a} of its quaternion",
-                        "-",
-                        "qpos",
-                        q + i,
-                        0,
-                    )
-                    for i, a in enumerate(QUATERNION)
-                ]
-                velocity += [
-                    Label(
-                        f"{name}_angular_velocity",
-                        a,
-                        f"qvel of joint {name}: rotation about its {a}",
-                        "rad/s",
-                        "qvel",
-                        v + i,
-                        0,
-                    )
-                    for i, a in enumerate(AXES)
-                ]
-            if kind in ("slide", "hinge"):
-                unit, word = ("m", "position") if kind == "slide" else ("rad", "angle")
-                position.append(
-                    Label(
-                        f"{name}_{word}",
-                        "",
-                        f"qpos of joint {name} ({kind})",
-                        unit,
-                        "qpos",
-                        q,
-                        0,
-                        angle=kind == "hinge",
-                    )
-                )
-                velocity.append(
-                    Label(
-                        f"{name}_velocity",
-                        "",
-                        f"qvel of joint {name} ({kind})",
-                        f"{unit}/s",
-                        "qvel",
-                        v,
-                        0,
-                    )
-                )
-        self._add(lambda: data.qpos, position)
-        self._add(lambda: data.qvel, velocity)
-        per_step = [
-            Label(
-                f"{label.name}_per_step",
-                label.index,
-                f"{label.of}, times the step of {self.step:g} s",
-                label.unit.partition("/")[0],
-                "qvel*dt",
-                label.row,
-                3,
-            )
-            for label in velocity
-        ]
-        self._add(lambda: data.qvel * self.step, per_step)
-        for force, word in (
-            ("qfrc_actuator", "actuator_force"),
-            ("qfrc_constraint", "constraint_force"),
-            ("qfrc_passive", "passive_force"),
-            ("qfrc_bias", "bias_force"),
-            ("qacc", "acceleration"),
-        ):
-            labels = [
-                Label(
-                    f"{re.sub('_(linear_|angular_)?velocity$', '', v.name)}_{word}",
-                    v.index,
-                    f"{force}{v.of[4:]}",
-                    "-",
-                    force,
-                    v.row,
-                    1,
-                )
-                for v in velocity
-            ]
-            self._add(lambda force=force: getattr(data, force), labels)  # type: ignore[misc]
+    def _add_array(self, array: str, labels: list[Quantity]) -> None:
+        """An array of MjData, read anew each time."""
+        self._add(lambda: getattr(self.data, array), labels)
 
-    def _places(self) -> None:
-        """Positions, orientations and velocities of bodies, sites and geoms."""
-        model, data = self.model, self.data
-        for kind, count, where, turned, tier in (
-            ("body", model.nbody, "xpos", "xmat", 1),
-            ("site", model.nsite, "site_xpos", "site_xmat", 1),
-            ("geom", model.ngeom, "geom_xpos", "geom_xmat", 2),
-        ):
-            names = [(k, self._name(kind, k)) for k in range(count)]
-            labels = [
-                Label(
-                    f"{n}_position",
-                    a,
-                    f"{a} position of {kind} {n}",
-                    "m",
-                    where,
-                    3 * k + i,
-                    tier,
-                    f"position {a}" if tier == 1 else "",
-                )
-                for k, n in names
-                for i, a in enumerate(AXES)
-            ]
-            self._add(lambda where=where: getattr(data, where), labels)  # type: ignore[misc]
-            labels = [
-                Label(
-                    f"{n}_rotation",
-                    f"{i}{j}",
-                    f"rotation matrix of {kind} {n}, row {i}, column {j}",
-                    "-",
-                    turned,
-                    9 * k + 3 * i + j,
-                    tier + 1,
-                )
-                for k, n in names
-                for i in range(3)
-                for j in range(3)
-            ]
-            self._add(lambda turned=turned: getattr(data, turned), labels)  # type: ignore[misc]
-            if tier == 1:
-                labels = [
-                    Label(
-                        f"{n}_euler",
-                        a,
-                        f"rotation of {kind} {n} about {a} (Euler angles, xyz)",
-                        "rad",
-                        "euler",
-                        3 * k + i,
-                        2,
-                        angle=True,
-                    )
-                    for k, n in names
-                    for i, a in enumerate(AXES)
-                ]
-                self._add(lambda turned=turned: euler(getattr(data, turned)), labels)  # type: ignore[misc]
-                self._velocities(kind, names)
-        labels = [
-            Label(
-                f"{n}_quaternion",
-                a,
-                f"{a} of the quaternion of body {n}",
-                "-",
-                "xquat",
-                4 * k + i,
-                1,
-            )
-            for k, n in ((k, self._name("body", k)) for k in range(model.nbody))
-            for i, a in enumerate(QUATERNION)
-        ]
-        self._add(lambda: data.xquat, labels)
+    def _add_joints(self) -> None:
+        """qpos and qvel, displacements per step, and forces on each degree of freedom."""
+        positions, velocities = joint_quantities(self.model)
+        self._add_array("qpos", positions)
+        self._add_array("qvel", velocities)
+        moved = displacements(velocities, self.step)
+        self._add(lambda: self.data.qvel * self.step, moved)
+        for array, ending in JOINT_FORCES:
+            self._add_array(array, joint_forces(velocities, array, ending))
 
-    def _velocities(self, kind: str, names: list[tuple[int, str]]) -> None:
-        """By the Jacobian, in the world's axes; and the same per step."""
+    def _add_places(
+        self,
+        kind: str,
+        names: list[str],
+        places: str,
+        turns: str,
+        tier: int,
+    ) -> None:
+        """Positions and orientations of bodies, sites or geoms; velocities of what is likely."""
+        labels: list[Quantity] = []
+        family = "position {axis}" if tier == 1 else ""
+        for k, name in enumerate(names):
+            words = f"{{axis}} position of {kind} {name}"
+            labels += vector(
+                f"{name}_position",
+                AXES,
+                words,
+                "m",
+                places,
+                3 * k,
+                tier,
+                family,
+            )
+        self._add_array(places, labels)
+        self._add_array(
+            turns,
+            _rotation_matrices(kind, names, turns, tier + 1),
+        )
+        if tier > 1:
+            return
+        labels = []
+        for k, name in enumerate(names):
+            words = f"rotation of {kind} {name} about {{axis}} (Euler angles, xyz)"
+            labels += vector(
+                f"{name}_euler",
+                AXES,
+                words,
+                "rad",
+                "euler",
+                3 * k,
+                2,
+                angle=True,
+            )
+        self._add(lambda: euler(getattr(self.data, turns)), labels)
+        self._add_velocities(kind, names)
+
+    def _add_velocities(self, kind: str, names: list[str]) -> None:
+        """Velocities in the world's axes, by the Jacobian; and the same per step."""
         mujoco = sys.modules["mujoco"]
         jacobian = mujoco.mj_jacBody if kind == "body" else mujoco.mj_jacSite
-        linear, angular = np.zeros((3, self.model.nv)), np.zeros((3, self.model.nv))
+        linear = np.zeros((3, self.model.nv))
+        angular = np.zeros((3, self.model.nv))
 
-        def values() -> Array:
+        def read() -> Array:
             out = np.empty((len(names), 6))
-            for k, _ in names:
+            for k in range(len(names)):
                 jacobian(self.model, self.data, linear, angular, k)
-                out[k, :3], out[k, 3:] = linear @ self.data.qvel, angular @ self.data.qvel
+                out[k, :3] = linear @ self.data.qvel
+                out[k, 3:] = angular @ self.data.qvel
             return out
 
-        for scale, tier, suffix, told in (
-            (1.0, 1, "", ""),
-            (self.step, 2, "_per_step", f", times the step of {self.step:g} s"),
-        ):
-            labels = []
-            for k, n in names:
-                unit = ("m/s", "rad/s") if not suffix else ("m", "rad")
-                labels += [
-                    Label(
-                        f"{n}_velocity{suffix}",
-                        a,
-                        f"velocity of {kind} {n} along {a}{told}",
-                        unit[0],
-                        f"xvelp{suffix}",
-                        6 * k + i,
-                        tier,
-                        f"velocity{suffix} {a}",
-                    )
-                    for i, a in enumerate(AXES)
-                ]
-                labels += [
-                    Label(
-                        f"{n}_angular_velocity{suffix}",
-                        a,
-                        f"rotation of {kind} {n} about {a}{told}",
-                        unit[1],
-                        f"xvelr{suffix}",
-                        6 * k + 3 + i,
-                        tier,
-                        f"rotation{suffix} {a}",
-                    )
-                    for i, a in enumerate(AXES)
-                ]
-            self._add(lambda scale=scale: values() * scale, labels)  # type: ignore[misc]
+        self._add(read, _velocities(kind, names, "", "", 1))
+        note = f", times the step of {self.step:g} s"
+        per_step = _velocities(kind, names, "_per_step", note, 2)
+        self._add(lambda: read() * self.step, per_step)
 
-    def _others(self) -> None:
-        """Sensors, controls, and what MuJoCo keeps for each body: inertia, spatial velocity,
-        forces, centres of mass.
-        """
-        model, data = self.model, self.data
-        bodies = [(k, self._name("body", k)) for k in range(model.nbody)]
-        sensors = []
-        for s in range(model.nsensor):
-            size, start, name = (
-                int(model.sensor_dim[s]),
-                int(model.sensor_adr[s]),
-                self._name("sensor", s),
+    def _add_body_quaternions(self) -> None:
+        labels: list[Quantity] = []
+        for k, name in enumerate(self._names("body", self.model.nbody)):
+            words = f"{{axis}} of the quaternion of body {name}"
+            labels += vector(
+                f"{name}_quaternion",
+                QUATERNION,
+                words,
+                "-",
+                "xquat",
+                4 * k,
+                1,
             )
-            sensors += [
-                Label(
-                    name,
-                    str(i) if size > 1 else "",
-                    f"sensor {name}" + (f"[{i}]" if size > 1 else ""),
+        self._add_array("xquat", labels)
+
+    def _add_sensors(self) -> None:
+        labels: list[Quantity] = []
+        for k, name in enumerate(self._names("sensor", self.model.nsensor)):
+            size = int(self.model.sensor_dim[k])
+            start = int(self.model.sensor_adr[k])
+            if size > 1:
+                axes = tuple(map(str, range(size)))
+                words = f"sensor {name}[{{axis}}]"
+            else:
+                axes = ("",)
+                words = f"sensor {name}"
+            labels += vector(name, axes, words, "-", "sensordata", start, 1)
+        self._add_array("sensordata", labels)
+
+    def _add_actuators(self) -> None:
+        controls = []
+        forces = []
+        for k, name in enumerate(self._names("actuator", self.model.nu)):
+            words = f"control of actuator {name}"
+            controls.append(
+                Quantity(
+                    f"{name}_control",
+                    "",
+                    words,
                     "-",
-                    "sensordata",
-                    start + i,
+                    "ctrl",
+                    k,
                     1,
                 )
-                for i in range(size)
-            ]
-        self._add(lambda: data.sensordata, sensors)
-        self._add(
-            lambda: data.ctrl,
-            [
-                Label(f"{n}_control", "", f"control of actuator {n}", "-", "ctrl", k, 1)
-                for k in range(model.nu)
-                for n in [self._name("actuator", k)]
-            ],
-        )
-        self._add(
-            lambda: data.actuator_force,
-            [
-                Label(f"{n}_force", "", f"force of actuator {n}", "-", "actuator_force", k, 2)
-                for k in range(model.nu)
-                for n in [self._name("actuator", k)]
-            ],
-        )
-        ten = ("xx", "yy", "zz", "xy", "xz", "yz", "mx", "my", "mz", "mass")
-        for what, index, words, tier in (
-            ("cinert", ten, "inertia", 2),
-            ("cvel", SIX, "spatial velocity", 2),
-            ("cfrc_ext", SIX, "external contact force", 2),
-            ("cfrc_int", SIX, "force from its parent", 3),
-            ("xipos", AXES, "centre of mass", 2),
-            ("subtree_com", AXES, "centre of mass with all below it", 2),
-            ("subtree_linvel", AXES, "velocity of the centre of mass with all below it", 2),
-        ):
-            labels = [
-                Label(
-                    f"{n}_{what}",
-                    a,
-                    f"{words} ({what}) of body {n}: {a}",
+            )
+            words = f"force of actuator {name}"
+            forces.append(
+                Quantity(
+                    f"{name}_force",
+                    "",
+                    words,
                     "-",
-                    what,
-                    len(index) * k + i,
+                    "actuator_force",
+                    k,
+                    2,
+                )
+            )
+        self._add_array("ctrl", controls)
+        self._add_array("actuator_force", forces)
+
+    def _add_body_arrays(self) -> None:
+        """Inertia, spatial velocity, forces and centres of mass of each body."""
+        names = self._names("body", self.model.nbody)
+        for array, axes, what, tier in BODY_ARRAYS:
+            labels: list[Quantity] = []
+            for k, name in enumerate(names):
+                words = f"{what} ({array}) of body {name}: {{axis}}"
+                labels += vector(
+                    f"{name}_{array}",
+                    axes,
+                    words,
+                    "-",
+                    array,
+                    len(axes) * k,
                     tier,
                 )
-                for k, n in bodies
-                for i, a in enumerate(index)
-            ]
-            self._add(lambda what=what: getattr(data, what), labels)  # type: ignore[misc]
-        self._add(
-            lambda: [data.time], [Label("time", "", "the simulation's time", "s", "time", 0, 2)]
-        )
+            self._add_array(array, labels)
 
-    def _attributes(self) -> None:
-        """Small arrays of numbers that the environment itself keeps, such as a goal; not those
-        that may hold the observation.
-        """
+    def _add_attributes(self) -> None:
+        """Small arrays of floats that the environment itself keeps, such as a goal."""
         for key in sorted(vars(self.env)):
             value = getattr(self.env, key, None)
-            if (
-                not isinstance(value, np.ndarray)
-                or value.dtype.kind != "f"
-                or not 0 < value.size <= MOST_ATTRIBUTES
-                or OWN_MEMORY.search(key)
-            ):
+            if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
                 continue
-            name, size = key.strip("_"), value.size
-            axes = AXES if size == 3 else tuple(map(str, range(size))) if size > 1 else ("",)
-            labels = [
-                Label(
-                    name,
-                    a,
-                    f"the environment's own {key}" + (f"[{i}]" if size > 1 else ""),
+            if 0 < value.size <= MAX_ATTRIBUTE_SIZE and not MAY_HOLD_OBSERVATION.search(key):
+                self._add_attribute(key, value.size)
+
+    def _add_attribute(self, key: str, size: int) -> None:
+        indices = tuple(map(str, range(size))) if size > 1 else ("",)
+        labels = []
+        for k, index in enumerate(indices):
+            words = f"the environment's own {key}"
+            axis = AXES[k] if size == 3 else index
+            label = Quantity(
+                key.strip("_"),
+                axis,
+                f"{words}[{index}]" if size > 1 else words,
+                "-",
+                "attribute",
+                k,
+                1,
+                f"position {axis}" if size == 3 else "",
+            )
+            labels.append(label)
+
+        def read() -> Array:
+            now = np.asarray(getattr(self.env, key), np.float64).ravel()
+            return now if now.size == size else np.full(size, np.nan)
+
+        self._add(read, labels)
+
+
+def _rotation_matrices(
+    kind: str,
+    names: list[str],
+    array: str,
+    tier: int,
+) -> list[Quantity]:
+    labels = []
+    for k, name in enumerate(names):
+        for i in range(3):
+            for j in range(3):
+                entry = Quantity(
+                    f"{name}_rotation",
+                    f"{i}{j}",
+                    f"rotation matrix of {kind} {name}, row {i}, column {j}",
                     "-",
-                    "attribute",
-                    i,
-                    1,
-                    f"position {a}" if size == 3 else "",
+                    array,
+                    9 * k + 3 * i + j,
+                    tier,
                 )
-                for i, a in enumerate(axes)
-            ]
+                labels.append(entry)
+    return labels
 
-            def values(key: str = key, size: int = size) -> Array:
-                now = np.asarray(getattr(self.env, key), np.float64).ravel()
-                return now if now.size == size else np.full(size, np.nan)
 
-            self._add(values, labels)
+def _velocities(
+    kind: str,
+    names: list[str],
+    suffix: str,
+    note: str,
+    tier: int,
+) -> list[Quantity]:
+    """Six numbers for each body or site: along and about the world's axes."""
+    per = "" if suffix else "/s"
+    labels: list[Quantity] = []
+    for k, name in enumerate(names):
+        labels += vector(
+            f"{name}_velocity{suffix}",
+            AXES,
+            f"velocity of {kind} {name} along {{axis}}{note}",
+            f"m{per}",
+            f"xvelp{suffix}",
+            6 * k,
+            tier,
+            f"velocity{suffix} {{axis}}",
+        )
+        labels += vector(
+            f"{name}_angular_velocity{suffix}",
+            AXES,
+            f"rotation of {kind} {name} about {{axis}}{note}",
+            f"rad{per}",
+            f"xvelr{suffix}",
+            6 * k + 3,
+            tier,
+            f"rotation{suffix} {{axis}}",
+        )
+    return labels
 
 
 def euler(matrices: Array) -> Array:
-    """(n, 3) angles about x, y, z of rotation matrices (n, 9), in the convention of mujoco-py and
-    gymnasium-robotics.
+    """Angles (n, 3) about x, y, z of rotation matrices (n, 9).
+
+    The convention is that of mujoco-py and gymnasium-robotics (`mat2euler`).
     """
     m = np.asarray(matrices, np.float64).reshape(-1, 3, 3)
-    cy = np.sqrt(m[:, 2, 2] ** 2 + m[:, 1, 2] ** 2)
-    good = cy > 4 * np.finfo(np.float64).eps
-    x = np.where(good, -np.arctan2(m[:, 1, 2], m[:, 2, 2]), 0.0)
-    z = np.where(good, -np.arctan2(m[:, 0, 1], m[:, 0, 0]), -np.arctan2(-m[:, 1, 0], m[:, 1, 1]))
-    return np.stack([x, -np.arctan2(-m[:, 0, 2], cy), z], 1)
+    cosine = np.sqrt(m[:, 2, 2] ** 2 + m[:, 1, 2] ** 2)
+    # at a cosine of 0 the angles about x and z are not determined: x is taken as 0
+    determined = cosine > 4 * np.finfo(np.float64).eps
+    x = np.where(determined, -np.arctan2(m[:, 1, 2], m[:, 2, 2]), 0.0)
+    y = -np.arctan2(-m[:, 0, 2], cosine)
+    z = np.where(
+        determined,
+        -np.arctan2(m[:, 0, 1], m[:, 0, 0]),
+        -np.arctan2(-m[:, 1, 0], m[:, 1, 1]),
+    )
+    return np.stack([x, y, z], 1)

@@ -35,7 +35,7 @@ def test_an_angle_its_rate_a_velocity_a_goal_and_a_difference_are_found_and_nois
     )
     assert found[4] == "the rate of change of column 3 (which grows by 0.05 times this in a step)"
     assert (
-        found[5].startswith("changes only where an episode begins")
+        found[5].startswith("changes only when an episode starts")
         and found[6] == "column 3 minus column 5"
     )
     assert not {3, 7, 8} & found.keys()
