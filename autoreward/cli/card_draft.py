@@ -89,9 +89,9 @@ def new_env(
     judged: list[Any] = []
     if connected:
         from autoreward.drafting.card import limit_of
-        from autoreward.drafting.words import material, words_of
+        from autoreward.drafting.words import prompt_variables, words_of
 
-        variables = material(survey, drafted.fields, limit_of(survey)[0], source=not no_source)
+        variables = prompt_variables(survey, drafted.fields, limit_of(survey)[0], source=not no_source)
         try:
             answer = _asked(
                 connected,
@@ -284,7 +284,7 @@ def told(survey: Any, drafted: Any) -> list[str]:
         "info": "from info",
         "space": "from the space",
     }
-    counts = {b: sum(f.by == b for f in drafted.fields) for b in by}
+    counts = {b: sum(f.named_by == b for f in drafted.fields) for b in by}
     varying = [c for c in survey.columns if not c.constant]
     lines = [
         f"observation  {survey.observation[:160]}",

@@ -1,5 +1,7 @@
-"""What an environment's docstring says, in gymnasium's manner: sections, `| Num | Observation |
-Min | Max |` tables, `- 0: push left` lists.
+"""What an environment's docstring says, if it is written as gymnasium's are.
+
+Sections under headings, tables with the columns `| Num | Observation | Min | Max |`, and lists such
+as `- 0: push left`.
 """
 
 from __future__ import annotations
@@ -10,11 +12,17 @@ from dataclasses import dataclass, field
 ROW = re.compile(r"^\s*\|(.+)\|\s*$")
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 BULLET = re.compile(r"^\s*[-*]\s*`?(\d+)`?\s*[:=]\s*(.+)$", re.M)
+KEY_BULLET = re.compile(r"^\s*[*-]\s+`(\w+)`")
+HEADING = re.compile(r"^\s*#{1,4}\s")
+# headers of a column that numbers the rows
+NUMBERING = ("num", "index", "#", "id", "no.")
+# lines before a table in which a Dict key may be named
+MAX_LINES_BEFORE = 40
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. `low`, `high` None where it gives no number."""
+    """One line of a table. `low` and `high` are None if the table gives no number."""
 
     meaning: str
     low: float | None = None
@@ -22,10 +30,17 @@ class Row:
     unit: str = ""
     name: str = ""
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Both bounds; None if one is missing."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low, self.high
+
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by number; `key` is the Dict key that the text before the table names last."""
+    """Rows by number. `kind` is `observation` or `action`; `key` is the Dict key it belongs to."""
 
     kind: str
     rows: dict[int, Row] = field(default_factory=dict)
@@ -33,67 +48,100 @@ class Table:
 
 
 def tables(doc: str) -> list[Table]:
-    """All tables whose rows are numbered and whose second or third column is an observation or an
-    action.
-    """
-    found, lines, k = list[Table](), doc.splitlines(), 0
+    """All tables of observations or actions whose rows are numbered."""
+    found: list[Table] = []
+    lines = doc.splitlines()
+    k = 0
     while k < len(lines):
-        if not ROW.match(lines[k]):
-            k += 1
-            continue
-        block = []
         start = k
-        while k < len(lines) and (match := ROW.match(lines[k])):
-            block.append([_clean(c) for c in match[1].split("|")])
+        block = []
+        while k < len(lines):
+            match = ROW.match(lines[k])
+            if not match:
+                break
+            block.append([_clean(cell) for cell in match[1].split("|")])
             k += 1
-        header = [c.lower() for c in block[0]]
-        kind = (
-            "observation"
-            if any(c.startswith("observation") for c in header)
-            else "action"
-            if any(c.startswith("action") for c in header)
-            else ""
-        )
-        if not kind or not header or header[0] not in ("num", "index", "#", "id", "no."):
+        if not block:
+            k += 1
             continue
-        rows = {}
-        for cells in block[1:]:
-            if len(cells) == len(header) and cells[0].isdigit():
-                rows[int(cells[0])] = _row(dict(zip(header, cells, strict=True)), kind)
-        if rows:
-            found.append(Table(kind, rows, _key_before(lines[:start])))
+        table = _table(block, lines[:start])
+        if table:
+            found.append(table)
     return found
 
 
-def _row(cells: dict[str, str], kind: str) -> Row:
-    def cell(*words: str) -> str:
-        return next(
-            (v for k, v in cells.items() if any(w in k for w in words) and v not in ("", "-")), ""
-        )
+def _table(block: list[list[str]], lines_before: list[str]) -> Table | None:
+    """A table from its cells, the header first; None if it is of another form."""
+    header = [cell.lower() for cell in block[0]]
+    kind = ""
+    for word in ("action", "observation"):
+        if any(cell.startswith(word) for cell in header):
+            kind = word
+    if not kind or header[0] not in NUMBERING:
+        return None
+    rows = {}
+    for cells in block[1:]:
+        if len(cells) == len(header) and cells[0].isdigit():
+            named = dict(zip(header, cells, strict=True))
+            rows[int(cells[0])] = _row(named, kind)
+    return Table(kind, rows, _key_before(lines_before)) if rows else None
 
-    unit = cell("unit")
-    unit = m[1] if (m := re.search(r"\(([^()]*)\)\s*$", unit)) else unit
-    unit = "-" if unit.lower() in ("unitless", "none") else unit
-    meaning = next((v for k, v in cells.items() if k.startswith(kind)), "")
-    return Row(meaning, _number(cell("min")), _number(cell("max")), unit, cell("name"))
+
+def _row(cells: dict[str, str], kind: str) -> Row:
+    meaning = ""
+    for header, text in cells.items():
+        if header.startswith(kind):
+            meaning = text
+            break
+    return Row(
+        meaning,
+        _number(_cell(cells, "min")),
+        _number(_cell(cells, "max")),
+        _unit(_cell(cells, "unit")),
+        _cell(cells, "name"),
+    )
+
+
+def _cell(cells: dict[str, str], word: str) -> str:
+    """The first filled cell under a header with that word."""
+    for header, text in cells.items():
+        if word in header and text not in ("", "-"):
+            return text
+    return ""
+
+
+def _unit(text: str) -> str:
+    """`position (m)` -> `m`, `unitless` -> `-`."""
+    in_brackets = re.search(r"\(([^()]*)\)\s*$", text)
+    unit = in_brackets[1] if in_brackets else text
+    return "-" if unit.lower() in ("unitless", "none") else unit
 
 
 def _number(text: str) -> float | None:
+    """A finite number in a cell; None if there is none, or a formula."""
     if "inf" in text.lower() or "\u221e" in text:
         return None
+    if re.search(r"pi|π|\*", text):
+        return None
+    # documentation writes the minus sign as U+2212
     match = NUMBER.search(text.replace("\u2212", "-"))
-    return float(match[0]) if match and not re.search(r"pi|π|\*", text) else None
+    return float(match[0]) if match else None
 
 
 def _clean(cell: str) -> str:
-    cell = re.sub(r"</?\w+>", "_", cell) if "<sub>" in cell else re.sub(r"</?\w+>", "", cell)
-    return re.sub(r"\s+", " ", cell.replace("`", "").replace("**", "").replace("$", "")).strip(" _")
+    """A cell's text without markup; indices (`<sub>`) are set off with underscores."""
+    tag = "_" if "<sub>" in cell else ""
+    text = re.sub(r"</?\w+>", tag, cell)
+    for mark in ("`", "**", "$"):
+        text = text.replace(mark, "")
+    return re.sub(r"\s+", " ", text).strip(" _")
 
 
 def _key_before(lines: list[str]) -> str:
-    """The last `key` in backticks at the head of a bullet before a table."""
-    for line in reversed(lines[-40:]):
-        if match := re.match(r"^\s*[*-]\s+`(\w+)`", line):
+    """The last `key` in backticks at the start of a bullet before a table."""
+    for line in reversed(lines[-MAX_LINES_BEFORE:]):
+        match = KEY_BULLET.match(line)
+        if match:
             return match[1]
         if ROW.match(line) or line.lstrip().startswith("#"):
             return ""
@@ -101,31 +149,35 @@ def _key_before(lines: list[str]) -> str:
 
 
 def observation_rows(doc: str, key: str, width: int) -> dict[int, Row]:
-    """The rows that belong to a leaf of `width` columns at `key`; empty where no table fits it."""
-    fitting = [
-        t for t in tables(doc) if t.kind == "observation" and set(t.rows) == set(range(width))
-    ]
-    named = [t for t in fitting if t.key == key.rpartition(".")[2]] if key else fitting
-    return named[0].rows if named else {}
-
-
-def action_words(doc: str, size: int) -> dict[int, str]:
-    """What each value or component of the action means, where a table or a list of the action's
-    section says so for all of them.
-    """
+    """The rows that describe a leaf of `width` columns at `key`; empty if no table fits it."""
+    numbers = set(range(width))
     for table in tables(doc):
-        if table.kind == "action" and set(table.rows) == set(range(size)):
+        fits = table.kind == "observation" and set(table.rows) == numbers
+        if fits and (not key or table.key == key.rpartition(".")[2]):
+            return table.rows
+    return {}
+
+
+def action_meanings(doc: str, size: int) -> dict[int, str]:
+    """What each value or component of the action means.
+
+    Empty unless a table, or a list in the action's section, has all of them.
+    """
+    numbers = set(range(size))
+    for table in tables(doc):
+        if table.kind == "action" and set(table.rows) == numbers:
             return {k: row.meaning for k, row in table.rows.items()}
-    text = section(doc, "action")
-    listed = {int(n): _clean(words).rstrip(".,;") for n, words in BULLET.findall(text)}
-    return listed if set(listed) == set(range(size)) else {}
+    listed = {}
+    for number, words in BULLET.findall(section(doc, "action")):
+        listed[int(number)] = _clean(words).rstrip(".,;")
+    return listed if set(listed) == numbers else {}
 
 
 def section(doc: str, word: str) -> str:
-    """The text under the first heading that holds the word, up to the next heading."""
+    """The text under the first heading that has the word, up to the next heading."""
     found: list[str] | None = None
     for line in doc.splitlines():
-        if re.match(r"^\s*#{1,4}\s", line):
+        if HEADING.match(line):
             if found is not None:
                 break
             found = [] if word in line.lower() else None
@@ -134,22 +186,29 @@ def section(doc: str, word: str) -> str:
     return "\n".join(found or []).strip()
 
 
-def prose(doc: str, most: int = 1200) -> str:
-    """What the environment is, in words: its section "Description", else what stands before the
-    first heading.
+def prose(doc: str, max_chars: int = 1200) -> str:
+    """What the environment is, in words.
+
+    Taken from the section "Description", else from the text before the first heading.
     """
-    text = section(doc, "description") or re.split(r"^\s*#", doc, maxsplit=1, flags=re.M)[0]
+    text = section(doc, "description")
+    if not text:
+        text = re.split(r"^\s*#", doc, maxsplit=1, flags=re.M)[0]
+    # code blocks
     text = re.sub(r"```.*?```", "", text, flags=re.S)
+    # links, as Markdown and as HTML
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    # gymnasium's docstrings hold links as HTML
     text = re.sub(r"\[?</?[a-z][^<>]*>\]?", "", text)
     kept: list[str] = []
+    length = 0
     for paragraph in re.split(r"\n\s*\n", text):
         if any(ROW.match(line) for line in paragraph.splitlines()):
             continue
         words = " ".join(paragraph.replace("`", "").replace("**", "").split())
-        if words and sum(map(len, kept)) + len(words) <= most:
-            kept.append(words)
-        elif words:
+        if not words:
+            continue
+        length += len(words)
+        if length > max_chars:
             break
+        kept.append(words)
     return " ".join(kept)

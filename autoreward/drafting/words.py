@@ -1,13 +1,12 @@
-"""A language model's words for a card: description, meanings, names for what has none.
+"""A language model's words for a card: description, meanings, and names for what has none.
 
-Every claim that can be checked is, and marked.
-
-`probed`: random play agrees; `contradicted`: it does not, and the claim is dropped; `unchecked`:
-nobody knows but the model.
+Every claim that can be checked is checked, and marked `probed` (random play agrees), `contradicted`
+(it does not, and the claim is dropped) or `unchecked` (only the model says so).
 """
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from dataclasses import dataclass
@@ -16,17 +15,27 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoreward.drafting.card import Words
-from autoreward.drafting.fields import Drafted
+from autoreward.drafting.drafted import DraftedField
 from autoreward.drafting.outcome import endings
 from autoreward.models import Message, Request
 from autoreward.models.asking import ask_for_record
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
-from autoreward.store.survey import Column, Survey
+from autoreward.store.survey import Column, InfoKey, Survey
 from autoreward.tasks.criteria import Success
 
 TEMPLATE = "envs/drafter/card"
+MAX_TOKENS = 8192
+# characters of what a model writes
+MAX_TITLE = 80
+MAX_DESCRIPTION = 3000
+MAX_ACTION = 1000
+MAX_MEANING = 400
+MAX_UNIT = 30
+MAX_REASON = 200
+# how far random play may leave a claimed range, as a share of its width
+RANGE_TOLERANCE = 0.01
 Mark = Literal["probed", "contradicted", "unchecked"]
 
 
@@ -44,7 +53,7 @@ class Claim(BaseModel):
 
 
 class DrafterAnswer(BaseModel):
-    """What the model answers."""
+    """The model's reply."""
 
     model_config = ConfigDict(extra="ignore")
     title: str = ""
@@ -56,8 +65,8 @@ class DrafterAnswer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One claim, and how it stands."""
+class CheckedClaim:
+    """One claim about a field, how it was marked, and what contradicts it."""
 
     field: str
     claim: str
@@ -65,34 +74,32 @@ class Judged:
     why: str = ""
 
 
-def material(
-    survey: Survey, fields: tuple[Drafted, ...], limit: int, *, source: bool
+# -- asking ----------------------------------------------------------------------------------------
+
+
+def prompt_variables(
+    survey: Survey,
+    fields: tuple[DraftedField, ...],
+    limit: int,
+    *,
+    source: bool,
 ) -> dict[str, Any]:
-    """The template's variables."""
+    """The template's variables; `source` includes the environment's source code."""
+    action = survey.action.space
+    if survey.action.parts:
+        action += f"; components: {', '.join(survey.action.parts)}"
     reward = survey.reward
     facts = {
         "title": survey.title,
         "observation": survey.observation,
-        "action": survey.action.space
-        + (f"; components: {', '.join(survey.action.parts)}" if survey.action.parts else ""),
-        "reward": f"{reward.manner}, {reward.low:.4g} .. {reward.high:.4g} a step, not 0 in {reward.nonzero:.0%} of steps",
+        "action": action,
+        "reward": (
+            f"{reward.manner}, {reward.low:.4g} .. {reward.high:.4g} a step, not 0 in "
+            f"{reward.nonzero:.0%} of steps"
+        ),
         "endings": endings(survey, limit, ""),
-        "info": [
-            f"{k.name} ({k.kind}, {k.low:.3g} .. {k.high:.3g})" if k.kind != "other" else k.name
-            for k in survey.info
-        ],
-        "fields": [
-            {
-                "name": f.name,
-                "source": f.source,
-                "shape": list(f.shape),
-                "unit": f.unit,
-                "range": f.range,
-                "meaning": f.meaning.replace("|", "/"),
-                "by": f.by,
-            }
-            for f in fields
-        ],
+        "info": [_describe_key(key) for key in survey.info],
+        "fields": [_describe_field(f) for f in fields],
     }
     return {
         "facts": facts,
@@ -102,175 +109,249 @@ def material(
     }
 
 
+def _describe_key(key: InfoKey) -> str:
+    if key.kind == "other":
+        return key.name
+    return f"{key.name} ({key.kind}, {key.low:.3g} .. {key.high:.3g})"
+
+
+def _describe_field(f: DraftedField) -> dict[str, Any]:
+    return {
+        "name": f.name,
+        "source": f.source,
+        "shape": list(f.shape),
+        "unit": f.unit,
+        "range": f.range,
+        # it stands in a table
+        "meaning": f.meaning.replace("|", "/"),
+        "by": f.named_by,
+    }
+
+
 def prompt(prompts: Prompts, variables: dict[str, Any], problem: str = "") -> Message:
-    return Message("user", prompts.render(TEMPLATE, {**variables, "problem": problem}))
+    """The rendered template; `problem` says why the last reply could not be read."""
+    return Message(
+        "user",
+        prompts.render(TEMPLATE, {**variables, "problem": problem}),
+    )
 
 
-def ask(caller: Caller, prompts: Prompts, variables: dict[str, Any]) -> DrafterAnswer | str:
-    """The model's answer, or why it could not be read, twice.
+def ask(
+    caller: Caller,
+    prompts: Prompts,
+    variables: dict[str, Any],
+) -> DrafterAnswer | str:
+    """The model's answer, or why neither of its two replies could be read.
 
-    UserError where the model fails or a limit is reached.
+    Raises UserError if the model fails or a limit is reached.
     """
 
     def messages(problem: str) -> tuple[Message, ...]:
         return (prompt(prompts, variables, problem),)
 
-    request = Request("drafter", 0, "a", 0, (), max_tokens=8192)
+    request = Request("drafter", 0, "a", 0, (), max_tokens=MAX_TOKENS)
     try:
         return ask_for_record(caller, request, DrafterAnswer, messages)
     except UnreadableReply as error:
         return error.message
 
 
+# -- checking --------------------------------------------------------------------------------------
+
+
 def words_of(
-    answer: DrafterAnswer, survey: Survey, fields: tuple[Drafted, ...], by: str
-) -> tuple[Words, list[Judged]]:
-    """What of the answer goes into the card, and how each claim stands."""
-    judged: list[Judged] = []
+    answer: DrafterAnswer,
+    survey: Survey,
+    fields: tuple[DraftedField, ...],
+    by: str,
+) -> tuple[Words, list[CheckedClaim]]:
+    """The parts of the answer that go into the card, and every claim with its mark.
+
+    `by` is the model's name.
+    """
+    checked: list[CheckedClaim] = []
     known = {f.name: f for f in fields}
     words = Words(
-        title=_line(answer.title, 80),
-        description=_line(answer.description, 3000),
-        action=_line(answer.action, 1000),
+        title=_one_line(answer.title, MAX_TITLE),
+        description=_one_line(answer.description, MAX_DESCRIPTION),
+        action=_one_line(answer.action, MAX_ACTION),
         by=by,
     )
     for claim in answer.fields:
         field = known.get(claim.name)
         if field is None:
-            judged.append(
-                Judged(
+            checked.append(
+                CheckedClaim(
                     claim.name,
-                    "there is such a field",
+                    "the field exists",
                     "contradicted",
-                    "the card has none of that name",
+                    "the card has no field of that name",
                 )
             )
-            continue
-        marks = judge(claim, field, [survey.columns[c] for c in field.columns])
-        if claim.meaning:
-            words.meanings[field.name] = _line(claim.meaning, 400)
-            marks.append(Judged(field.name, "its meaning", "unchecked"))
-        if claim.unit and not any(
-            m.mark == "contradicted" and m.claim.startswith("unit") for m in marks
-        ):
-            words.units[field.name] = _line(claim.unit, 30)
-        name = claim.rename
-        if (
-            name
-            and field.by in ("nobody", "space")
-            and re.fullmatch(r"[A-Za-z_]\w*", name)
-            and not keyword.iskeyword(name)
-            and name not in known
-            and name not in words.names.values()
-        ):
-            words.names[field.name] = name
-        judged += marks
-        words.marks[field.name] = ", ".join(
-            f"{m.claim} {m.mark}" for m in marks if m.mark != "contradicted"
-        )
-    _success(answer, survey, known, words, judged)
-    return words, judged
+        else:
+            columns = [survey.columns[c] for c in field.columns]
+            checked += _take_claim(claim, field, columns, words, known)
+    checked += _take_success(answer, survey, known, words)
+    return words, checked
 
 
-def judge(claim: Claim, field: Drafted, columns: list[Column]) -> list[Judged]:
-    """A claim's checkable parts against what was seen of the field's columns."""
+def _take_claim(
+    claim: Claim,
+    field: DraftedField,
+    columns: list[Column],
+    words: Words,
+    known: dict[str, DraftedField],
+) -> list[CheckedClaim]:
+    """Put a claim's parts into `words`, unless they are contradicted."""
+    checked = check_claim(claim, field, columns)
+    if claim.meaning:
+        words.meanings[field.name] = _one_line(claim.meaning, MAX_MEANING)
+        checked.append(CheckedClaim(field.name, "meaning", "unchecked"))
+    wrong_unit = any(c.mark == "contradicted" and c.claim.startswith("unit") for c in checked)
+    if claim.unit and not wrong_unit:
+        words.units[field.name] = _one_line(claim.unit, MAX_UNIT)
+    if claim.rename and _may_rename(claim.rename, field, words, known):
+        words.names[field.name] = claim.rename
+    marks = [f"{c.claim} {c.mark}" for c in checked if c.mark != "contradicted"]
+    words.marks[field.name] = ", ".join(marks)
+    return checked
+
+
+def _may_rename(
+    name: str,
+    field: DraftedField,
+    words: Words,
+    known: dict[str, DraftedField],
+) -> bool:
+    """Whether the field has no telling name yet, and the new one is a free Python name."""
+    if field.named_by not in ("nobody", "space"):
+        return False
+    if not re.fullmatch(r"[A-Za-z_]\w*", name) or keyword.iskeyword(name):
+        return False
+    return name not in known and name not in words.names.values()
+
+
+def check_claim(
+    claim: Claim,
+    field: DraftedField,
+    columns: list[Column],
+) -> list[CheckedClaim]:
+    """A claim's parts, compared with what random play showed of the field's columns."""
     if not columns:
         return []
-    low, high = min(c.seen_low for c in columns), max(c.seen_high for c in columns)
+    low = min(column.seen_low for column in columns)
+    high = max(column.seen_high for column in columns)
+    constant = all(column.constant for column in columns)
+    whole = all(column.integer for column in columns)
     seen = f"random play gave {low:.4g} .. {high:.4g}"
-    out: list[Judged] = []
-
-    def mark(what: str, right: bool, why: str = seen) -> None:
-        out.append(
-            Judged(field.name, what, "probed" if right else "contradicted", "" if right else why)
-        )
-
+    parts: list[tuple[str, bool]] = []
     if claim.range:
-        slack = 0.01 * max(claim.range[1] - claim.range[0], 1e-9)
-        mark(
-            f"range {claim.range[0]:g} .. {claim.range[1]:g}",
-            claim.range[0] - slack <= low and high <= claim.range[1] + slack,
-        )
+        least, most = claim.range
+        slack = RANGE_TOLERANCE * max(most - least, 1e-9)
+        inside = least - slack <= low and high <= most + slack
+        parts.append((f"range {least:g} .. {most:g}", inside))
     if claim.constant is not None:
-        mark(
-            "constant" if claim.constant else "not constant",
-            claim.constant == all(c.constant for c in columns),
-        )
+        words = "constant" if claim.constant else "not constant"
+        parts.append((words, claim.constant == constant))
     if claim.kind == "flag":
-        mark("flag", all(c.integer for c in columns) and low >= 0 and high <= 1)
+        parts.append(("flag", whole and low >= 0 and high <= 1))
     elif claim.kind == "whole":
-        mark("whole numbers", all(c.integer for c in columns))
+        parts.append(("whole numbers", whole))
     elif claim.kind == "real":
-        mark(
-            "real numbers", not all(c.integer for c in columns) or all(c.constant for c in columns)
-        )
+        parts.append(("real numbers", constant or not whole))
+    checked = [_mark(field, words, agrees, seen) for words, agrees in parts]
     if claim.unit:
-        matched = next((c.match.unit for c in columns if c.match and c.match.unit != "-"), None)
-        if matched is None:
-            out.append(Judged(field.name, f"unit {_line(claim.unit, 30)}", "unchecked"))
-        else:
-            mark(
-                f"unit {_line(claim.unit, 30)}",
-                claim.unit.replace(" ", "") == matched,
-                f"the simulator's quantity is in {matched}",
+        checked.append(_check_unit(claim.unit, field, columns))
+    return checked
+
+
+def _mark(field: DraftedField, claim: str, agrees: bool, why_not: str) -> CheckedClaim:
+    if agrees:
+        return CheckedClaim(field.name, claim, "probed")
+    return CheckedClaim(field.name, claim, "contradicted", why_not)
+
+
+def _check_unit(unit: str, field: DraftedField, columns: list[Column]) -> CheckedClaim:
+    """Compare a unit with the simulator's, if that is known."""
+    words = f"unit {_one_line(unit, MAX_UNIT)}"
+    for column in columns:
+        if column.match and column.match.unit != "-":
+            known = column.match.unit
+            agrees = unit.replace(" ", "") == known
+            return _mark(
+                field,
+                words,
+                agrees,
+                f"the simulator's quantity is in {known}",
             )
-    return out
+    return CheckedClaim(field.name, words, "unchecked")
 
 
-def _success(
+def _take_success(
     answer: DrafterAnswer,
     survey: Survey,
-    known: dict[str, Drafted],
+    known: dict[str, DraftedField],
     words: Words,
-    judged: list[Judged],
-) -> None:
-    """A success is a proposal, in a comment, however sure the model is: only the person knows what
-    counts.
+) -> list[CheckedClaim]:
+    """Put a proposed success into `words`.
+
+    It becomes a comment in the card, however sure the model is: only the user knows what counts.
     """
     if not answer.success:
-        return
+        return []
     try:
         success = Success.model_validate(answer.success)
     except ValidationError as error:
-        judged.append(Judged("success", "its form", "contradicted", error.errors()[0]["msg"]))
-        return
-    fields = [r.split("[")[0] for c in success.when for r in (c.field, c.other) if r]
-    missing = [f for f in fields if f not in known] + [
-        k for k in (success.info, success.predicate) if k and k not in {i.name for i in survey.info}
-    ]
+        why = error.errors()[0]["msg"]
+        return [CheckedClaim("success", "form", "contradicted", why)]
+    missing = _unknown_names(success, survey, known)
     if missing:
-        judged.append(
-            Judged(
-                "success",
-                f"uses {', '.join(missing)}",
-                "contradicted",
-                "there is no such thing in this environment",
-            )
-        )
-        return
-    told = success.model_dump(mode="json", exclude_defaults=True)
-    for when in told.get("when", []):
+        claim = f"uses {', '.join(missing)}"
+        why = "the environment has nothing of that name"
+        return [CheckedClaim("success", claim, "contradicted", why)]
+    data = success.model_dump(mode="json", exclude_defaults=True)
+    for condition in data.get("when", []):
         for side in ("field", "other"):
-            if side in when:
-                name, bracket, rest = when[side].partition("[")
-                when[side] = words.names.get(name, name) + bracket + rest
-    words.success = _flow(told)
-    judged.append(Judged("success", words.success, "unchecked", _line(answer.success_why, 200)))
+            if side in condition:
+                name, bracket, index = condition[side].partition("[")
+                condition[side] = words.names.get(name, name) + bracket + index
+    words.success = _as_yaml(data)
+    why = _one_line(answer.success_why, MAX_REASON)
+    return [CheckedClaim("success", words.success, "unchecked", why)]
 
 
-def _flow(value: Any) -> str:
+def _unknown_names(
+    success: Success,
+    survey: Survey,
+    known: dict[str, DraftedField],
+) -> list[str]:
+    """Fields, and keys of info, that a success uses and that do not exist."""
+    missing = []
+    for condition in success.when:
+        for reference in (condition.field, condition.other):
+            name = (reference or "").split("[")[0]
+            if name and name not in known:
+                missing.append(name)
+    keys = {key.name for key in survey.info}
+    for key in (success.info, success.predicate):
+        if key and key not in keys:
+            missing.append(key)
+    return missing
+
+
+def _as_yaml(value: Any) -> str:
     """A YAML flow mapping without needless quotes."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
+        items = [f"{key}: {_as_yaml(item)}" for key, item in value.items()]
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w\[\]]*", value) and "[" not in value:
+        return "[" + ", ".join(map(_as_yaml, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value):
         return value
-    import json
-
     return json.dumps(value)
 
 
-def _line(text: str, most: int) -> str:
-    """One printable line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+def _one_line(text: str, max_chars: int) -> str:
+    """Printable text on one line."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:max_chars]

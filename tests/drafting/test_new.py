@@ -58,9 +58,7 @@ def test_the_list_at_the_top_points_at_the_lines_that_are_meant(command, here):
         "not documented" if "not documented" in wanted else "say what each action does"
     ].startswith("  meaning:")
     assert (
-        wanted[
-            "say what the task is, in a few plain sentences; a model reads nothing but the card"
-        ].startswith("description:")
+        wanted["describe the task in a few plain sentences"].startswith("description:")
         if any("plain sentences" in w for w in wanted)
         else True
     )

@@ -1,6 +1,6 @@
 """Gymnasium's docstrings: tables, lists, sections."""
 
-from autoreward.drafting.tables import action_words, observation_rows, prose, section
+from autoreward.drafting.tables import action_meanings, observation_rows, prose, section
 
 DOC = """
 ## Description
@@ -48,10 +48,10 @@ def test_tables_belong_to_the_key_named_before_them():
 
 def test_actions_come_from_a_table_or_a_list_that_is_complete():
     assert (
-        action_words(DOC, 2) == {0: "push along x", 1: "push along y"}
-        and action_words(DOC, 3) == {}
+        action_meanings(DOC, 2) == {0: "push along x", 1: "push along y"}
+        and action_meanings(DOC, 3) == {}
     )
-    assert action_words("## Action Space\n- 0: left\n- 1: right\n\n## Else\n- 2: no", 2) == {
+    assert action_meanings("## Action Space\n- 0: left\n- 1: right\n\n## Else\n- 2: no", 2) == {
         0: "left",
         1: "right",
     }

@@ -42,7 +42,7 @@ def test_a_served_model_names_describes_and_is_marked(command, here):
     )
     text = (here / "v.yaml").read_text()
     assert (
-        "# test-model: range -9 .. 9 probed, unit rad unchecked, its meaning unchecked" in text
+        "# test-model: range -9 .. 9 probed, unit rad unchecked, meaning unchecked" in text
         and "the words of test-model" in text
     )
     assert "claims       1 probed, 0 contradicted, 2 unchecked" in done.stdout
@@ -227,7 +227,7 @@ def test_claims_about_numbers_are_checked():
         ("x1", "constant"): "contradicted",
         ("x1", "unit flag"): "unchecked",
         ("x2", "range 0 .. 10"): "contradicted",
-        ("x7", "there is such a field"): "contradicted",
+        ("x7", "the field exists"): "contradicted",
     }
     assert words.names == {"x1": "touching"}, (
         "what the simulator named keeps its name, and a keyword is none"
