@@ -91,7 +91,9 @@ def new_env(
         from autoreward.drafting.card import limit_of
         from autoreward.drafting.words import prompt_variables, words_of
 
-        variables = prompt_variables(survey, drafted.fields, limit_of(survey)[0], source=not no_source)
+        variables = prompt_variables(
+            survey, drafted.fields, limit_of(survey)[0], source=not no_source
+        )
         try:
             answer = _asked(
                 connected,
