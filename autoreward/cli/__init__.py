@@ -1,9 +1,11 @@
-"""The command line: verbs by name, loaded when used, so that `--help` is instant; errors become
-one sentence and an exit code.
+"""The command line: commands by name, errors as one sentence and an exit code.
+
+A command's module is imported when it is used, so that `autoreward --help` is instant.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -14,43 +16,39 @@ from typer.core import TyperGroup
 
 from autoreward.errors import INTERRUPTED, MISSING, UserError
 
-# newer typer brings its own copy of click
+# Newer versions of typer bring their own copy of click.
 try:
     from typer._click import exceptions as click_errors
 except ImportError:
     from click import exceptions as click_errors  # type: ignore[no-redef]
 
-# word -> (module, function, one line of help). Functions are commands; `app` is a group of its own.
+# command -> (module, attribute, one line of help). `app` is a group of commands.
 VERBS = {
     "design": (
         "design",
         "design",
         "Design a reward for a task, train agents on it, and keep the evidence.",
     ),
-    "resume": ("design", "resume", "Go on with a run that was stopped, at any point."),
+    "resume": ("design", "resume", "Continue a run that was stopped, wherever it stopped."),
     "check": ("programs", "check", "Lint a program and try it in the sandbox."),
-    "merge": ("programs", "merge", "Make one program of several: their ensemble."),
-    "train": ("programs", "train", "Train and evaluate agents on a program (or: sparse, human)."),
-    "runs": ("runs", "app", "Look into run directories: list, show, compare, path, labels."),
+    "merge": ("programs", "merge", "Merge several programs into one ensemble."),
+    "train": ("programs", "train", "Train and evaluate agents on a program (or sparse, human)."),
+    "runs": ("runs", "app", "Run directories: list, show, compare, path, labels."),
     "report": ("runs", "report", "Write a run's report.html again."),
-    "export": (
-        "export",
-        "export",
-        "Write the winning reward as one Python file (or the agent as ONNX).",
-    ),
-    "play": ("export", "play", "Show the trained agent: episodes in numbers and pictures."),
-    "envs": ("catalog", "envs", "Task cards: new, list, show, check."),
-    "prompts": ("catalog", "prompts", "Prompt templates: list, show, eject, render, check."),
-    "methods": ("catalog", "methods", "Methods: list, show."),
-    "models": ("catalog", "models", "Models: list, show, test."),
-    "sandboxes": ("catalog", "sandboxes", "Jail profiles: list, show."),
-    "bench": ("bench", "bench", "Run a grid of designs: tasks x models x seeds."),
-    "doctor": ("catalog", "doctor", "Check this machine."),
+    "export": ("export", "export", "Write the winning reward as one Python file, or its agent."),
+    "play": ("export", "play", "Play the trained agent: numbers and pictures of episodes."),
+    "envs": ("envs", "app", "Task cards: new, list, show, check, caption."),
+    "prompts": ("prompts", "app", "Prompt templates: list, show, eject, render, check."),
+    "methods": ("methods", "app", "Methods: list, show."),
+    "models": ("models", "app", "Models: list, show, test."),
+    "sandboxes": ("sandboxes", "app", "Sandbox profiles: list, show."),
+    "bench": ("bench", "bench", "Run a grid of designs: tasks x variants x models x seeds."),
+    "doctor": ("doctor", "doctor", "Check this machine."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """Knows the verbs by heart and imports a verb's module when it is called."""
+    """A group that lists its commands without importing them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(VERBS)
@@ -73,9 +71,10 @@ class LazyGroup(TyperGroup):
             import difflib
 
             close = difflib.get_close_matches(args[0], VERBS, 1)
+            suggestion = f"did you mean {close[0]!r}? " if close else ""
             raise UserError(
-                f"no command {args[0]!r}",
-                (f"did you mean {close[0]!r}? " if close else "") + "autoreward --help lists them",
+                f"unknown command {args[0]!r}",
+                f"{suggestion}autoreward --help lists the commands",
             )
         return super().resolve_command(ctx, args)
 
@@ -106,13 +105,14 @@ def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="print the version"
     ),
-    debug: bool = typer.Option(False, "--debug", help="show tracebacks"),
+    debug: bool = typer.Option(False, "--debug", help="show tracebacks of errors"),
 ) -> None:
-    """A model writes reward programs for sparse tasks; autoreward checks, jails, trains, scores
-    and explains them, and asks again.
+    """Reward design for reinforcement learning: a language model writes reward programs for a task
+    with sparse rewards; autoreward checks them, runs them in a sandbox, trains agents on them, and
+    shows the model what they achieved.
 
     \b
-    First:  autoreward design corridor      (a minute, no key needed)
+    First:  autoreward design corridor    (one minute, no API key needed)
     Then:   autoreward envs list
     """
 
@@ -134,7 +134,7 @@ def main() -> None:
     ]
     if sys.platform == "win32" and not {"--help", "--version"} & set(sys.argv):
         _stop(
-            "native Windows is not supported: reward programs cannot be jailed there",
+            "native Windows is not supported: it has no sandbox for reward programs",
             "wsl --install, then install autoreward inside WSL2 (docs/cli.md)",
             MISSING,
         )
@@ -161,19 +161,19 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        full = error.errno in (28, 122)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         _stop(
             f"{error.filename or 'the file system'}: {error.strerror or error}",
             "free some space, then: autoreward resume"
             if full
-            else "is the path right, and may you write there?",
+            else "check the path and its permissions",
             MISSING,
         )
     except Exception as error:
         if debug:
             raise
         _stop(
-            f"this is a fault of autoreward: {type(error).__name__}: {error}",
-            "again with --debug shows where; please report it. A run is not lost: autoreward resume",
+            f"this is a bug in autoreward: {type(error).__name__}: {error}",
+            "--debug shows where; please report it. No run is lost: autoreward resume",
             70,
         )

@@ -1,59 +1,58 @@
-"""Looking into runs: list, show, compare, path; and the report."""
+"""`autoreward runs` and `autoreward report`: look into run directories."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Look into run directories.",
-)
-Json = Annotated[bool, Option("--json", help="one JSON document on stdout")]
-RunName = Annotated[str, Argument(help="a run's folder, its name in ./runs, or `last`")]
+from autoreward.cli.options import Candidate, Json, RunName, Trust, group
+from autoreward.errors import REFUSED, USAGE, UserError
+
+if TYPE_CHECKING:
+    from autoreward.annotation.measure import Labels
+    from autoreward.store.jobs import Captioned
+    from autoreward.store.run import CandidateFolder, Run
+    from autoreward.tasks.find import LocatedCard
+
+app = group("Runs: list, show and compare run directories.")
 
 
 @app.command("list")
 def list_runs(
-    folder: Annotated[Path, Option(help="where runs are")] = Path("runs"), as_json: Json = False
+    folder: Annotated[Path, Option(help="folder that holds the run directories")] = Path("runs"),
+    as_json: Json = False,
 ) -> None:
-    """All runs, oldest first: task, model, state, success of the confirmed winner."""
+    """List all runs, oldest first: task, model, state, success of the confirmed winner."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
 
-    found = [
-        summary(p.parent)
-        for p in sorted(folder.glob("*/run.yaml"), key=lambda p: p.stat().st_mtime)
-    ]
+    headers = sorted(folder.glob("*/run.yaml"), key=lambda path: path.stat().st_mtime)
+    found = [summary(path.parent) for path in headers]
     if as_json:
         print(json.dumps(found, indent=1))
         return
     if not found:
-        print(f"no runs in {folder}/; begin one: autoreward design TASK")
+        print(f"no runs in {folder}/; to start one: autoreward design TASK")
     for run in found:
         print(clean(_line(run)))
 
 
 def _line(run: dict[str, Any]) -> str:
-    winner = (run.get("final") or {}).get("arms", {}).get("winner") or {}
-    success = winner.get("success")
-    shown = (
-        f"{success:.0%} ({winner['low']:.0%} to {winner['high']:.0%})"
-        if success is not None
-        else "-"
-    )
+    arms = (run.get("final") or {}).get("arms", {})
+    winner = arms.get("winner") or {}
+    shown = "-"
+    if winner.get("success") is not None:
+        shown = f"{winner['success']:.0%} ({winner['low']:.0%} to {winner['high']:.0%})"
     return f"{run['name']:<28} {run['task']:<16} {run['model']:<22} {run['state']:<14} {shown}"
 
 
 @app.command("show")
 def show_run(run: RunName = "last", as_json: Json = False) -> None:
-    """One run: every candidate, what became of it and why, and the confirmation."""
+    """Show one run: every candidate, what happened to it and why, and the confirmation."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import lines, summary
     from autoreward.store.run import find_run
@@ -69,69 +68,25 @@ def show_run(run: RunName = "last", as_json: Json = False) -> None:
 def compare_runs(
     runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False
 ) -> None:
-    """Confirmed winners side by side."""
+    """Show the confirmed winners of several runs side by side."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
     from autoreward.store.run import find_run
 
-    found = [summary(find_run(r).path) for r in runs]
+    found = [summary(find_run(run).path) for run in runs]
     if as_json:
         print(json.dumps(found, indent=1))
         return
     for data in found:
         print(clean(_line(data)))
-    tasks = {d["task"] for d in found}
+    tasks = sorted({data["task"] for data in found})
     if len(tasks) > 1:
-        print(
-            f"these are different tasks ({', '.join(sorted(tasks))}): their numbers do not compare"
-        )
-
-
-@app.command("labels")
-def labels_of_run(
-    run: RunName = "last",
-    candidate: Annotated[
-        str | None,
-        Option(help="a candidate, as 2a [default: the confirmed winner]", show_default=False),
-    ] = None,
-    write: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE.jsonl",
-            help="begin a file of labels: how the recorded transitions read, for you to say which subgoals end there",
-        ),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        Option(metavar="FILE.jsonl", help="hold the run's judgements against these labels"),
-    ] = None,
-    judge: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE.jsonl",
-            help="with --against: the answers of a judging model (RUN/labels/*.jsonl) in place of the program's",
-        ),
-    ] = None,
-    trust: Annotated[
-        bool,
-        Option(
-            "--trust",
-            help="a run that was begun elsewhere may use the card and interpreter it names",
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Judgements of where subgoals end, against labels in a file: accuracy, precision, recall, F1
-    (docs/annotator.md).
-    """
-    from autoreward.cli.labels import labels
-
-    labels(run, candidate, write, against, judge, trust, as_json)
+        print(f"note: different tasks ({', '.join(tasks)}), so the numbers cannot be compared")
 
 
 @app.command("path")
 def path_of_run(run: RunName = "last", as_json: Json = False) -> None:
-    """The folder of a run, for use in a shell."""
+    """Print the path of a run directory, for use in a shell."""
     from autoreward.store.run import find_run
 
     path = find_run(run).path.resolve()
@@ -144,3 +99,172 @@ def report(run: RunName = "last") -> None:
     from autoreward.store.run import find_run
 
     print(write_report(find_run(run).path))
+
+
+# -- labels ----------------------------------------------------------------------------------------
+
+
+@app.command("labels")
+def labels_of_run(
+    run: RunName = "last",
+    candidate: Candidate = None,
+    write: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE.jsonl",
+            help="write a file to fill in: captions of recorded transitions, "
+            "for you to mark the subgoals that end there",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        Option(metavar="FILE.jsonl", help="compare the run's labels with those of this file"),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE.jsonl",
+            help="with --against: compare a model's labels (RUN/labels/*.jsonl) "
+            "instead of the program's",
+        ),
+    ] = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the run's labels of where subgoals end with yours: accuracy, precision, recall, F1
+    (docs/annotator.md).
+    """
+    from autoreward.annotation.measure import Labels, ends
+    from autoreward.loop.trust import card_of, require_trusted
+    from autoreward.store.run import find_run
+
+    _require_labels_options(write, against, judge)
+    found = find_run(run)
+    signal_class = _subgoal_signal(found)
+    if against is not None and judge is not None:
+        model = Labels.read(judge)
+        labels = [(c, label) for c, label in model.by_caption.items() if label is not None]
+        _print_measures(found, against, model.names, labels, str(judge), as_json)
+        return
+    require_trusted(found, trust, "autoreward runs labels RUN --trust")
+    chosen, card = found.chosen(candidate), card_of(found)
+    captioned = _captions(found, chosen, card)
+    names, ended = ends(chosen, card, signal_class, found.header.sandbox)
+    if against is not None:
+        labels = []
+        for captions, episode in zip(captioned.texts, ended, strict=True):
+            labels += list(zip(captions, episode, strict=True))
+        _print_measures(found, against, names, labels, f"candidate {chosen.id}", as_json)
+        return
+    assert write is not None
+    _write_label_file(write, run, chosen, captioned, names, as_json)
+
+
+def _require_labels_options(write: Path | None, against: Path | None, judge: Path | None) -> None:
+    """Raise UserError unless exactly one of --write and --against is given."""
+    if (write is None) == (against is None):
+        raise UserError(
+            "runs labels needs either a file to write or labels to compare with",
+            "autoreward runs labels RUN --write FILE.jsonl, or --against FILE.jsonl",
+            USAGE,
+        )
+    if judge is not None and against is None:
+        raise UserError(
+            f"--judge {judge}: it needs labels to compare with",
+            "--judge FILE.jsonl --against FILE.jsonl",
+            USAGE,
+        )
+
+
+def _subgoal_signal(run: Run) -> Any:
+    """The class of the run's signal. Raises UserError if its method labels no transitions."""
+    from autoreward.methods import find_method
+    from autoreward.rewards.signals.subgoals import Subgoals
+
+    signal_class = find_method(run.header.method).kind
+    if not issubclass(signal_class, Subgoals):
+        raise UserError(
+            f"{run.path}: the method {run.header.method} labels no transitions",
+            "use a run of --method calm",
+            REFUSED,
+        )
+    return signal_class
+
+
+def _captions(run: Run, chosen: CandidateFolder, card: LocatedCard) -> Captioned:
+    """Captions of the candidate's recorded transitions, written in a trainer."""
+    from autoreward.cli.envs_check import card_error
+    from autoreward.loop.engine import Engine
+    from autoreward.store.files import read
+    from autoreward.store.jobs import Captioned, CaptionJob
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "captions.json"
+        episodes = (chosen.path / "6-episodes.npz").resolve()
+        job = CaptionJob(card=str(card.path), episodes=str(episodes), out=str(out))
+        try:
+            Engine(1, run.header.trainer_python).run([("captions", job)])
+        except UserError as error:
+            raise card_error(error, card, "caption") from None
+        captioned = read(out, Captioned)
+    assert captioned is not None
+    return captioned
+
+
+def _write_label_file(
+    path: Path,
+    run: str,
+    chosen: CandidateFolder,
+    captioned: Captioned,
+    names: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write each different caption once, with null where its label goes."""
+    from autoreward.store.files import write
+
+    if path.exists():
+        raise UserError(
+            f"{path} already exists and may have labels in it", "--write ANOTHER.jsonl", USAGE
+        )
+    captions = list(dict.fromkeys(c for texts in captioned.texts for c in texts if c))
+    lines: list[dict[str, Any]] = [{"labels": names}]
+    lines += [{"caption": caption, "label": None} for caption in captions]
+    write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    if as_json:
+        print(json.dumps({"file": str(path), "captions": len(captions), "labels": list(names)}))
+        return
+    print(
+        f"wrote {path}: {len(captions)} captions of {captioned.transitions:,} recorded "
+        f"transitions of candidate {chosen.id}"
+    )
+    print(
+        f"replace null by a label on as many as you like: a list of 1 or 0 for each of "
+        f"[{', '.join(names)}], 1 if a transition that reads like this ends it"
+    )
+    print(f"next: autoreward runs labels {run} --against {path}")
+
+
+def _print_measures(
+    run: Run,
+    labelled: Path,
+    names: tuple[str, ...],
+    labels: list[tuple[str, Any]],
+    whose: str,
+    as_json: bool,
+) -> None:
+    """Compare labels with those of a file, and print how often they agree."""
+    import numpy as np
+
+    from autoreward.annotation.measure import Labels, against
+
+    trusted: Labels = Labels.read(labelled)
+    arrays = [(caption, np.array(label)) for caption, label in labels]
+    measures, known = against(trusted, names, arrays)
+    if as_json:
+        rates = ("accuracy", "precision", "recall", "f1")
+        rows = [{**m.model_dump(), **{rate: getattr(m, rate) for rate in rates}} for m in measures]
+        print(json.dumps({"of": whose, "transitions": known, "measures": rows}, indent=1))
+        return
+    print(f"{whose} of {run.path}: {known:,} of {len(labels):,} labels can be compared")
+    for measure in measures:
+        print(f"{measure.what:<16} {measure.words()}")

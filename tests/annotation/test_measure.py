@@ -152,9 +152,9 @@ def test_nothing_to_compare_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ((), 2, "name either a file to begin"),
-        (("--write", "x.jsonl"), 1, "judges no transitions"),
-        (("--against", "x.jsonl", "--write", "y.jsonl"), 2, "name either"),
+        ((), 2, "needs either a file to write"),
+        (("--write", "x.jsonl"), 1, "labels no transitions"),
+        (("--against", "x.jsonl", "--write", "y.jsonl"), 2, "needs either"),
     ],
 )
 def test_a_run_without_judgements_is_told(command, tmp_path, words, code, said):

@@ -97,7 +97,7 @@ def test_a_designer_that_never_delivers_is_rejected_after_its_repairs(command, t
         done = command(
             "design", "corridor", *QUICK, "--model", "test-model", "--base-url", server.url
         )
-    assert done.returncode == 1 and "no program came through" in done.stderr
+    assert done.returncode == 1 and "no program passed" in done.stderr
     assert server.counts["designer"] == 5, "one design, three repairs, one new design"
     tries = tmp_path / "runs" / "run" / "iteration-1" / "candidate-a" / "tries"
     assert sorted(p.name for p in tries.glob("*.json")) == [f"{k}-designer.json" for k in range(5)]
