@@ -1,5 +1,7 @@
-"""autoreward: a language model writes reward programs; we check, jail, train, score and explain
-them, and ask again.
+"""Reward design for reinforcement learning, with a language model that writes reward programs.
+
+The programs are checked, run in a sandbox, trained on and scored, and the model is shown what they
+achieved. `import autoreward` imports nothing; each name is loaded when it is first used.
 """
 
 from importlib import import_module
@@ -27,7 +29,7 @@ __all__ = [
     "resume",
     "train",
 ]
-# the others: api.run
+# Modules of the names that are not in api.run.
 PLACES = {
     "UserError": "errors",
     "Evidence": "api.evidence",
@@ -38,7 +40,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Everything is loaded when it is first used: `import autoreward` itself imports nothing."""
+    """Load a public name when it is first used."""
     if name == "__version__":
         from autoreward.resources import VERSION
 

@@ -1,10 +1,9 @@
-"""The Python side of what is typed: `design`, `load_run`, `check`, `train`.
+"""The Python interface: `design`, `resume`, `load_run`, `check`, `train`.
 
-`import autoreward` offers them, and loads this when one is used.
-
-Options are those of the command line (`setup.Options`), errors are `UserError`, nothing is printed
-but by `tell`. Call from the main thread: reward workers die with the thread that started them. No
-event loop and no signal handler is touched, so a notebook is fine.
+`import autoreward` offers them, and loads this module when one is used. Options are those of the
+command line (`loop/options.py`), errors are `UserError`, and nothing is printed except through
+`tell`. Call them from the main thread, because reward workers die with the thread that started
+them. No event loop or signal handler is touched, so they work in notebooks.
 """
 
 from __future__ import annotations
@@ -31,39 +30,40 @@ Tell = Callable[[str], None]
 class LoadedRun:
     """A run directory.
 
-    Opening it and reading from it executes nothing of it; `policy` and `environment` import the
-    card's Python.
-
-    `trust`: a run that was begun elsewhere may use the card it names.
+    Opening it and reading from it executes nothing from it; `policy` and `environment` import the
+    card's Python file. `trust` allows a run created elsewhere to use the card that it names.
     """
 
     def __init__(self, path: str | Path, trust: bool = False) -> None:
-        self._run, self._trust = find_run(str(path)), trust
-        self.path, self.header = self._run.path, self._run.header
+        self._run = find_run(str(path))
+        self._trust = trust
+        self.path = self._run.path
+        self.header = self._run.header
 
     def __repr__(self) -> str:
         return f"<autoreward run {self.path}: {self.header.task}, {self.header.model}>"
 
     @property
     def final(self) -> Final | None:
-        """The winner, confirmed on new seeds, beside its controls; None while the run is not done."""
+        """The winner, confirmed on new seeds, and its baselines; None until the run is done."""
         return self._run.final
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What `autoreward runs show --json` prints."""
+        """The data that `autoreward runs show --json` prints."""
         from autoreward.results.summary import summary
 
         return summary(self.path)
 
     def program(self, candidate: str | None = None) -> str:
-        """A candidate's reward program, as text; without a name the winner's, or the best one's so
-        far.
+        """Return the text of a candidate's reward program.
+
+        Without a name: the winner's, or the best one's so far.
         """
         return self._run.chosen(candidate).program
 
     def export(self, out: str | Path, candidate: str | None = None) -> Path:
-        """Write the program as one standalone file that needs numpy and gymnasium alone."""
+        """Write the program as one standalone file that needs only numpy and gymnasium."""
         from autoreward.loop.trust import card_of
 
         try:
@@ -82,8 +82,10 @@ class LoadedRun:
         return card
 
     def environment(self, render_mode: str | None = None) -> gymnasium.Env:
-        """One environment of the task: observations as `policy()` takes them, the task's own
-        reward, `info["success"]` at an episode's end.
+        """Create one environment of the task.
+
+        It returns observations as `policy()` takes them, the task's own reward, and
+        `info["success"]` at the end of an episode.
         """
         from autoreward.trainer.takeaway import environment
 
@@ -97,12 +99,14 @@ class LoadedRun:
         sparse: bool = False,
         device: str = "cpu",
     ) -> BaseAlgorithm:
-        """A trained agent as a stable-baselines3 model: of the confirmed winner, or of a
-        candidate; `seed`: of its training, None: the first.
+        """Return a trained agent as a stable-baselines3 model.
 
-        `model.predict(observation)` takes what `environment()` returns: normalization is inside. As
-        in the task's evaluation, most policies draw their actions: `header.card` says under
-        `evaluation` whether success was measured with `deterministic=True`.
+        It is the agent of the confirmed winner or of a candidate, trained on `seed` (default: the
+        first); with `sparse` the one trained on the sparse task reward.
+
+        `model.predict(observation)` takes what `environment()` returns: normalization is inside the
+        model. Most policies sample their actions, as in the task's evaluation; `header.card` says
+        under `evaluation` whether success was measured with `deterministic=True`.
         """
         from autoreward.trainer.takeaway import model
 
@@ -110,12 +114,12 @@ class LoadedRun:
 
 
 def load_run(path: str | Path = "last", *, trust: bool = False) -> LoadedRun:
-    """Open a run: a folder, a name in ./runs, or `last`."""
+    """Open a run: its directory, its name in ./runs, or `last`."""
     return LoadedRun(path, trust)
 
 
 def teller(run: Run, tell: Tell | None) -> Callable[..., None]:
-    """`say` for the loop: into events.jsonl, and one line to `tell`."""
+    """Return `say` for the loop: it records an event, and passes one line to `tell`."""
 
     def say(
         stage: str,
@@ -125,16 +129,11 @@ def teller(run: Run, tell: Tell | None) -> Callable[..., None]:
         **data: Any,
     ) -> None:
         run.event(stage, what, iteration, candidate, **data)
-        if tell:
-            tell(
-                " ".join(
-                    [
-                        f"{iteration or ''}{candidate or ''}".ljust(3),
-                        f"{stage}: {what}",
-                        *(f"{k}={v}" for k, v in data.items() if v is not None),
-                    ]
-                )
-            )
+        if not tell:
+            return
+        words = [f"{iteration or ''}{candidate or ''}".ljust(3), f"{stage}: {what}"]
+        words += [f"{key}={value}" for key, value in data.items() if value is not None]
+        tell(" ".join(words))
 
     return say
 
@@ -142,11 +141,14 @@ def teller(run: Run, tell: Tell | None) -> Callable[..., None]:
 def design(
     task: str, *, tell: Tell | None = None, headers: dict[str, str] | None = None, **given: Any
 ) -> LoadedRun:
-    """Design a reward for a task: `autoreward design`, with its options as keywords (`model=`,
-    `iterations=`, `max_cost=`, ...).
+    """Design a reward for a task, as `autoreward design` does.
 
-    `tell`: takes a line of progress at a time, e.g. `print`. UserError where something is wrong;
-    the run is then kept, see `resume`.
+    Options are keywords named as on the command line: `model=`, `iterations=`, `max_cost=`, ...;
+    `settings=` stands for --set and `origin=` for --from. `tell` is called with one line of
+    progress at a time, for example `print`.
+
+    Raises UserError if an option is wrong, a model fails or a limit is reached. The run is kept and
+    can be continued with `resume`.
     """
     from autoreward.loop import setup
 
@@ -162,7 +164,10 @@ def resume(
     headers: dict[str, str] | None = None,
     trust: bool = False,
 ) -> LoadedRun:
-    """Go on with a run that was stopped."""
+    """Continue a run that was stopped.
+
+    Raises UserError as `design` does, and if the run was created elsewhere and `trust` is False.
+    """
     from autoreward.loop import setup
     from autoreward.loop.trust import require_trusted
 
@@ -183,9 +188,9 @@ def _go(run: Run, how: Any, tell: Tell | None) -> LoadedRun:
 
 
 def check(program: str | Path, task: str, *, sandbox: str = "default") -> Check:
-    """Lint a program and try it in the jail on recorded transitions.
+    """Lint a program and try it in the sandbox on recorded transitions.
 
-    `program`: its text, or the path of a .py file.
+    `program` is its text, or the path of a .py file. Findings are in `verdicts` of the result.
     """
     from autoreward.loop import single_program
     from autoreward.loop.engine import Engine
@@ -204,8 +209,10 @@ def train(
     tell: Tell | None = None,
     **given: Any,
 ) -> Evaluation:
-    """Train `seeds` agents on a program (None: the sparse task reward) and score them: `autoreward
-    train`. Files stay in `out`.
+    """Train `seeds` agents on a program and evaluate them, as `autoreward train` does.
+
+    `program` is its text, the path of a .py file, or None for the sparse task reward. Options are
+    keywords, as for `design`. The files are kept in `out` (default: runs/train-TASK-...).
     """
     import secrets
 
@@ -226,7 +233,8 @@ def train(
 
     def progress(label: str, numbers: dict[str, float | None]) -> None:
         if tell:
-            tell(f"{label}: " + " ".join(f"{k}={v:g}" for k, v in numbers.items() if v is not None))
+            shown = [f"{key}={value:g}" for key, value in numbers.items() if value is not None]
+            tell(f"{label}: {' '.join(shown)}")
 
     return single_program.train_program(
         path,
@@ -240,17 +248,17 @@ def train(
 
 
 def program_text(program: str | Path) -> str:
-    """A program given as text, or as the path of a file."""
+    """Return a program that is given as text, or as the path of a .py file."""
     if isinstance(program, Path) or (program.endswith(".py") and "\n" not in program):
         try:
             return Path(program).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"{program} is not readable: {error}",
+                f"{program} cannot be read: {error}",
                 "give the program's text, or the path of its file",
             ) from None
     return program
 
 
 def _silent(label: str, numbers: dict[str, float | None]) -> None:
-    """Progress that nobody asked for."""
+    """Ignore the progress of trainings."""

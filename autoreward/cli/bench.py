@@ -1,10 +1,15 @@
-"""`autoreward bench SUITE.yaml`: a grid of tasks x variants x models x seeds, each one a run;
-resumable, one CSV.
+"""`autoreward bench SUITE.yaml`: a grid of designs, each one a run; resumable, with one table.
 
-A suite is `{tasks: [...], models: [...], seeds: [...], options: {iterations: 2, ...}, variants:
-{NAME: {method: calm, ...}}}`; a variant's options come over the suite's. Every cell is a whole
-design in `OUT/TASK.MODEL.SEED/`, or `OUT/TASK.VARIANT.MODEL.SEED/`; a cell that is done is not run
-again.
+A suite holds `tasks`, `models`, `seeds`, `options` and `variants`:
+
+    tasks: [doorkey16]
+    models: [offline/search]
+    seeds: [0, 1, 2]
+    options: {iterations: 2, final_seeds: 3}
+    variants: {eureka: {method: eureka}, signs: {compose: signs}}
+
+A variant's options replace those of the suite. Every cell of the grid is a whole design in
+`OUT/TASK.VARIANT.MODEL.SEED/`; a finished cell is not run again.
 """
 
 from __future__ import annotations
@@ -23,12 +28,12 @@ from autoreward.cli.options import Json, takes
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop.options import COMMAND_LINE, DesignOptions, Source, read_options
 from autoreward.store.files import write
-from autoreward.store.records import Final
+from autoreward.store.records import Evaluation, Final, Score
 from autoreward.store.run import Run
 
 
 class Suite(BaseModel):
-    """What a suite file holds."""
+    """A suite file."""
 
     model_config = ConfigDict(extra="forbid")
     tasks: list[str] = Field(min_length=1)
@@ -38,7 +43,8 @@ class Suite(BaseModel):
     variants: dict[str, dict[str, Any]] = {}
 
 
-COLUMNS: tuple[str, ...] = (
+# New columns are added at the end, so that tables of earlier versions can be read alike.
+COLUMNS = (
     "task",
     "model",
     "seed",
@@ -52,8 +58,6 @@ COLUMNS: tuple[str, ...] = (
     "human",
     "human_steps_to_80",
     "state",
-)
-COLUMNS += (
     "metric",
     "metric_low",
     "metric_high",
@@ -165,7 +169,7 @@ def _run_cell(options: DesignOptions) -> tuple[Final | None, str]:
 
 
 def _row(options: DesignOptions, final: Final | None, state: str) -> dict[str, Any]:
-    """One line of results.csv."""
+    """One line of results.csv; a column stays empty if there is nothing to say."""
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
         "task": options.task,
         "model": options.model,
@@ -174,34 +178,44 @@ def _row(options: DesignOptions, final: Final | None, state: str) -> dict[str, A
     }
     if final is None:
         return row
-    arms = final.arms
     row["winner"] = final.winner or ""
-    if final.winner and (w := arms.get("winner")):
-        row |= {"success": _number(w.success), "low": _number(w.low), "high": _number(w.high)}
+    winner, sparse, human = (final.arms.get(name) for name in ("winner", "sparse", "human"))
+    if final.winner and winner:
+        row |= _winner_columns(winner)
+    if sparse:
+        row |= {"sparse": _number(sparse.success), "sparse_metric": _number(sparse.metric)}
+    if human:
         row |= {
-            "metric": _number(w.metric),
-            "metric_low": _number(w.metric_low),
-            "metric_high": _number(w.metric_high),
-            "broken": "; ".join(w.broken),
-        }
-        row["by_seed"] = " ".join(
-            f"{s.successes / s.episodes:.2f}"
-            if s.successes is not None
-            else f"{sum(s.values) / len(s.values):.4g}"
-            for s in w.scores
-        )
-        row["steps_to_80"] = " ".join(str(s) if s is not None else "never" for s in w.steps_to_80)
-    if s := arms.get("sparse"):
-        row |= {"sparse": _number(s.success), "sparse_metric": _number(s.metric)}
-    if h := arms.get("human"):
-        row |= {
-            "human": _number(h.success),
-            "human_metric": _number(h.metric),
-            "human_steps_to_80": " ".join(
-                str(s) if s is not None else "never" for s in h.steps_to_80
-            ),
+            "human": _number(human.success),
+            "human_metric": _number(human.metric),
+            "human_steps_to_80": _steps(human),
         }
     return row
+
+
+def _winner_columns(winner: Evaluation) -> dict[str, str]:
+    return {
+        "success": _number(winner.success),
+        "low": _number(winner.low),
+        "high": _number(winner.high),
+        "metric": _number(winner.metric),
+        "metric_low": _number(winner.metric_low),
+        "metric_high": _number(winner.metric_high),
+        "broken": "; ".join(winner.broken),
+        "by_seed": " ".join(_score(score) for score in winner.scores),
+        "steps_to_80": _steps(winner),
+    }
+
+
+def _score(score: Score) -> str:
+    """The success rate of one agent; the mean of the metric if the task has no success."""
+    if score.successes is not None:
+        return f"{score.successes / score.episodes:.2f}"
+    return f"{sum(score.values) / len(score.values):.4g}"
+
+
+def _steps(result: Evaluation) -> str:
+    return " ".join("never" if s is None else str(s) for s in result.steps_to_80)
 
 
 def _number(value: float | None) -> str:

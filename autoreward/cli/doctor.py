@@ -119,8 +119,8 @@ def _sandbox() -> Line:
 def _bubblewrap() -> Line:
     level, reason = _tried("bwrap")
     if level is None:
-        return "  in bubblewrap", None, f"{reason}; not needed if the line above is ok"
-    return "  in bubblewrap", True, f"{level} (--sandbox bwrap)"
+        return "sandbox bwrap", None, f"{reason}; not needed if the line above is ok"
+    return "sandbox bwrap", True, f"{level} (--sandbox bwrap)"
 
 
 def _tried(profile: str) -> tuple[str | None, str]:

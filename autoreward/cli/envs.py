@@ -21,11 +21,11 @@ app.command("caption")(caption_env)
 
 @app.command("list")
 def list_envs(as_json: Json = False) -> None:
-    """List all task cards: those in ./envs, in installed packages, and the shipped ones."""
+    """List task cards: yours in ./envs, installed, shipped."""
     from autoreward.tasks.find import listing, load
 
     data: list[dict[str, Any]] = []
-    lines = []
+    lines = [f"{'task':<16} {'title':<44} {'extra':<10} from"]
     for name, (origin, path) in listing().items():
         entry: dict[str, Any] = {"name": name, "origin": origin, "path": str(path)}
         data.append(entry)
@@ -38,6 +38,7 @@ def list_envs(as_json: Json = False) -> None:
         extra = card.environment.extra
         entry |= {"title": card.title, "extra": extra, "steps": card.training.steps}
         lines.append(f"{name:<16} {card.title:<44} {extra or '-':<10} {origin}")
+    lines += ["", "next: autoreward envs show TASK; autoreward design TASK"]
     show(data, "\n".join(lines), as_json)
 
 

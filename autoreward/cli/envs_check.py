@@ -44,7 +44,7 @@ def check_env(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Run a card's environment briefly, and report what is missing or wrong."""
+    """Try a card on its environment, and report what is wrong."""
     from autoreward.cli.live import clean
     from autoreward.tasks.find import at, find, require_simulator
 
@@ -205,7 +205,10 @@ def caption_env(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Show transitions in words, as an annotator (a model that labels transitions) reads them."""
+    """Show recorded transitions as captions.
+
+    A caption is all that an annotator (a model that labels transitions) reads of one.
+    """
     from autoreward.cli.live import clean
     from autoreward.loop.engine import Engine
     from autoreward.store.files import read

@@ -73,7 +73,10 @@ def new_env(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Draft a task card from an environment: its spaces, documentation, and random steps in it."""
+    """Draft a task card from your environment.
+
+    It is written from the spaces, the documentation, and random steps in the environment.
+    """
     from autoreward.cli.live import clean
     from autoreward.drafting import draft
     from autoreward.drafting.card import card_name

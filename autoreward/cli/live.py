@@ -1,50 +1,56 @@
-"""What a person sees while a run goes on: a live table in a terminal, plain lines elsewhere.
+"""What a person sees while a run works: a live table in a terminal, plain lines elsewhere.
 
-Everything on stderr.
+Everything goes to stderr.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autoreward.store.run import Run
+if TYPE_CHECKING:
+    from autoreward.store.run import Run
 
-# items of a list that a line shows
-LISTED = 6
+# Items of a list, and trainings in the table, that are shown.
+MAX_ITEMS = 6
+MAX_TRAININGS = 16
+# Without a terminal, seconds between two lines about the same training.
+LINE_SECONDS = 10
+# Characters that reverse the direction of text, and so can disguise it.
+BIDIRECTIONAL = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+Progress = dict[str, float | None]
 
 
 def clean(text: str) -> str:
-    """Text of unknown origin made safe for a terminal: control and bidirectional characters become
-    visible escapes.
+    """Make text of unknown origin safe for a terminal.
+
+    Control and bidirectional characters become visible escapes.
     """
-    return "".join(
-        c
-        if c in "\n\t"
-        or (
-            c.isprintable()
-            and c not in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-        )
-        else f"\\u{ord(c):04x}"
-        for c in text
-    )
+    return "".join(c if _harmless(c) else f"\\u{ord(c):04x}" for c in text)
+
+
+def _harmless(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    return character.isprintable() and character not in BIDIRECTIONAL
 
 
 class Display:
-    """Writes events to the run and tells them; shows the progress of trainings.
+    """Records events in the run and shows them; shows the progress of trainings.
 
-    Use as a context manager.
+    Use it as a context manager.
     """
 
     def __init__(self, run: Run | None, quiet: bool = False) -> None:
-        self.run, self.quiet = run, quiet
-        self.started, self.trainings, self.told = (
-            time.monotonic(),
-            dict[str, dict[str, float | None]](),
-            dict[str, float](),
-        )
+        self.run = run
+        self.quiet = quiet
         self.terminal = sys.stderr.isatty() and not quiet
+        self.started = time.monotonic()
+        # training -> its last numbers, and when a line last showed them
+        self.trainings: dict[str, Progress] = {}
+        self.last_line: dict[str, float] = {}
         self._live: Any = None
 
     def __enter__(self) -> Display:
@@ -73,64 +79,30 @@ class Display:
         candidate: str | None = None,
         **data: Any,
     ) -> None:
-        """One event: into events.jsonl, and a line for people."""
+        """Record one event in events.jsonl, and show it as a line."""
         if self.run:
             self.run.event(stage, what, iteration, candidate, **data)
         if what in ("scored", "final", "feedback"):
             self.trainings.clear()
         place = f"{iteration}{candidate or ''}" if iteration else ""
-        self._line(f"{stage:<10} {place:<4} {what}{self._told(data)}")
+        self._line(f"{stage:<10} {place:<4} {what}{_details(data)}")
 
-    def progress(self, label: str, data: dict[str, float | None]) -> None:
-        """A trainer's progress line; without a terminal, told at most every ten seconds a
-        training.
-        """
+    def progress(self, label: str, data: Progress) -> None:
+        """Show a trainer's progress."""
         if label.startswith(("evaluation", "probes")):
             return
         self.trainings[label] = data
-        if not self.terminal and time.monotonic() - self.told.get(label, self.started) >= 10:
-            self.told[label] = time.monotonic()
-            success, metric = data.get("success"), data.get("metric")
-            told = (
-                f", success {success:.0%}"
-                if success is not None
-                else f", metric {metric:.4g}"
-                if metric is not None
-                else ""
-            )
-            self._line(
-                f"{'training':<10} {'':<4} {label}: {int(data.get('steps') or 0):,} steps{told}"
-            )
-
-    @staticmethod
-    def _told(data: dict[str, Any]) -> str:
-        parts = []
-        for key, value in data.items():
-            if (
-                value in (None, "", [], ())
-                or (key == "attempt" and value == 0)
-                or key in ("low", "high")
-            ):
-                continue
-            if key == "success":
-                between = (
-                    f" ({data['low']:.0%} to {data['high']:.0%})"
-                    if data.get("low") is not None
-                    else ""
-                )
-                parts.append(f"success {value:.0%}{between}")
-            elif isinstance(value, (list, tuple)):
-                more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
-                parts.append(f"{key} {', '.join(map(str, value[:LISTED]))}{more}")
-            else:
-                parts.append(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}")
-        return clean(": " + "; ".join(parts)) if parts else ""
+        now = time.monotonic()
+        due = self.last_line.get(label, self.started) + LINE_SECONDS
+        if not self.terminal and now >= due:
+            self.last_line[label] = now
+            self._line(f"{'training':<10} {'':<4} {label}: {_progress_words(data)}")
 
     def _line(self, text: str) -> None:
         if self.quiet:
             return
-        elapsed = int(time.monotonic() - self.started)
-        text = f"{elapsed // 60:02d}:{elapsed % 60:02d}  {text}"
+        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
+        text = f"{minutes:02d}:{seconds:02d}  {text}"
         if self._live:
             from rich.text import Text
 
@@ -142,22 +114,68 @@ class Display:
         from rich.table import Table
         from rich.text import Text
 
+        has_metric = any(data.get("metric") is not None for data in self.trainings.values())
+        columns = ["training", "steps", "success", "episode"]
+        if has_metric:
+            columns.insert(2, "metric")
         table = Table(box=None, pad_edge=False)
-        measured = any(d.get("metric") is not None for d in self.trainings.values())
-        for name in ("training", "steps", *(("metric",) if measured else ()), "success", "episode"):
+        for name in columns:
             table.add_column(name, justify="left" if name == "training" else "right")
-        for label, data in list(self.trainings.items())[-16:]:
-            success, length = data.get("success"), data.get("length")
-            metric = (
-                [f"{data['metric']:.4g}" if data.get("metric") is not None else "-"]
-                if measured
-                else []
-            )
-            table.add_row(
-                Text(clean(label)),
-                f"{int(data.get('steps') or 0):,}",
-                *metric,
-                "-" if success is None else f"{success:.0%}",
-                "-" if length is None else f"{length:.0f}",
-            )
+        for label, data in list(self.trainings.items())[-MAX_TRAININGS:]:
+            cells = {
+                "steps": f"{_steps(data):,}",
+                "metric": _number(data.get("metric"), ".4g"),
+                "success": _number(data.get("success"), ".0%"),
+                "episode": _number(data.get("length"), ".0f"),
+            }
+            table.add_row(Text(clean(label)), *(cells[name] for name in columns[1:]))
         return table
+
+
+def _steps(data: Progress) -> int:
+    return int(data.get("steps") or 0)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _progress_words(data: Progress) -> str:
+    words = f"{_steps(data):,} steps"
+    success, metric = data.get("success"), data.get("metric")
+    if success is not None:
+        return f"{words}, success {success:.0%}"
+    if metric is not None:
+        return f"{words}, metric {metric:.4g}"
+    return words
+
+
+def _details(data: dict[str, Any]) -> str:
+    """The data of an event in words; empty values and a first attempt are left out."""
+    parts = []
+    for key, value in data.items():
+        empty = value is None or value == "" or value == [] or value == ()
+        if empty or key in ("low", "high") or (key == "attempt" and value == 0):
+            continue
+        if key == "success":
+            parts.append(_success_words(value, data))
+        else:
+            parts.append(f"{key.replace('_', ' ')} {_value_words(value)}")
+    return clean(": " + "; ".join(parts)) if parts else ""
+
+
+def _success_words(success: float, data: dict[str, Any]) -> str:
+    words = f"success {success:.0%}"
+    if data.get("low") is None:
+        return words
+    return f"{words} ({data['low']:.0%} to {data['high']:.0%})"
+
+
+def _value_words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(map(str, value[:MAX_ITEMS]))
+        hidden = len(value) - MAX_ITEMS
+        return f"{shown} and {hidden} more" if hidden > 0 else shown
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)

@@ -22,7 +22,7 @@ app = group("Methods: how a reward program is asked for, checked and used.")
 
 @app.command("list")
 def list_methods(as_json: Json = False) -> None:
-    """List all methods: the shipped ones and those of installed packages."""
+    """List methods, shipped and installed."""
     from autoreward.methods import find_method, names
 
     data: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ def show_method(
     name: Annotated[str, Argument(help="a method (autoreward methods list)")],
     as_json: Json = False,
 ) -> None:
-    """Show one method: its paper, its model calls, its settings, what the card must have."""
+    """Show a method: paper, model calls, settings, needs."""
     from autoreward.methods import find_method, names
     from autoreward.models.templates import Prompts
 
@@ -118,4 +118,5 @@ def _setting(setting: Setting) -> str:
         takes = "|".join(setting.values)
     else:
         takes = "TEXT" if setting.low is None else "NUMBER"
-    return f"--set        {setting.name}={takes}: {setting.means} [default: {setting.default}]"
+    line = f"--set        {setting.name}={takes}: {setting.means}"
+    return f"{line} [default: {setting.default}]" if setting.default else line

@@ -36,7 +36,7 @@ app = group("Models: who writes the reward programs.")
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """List the built-in models, and how to name any other."""
+    """List the built-in models, and how to name others."""
     from autoreward.models import BUILT_IN
 
     lines = [f"{name:<20} {meaning}" for name, meaning in BUILT_IN.items()]
@@ -54,7 +54,10 @@ def show_model(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Show whether a model can be asked from here, its price and its window; sends nothing."""
+    """Show a model's price and window, without asking it.
+
+    Fails if it cannot be asked from here, for example because its API key is missing.
+    """
     from autoreward.models import ModelOptions, connect
 
     found = connect(model, ModelOptions(base_url=given["base_url"]))
@@ -65,10 +68,12 @@ def show_model(
         "dollars_per_million_out": found.price(0, 1_000_000),
         "window": _window(found),
     }
-    lines = []
-    for key, value in data.items():
-        shown = "unknown" if value is None else value
-        lines.append(f"{key.replace('_', ' '):<24} {shown}")
+    lines = [
+        f"model           {model}",
+        f"language model  {'yes' if found.language else 'no'}",
+        f"price           {_price(found)}",
+        f"window          {_window_words(found)}",
+    ]
     show(data, "\n".join(lines), as_json)
 
 
@@ -83,7 +88,11 @@ def try_model(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Ask a model for one program and one review: two small requests, nothing is trained."""
+    """Ask a model for one program and one review.
+
+    Two small requests show whether it can be reached, what it costs, and whether its replies can be
+    used; nothing is trained.
+    """
     options = options_of(task, given, context)
     found = examine(model, task, options.stored_settings, options.headers)
     if as_json:

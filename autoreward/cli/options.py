@@ -44,14 +44,17 @@ Trust = Annotated[
     ),
 ]
 
+# Options about the command itself; `--help` shows them last.
+LAST = ("config", "dry_run", "as_json")
+
 
 def takes(
     *names: str, help: Mapping[str, str] | None = None, defaults: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add declared options to a command, which gets them in its `**given`.
 
-    In `--help` they stand before the command's own options that are off by default (--out,
-    --json). `help` and `defaults` replace what is declared, if a command differs from `design`.
+    In `--help` they stand after the command's own options, but for those of `LAST`. `help` and
+    `defaults` replace what is declared, if a command differs from `design`.
     """
     texts, values = help or {}, defaults or {}
 
@@ -63,8 +66,8 @@ def takes(
             if p.kind is not inspect.Parameter.VAR_KEYWORD
         ]
         added = [_parameter(name, texts.get(name), values.get(name)) for name in names]
-        last = [p for p in own if p.default is None or p.default is False]
-        first = [p for p in own if p not in last]
+        last = [p for p in own if p.name in LAST]
+        first = [p for p in own if p.name not in LAST]
         # Options may follow a default, so all of them are keywords.
         all_of_them = [
             p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*first, *added, *last]

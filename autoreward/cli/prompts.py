@@ -30,7 +30,7 @@ app = group("Prompt templates: list, copy, change and check them.")
 
 @app.command("list")
 def list_prompts(folder: Folder = None, as_json: Json = False) -> None:
-    """List all templates with the file that is used, and the variables of each agent."""
+    """List templates, and the variables of each agent."""
     from autoreward.models.templates import VARIABLES, Prompts
 
     found = {name: str(path) for name, path in Prompts(folder).listing().items()}
@@ -59,7 +59,10 @@ def eject_prompts(
     ] = "auto-mc-reward",
     to: Annotated[Path, Option(help="folder to copy them to")] = Path("prompts"),
 ) -> None:
-    """Copy shipped templates to ./prompts, where you can change them; they are used from then on."""
+    """Copy shipped templates to ./prompts to change them.
+
+    The copies are used from then on.
+    """
     from autoreward.models.templates import Prompts
 
     written = Prompts().eject(prefix, to)
@@ -88,7 +91,7 @@ def render_prompt(
     folder: Folder = None,
     as_json: Json = False,
 ) -> None:
-    """Print the exact prompt for a task, and its size in tokens."""
+    """Print the exact prompt for a task, and its size."""
     from autoreward.methods import DEFAULT, find_method
     from autoreward.models.templates import Prompts
     from autoreward.store.run import find_run
@@ -198,7 +201,10 @@ def _count(text: str) -> tuple[int, str]:
 
 @app.command("check")
 def check_prompts(folder: Folder = None, as_json: Json = False) -> None:
-    """Find unknown variables, syntax errors and missing required parts, with file and line."""
+    """Find mistakes in templates, with file and line.
+
+    That is: unknown variables, syntax errors, and required parts that are missing.
+    """
     from autoreward.models.templates import Prompts
 
     templates = Prompts(folder)

@@ -26,7 +26,7 @@ def list_runs(
     folder: Annotated[Path, Option(help="folder that holds the run directories")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List all runs, oldest first: task, model, state, success of the confirmed winner."""
+    """List runs, oldest first, with their winners."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
 
@@ -52,7 +52,7 @@ def _line(run: dict[str, Any]) -> str:
 
 @app.command("show")
 def show_run(run: RunName = "last", as_json: Json = False) -> None:
-    """Show one run: every candidate, what happened to it and why, and the confirmation."""
+    """Show a run: its candidates, and the confirmed winner."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import lines, summary
     from autoreward.store.run import find_run
@@ -68,7 +68,7 @@ def show_run(run: RunName = "last", as_json: Json = False) -> None:
 def compare_runs(
     runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False
 ) -> None:
-    """Show the confirmed winners of several runs side by side."""
+    """Show the winners of several runs side by side."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
     from autoreward.store.run import find_run
@@ -86,7 +86,7 @@ def compare_runs(
 
 @app.command("path")
 def path_of_run(run: RunName = "last", as_json: Json = False) -> None:
-    """Print the path of a run directory, for use in a shell."""
+    """Print the path of a run directory."""
     from autoreward.store.run import find_run
 
     path = find_run(run).path.resolve()
@@ -131,8 +131,9 @@ def labels_of_run(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the run's labels of where subgoals end with yours: accuracy, precision, recall, F1
-    (docs/annotator.md).
+    """Compare labels of where subgoals end with yours.
+
+    Prints accuracy, precision, recall and F1 (docs/annotator.md).
     """
     from autoreward.annotation.measure import Labels, ends
     from autoreward.loop.trust import card_of, require_trusted

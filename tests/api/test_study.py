@@ -91,7 +91,7 @@ def test_ask_and_tell_until_the_end_and_in_between_from_another_process():
 @pytest.mark.parametrize(
     ("evidence", "word"),
     [
-        ({}, "tell `outcomes`"),
+        ({}, "or `failure`"),
         ({"successes": 5}, "how many episodes"),
         ({"successes": 5, "episodes": 3}, "how many episodes"),
         ({"outcomes": [True], "successes": 1}, "not both"),
