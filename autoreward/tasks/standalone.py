@@ -374,18 +374,29 @@ def _columns(values: dict[str, Any], names: list[str], n: int) -> Array:
     return out
 
 
+def shape_potentials(before: Array, after: Array, terminated: Array, gamma: float) -> Array:
+    """Return the shaping reward gamma * phi(s') * (1 - terminated) - phi(s), float64.
+
+    `before` and `after` are potentials (..., n, p) at both ends of a step; `terminated` (..., n),
+    bool or 0 and 1, is true if the episode ends with the step and not by a time limit. `gamma`
+    must be the learner's own.
+
+    Source: Ng, Harada, Russell 1999, "Policy invariance under reward transformations", theorem 1;
+    the potential of a terminal state counts as 0.
+    """
+    return gamma * after * (1.0 - terminated[..., None]) - before
+
+
 def composed(
     task: Task, answer: StepAnswer, task_reward: Array, terminated: Array
 ) -> tuple[Array, Array]:
     """Compose the reward of n transitions: the task reward plus the weighted sum of the columns.
 
-    The columns are the terms and the shaped potentials gamma * phi(curr) * (1 - terminated) -
-    phi(prev) (Ng, Harada, Russell 1999). Returns the reward (n,) and the columns (n, k + p) before
-    weighting.
+    The columns are the terms and the shaped potentials (`shape_potentials`). Returns the reward
+    (n,) and the columns (n, k + p) before weighting.
     """
     terms, before, after, names = answer
-    going_on = 1.0 - terminated.astype(np.float64)[:, None]
-    shaped = task.gamma * after * going_on - before
+    shaped = shape_potentials(before, after, terminated, task.gamma)
     columns = np.concatenate([terms, shaped], -1)
     weights = np.array([task.weights.get(name, 1.0) for name in names], np.float64)
     weighted = (columns * weights).sum(-1)

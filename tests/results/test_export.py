@@ -452,7 +452,7 @@ def test_exporting_runs_nothing_and_a_runs_words_cannot_leave_their_string(tmp_p
 
 
 UNFIT = [
-    ("import os\n\n\ndef reward(p, a, c, m):\n    return {}\n", "import of os"),
+    ("import os\n\n\ndef reward(p, a, c, m):\n    return {}\n", "cannot import os"),
     (
         "from numpy import *\n\n\ndef potential(s):\n    return {'a': s.height}\n",
         "inside of a function",

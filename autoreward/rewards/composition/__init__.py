@@ -21,8 +21,8 @@ from autoreward.rewards.composition.sequence import KINDS, Composition
 from autoreward.rewards.composition.transform import (
     Columns,
     UnsuitableComposition,
-    shape_potentials,
 )
+from autoreward.tasks.standalone import shape_potentials
 
 __all__ = [
     "DESIGNER",

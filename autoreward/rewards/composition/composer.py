@@ -12,9 +12,9 @@ from autoreward.rewards.composition.transform import (
     Columns,
     Step,
     UnsuitableComposition,
-    shape_potentials,
 )
 from autoreward.state import Array
+from autoreward.tasks.standalone import shape_potentials
 
 
 class Composer:

@@ -23,9 +23,9 @@ from autoreward.rewards.composition.transform import (
     Step,
     Transform,
     UnsuitableComposition,
-    shape_potentials,
 )
 from autoreward.state import Array
+from autoreward.tasks.standalone import shape_potentials
 
 # Progress to the next milestone is worth less than the milestone.
 MAX_PROGRESS = 1.0 - 1e-9

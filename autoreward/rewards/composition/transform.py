@@ -195,19 +195,6 @@ class Step:
     shaped: Array
 
 
-def shape_potentials(before: Array, after: Array, terminated: Array, gamma: float) -> Array:
-    """Return the shaping reward gamma * phi(s') * (1 - terminated) - phi(s), float64.
-
-    `before` and `after` are potentials (..., n, p) at both ends of a step; `terminated` (..., n),
-    bool or 0 and 1, is true if the episode ends with the step and not by a time limit. `gamma`
-    must be the learner's own.
-
-    Source: Ng, Harada, Russell 1999, "Policy invariance under reward transformations", theorem 1;
-    the potential of a terminal state counts as 0.
-    """
-    return gamma * after * (1.0 - terminated[..., None]) - before
-
-
 @dataclass
 class Bound:
     """A transform at work on one program.
