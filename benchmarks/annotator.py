@@ -26,9 +26,9 @@ from autoreward.annotation.annotator import Annotator
 from autoreward.annotation.labels import Annotation
 from autoreward.loop.engine import Engine
 from autoreward.models import ModelOptions, connect
+from autoreward.models.briefing import task
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
-from autoreward.models.variables import task
 from autoreward.store.files import read
 from autoreward.store.jobs import Annotated, TrainJob
 from autoreward.store.records import Limits

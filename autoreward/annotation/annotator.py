@@ -30,6 +30,7 @@ from autoreward.models.asking import ask_until_read
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
+from autoreward.models.variables import AnnotatorContext, variables_for
 from autoreward.store.files import read, write
 
 # captions in one prompt
@@ -379,9 +380,8 @@ class Annotator:
         )
 
     def _prompt(self, captions: tuple[str, ...], problem: str) -> str:
-        return self.prompts.render(
-            self.template, {**self.variables, "captions": captions, "problem": problem}
-        )
+        context = AnnotatorContext(self.variables, captions, problem)
+        return self.prompts.render(self.template, variables_for("annotator", context))
 
     # -- under the lock ----------------------------------------------------------------------------
 

@@ -54,12 +54,12 @@ def show_env(task: TaskName, as_json: Json = False) -> None:
 
 
 def _lines(located: LocatedCard) -> list[str]:
-    from autoreward.models import variables
+    from autoreward.models import briefing
 
     card = located.card
-    task = variables.task(card)
+    task = briefing.task(card)
     action = task["action"]
-    hints = variables.hints(card, True)
+    hints = briefing.hints(card, True)
     return [
         f"{card.name}: {card.title}",
         f"card     {located.path}",

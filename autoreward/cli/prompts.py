@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -31,15 +31,17 @@ app = group("Prompt templates: list, copy, change and check them.")
 @app.command("list")
 def list_prompts(folder: Folder = None, as_json: Json = False) -> None:
     """List templates, and the variables of each agent."""
-    from autoreward.models.templates import VARIABLES, Prompts
+    from autoreward.models.templates import Prompts
+    from autoreward.models.variables import VARIABLES, meanings
 
     found = {name: str(path) for name, path in Prompts(folder).listing().items()}
     lines = [f"{name:<36} {path}" for name, path in found.items()]
     lines += ["", "variables"]
-    for agent, variables in VARIABLES.items():
+    variables = {agent: meanings(agent) for agent in VARIABLES}
+    for agent, of_agent in variables.items():
         lines.append(f"  {agent}:")
-        lines += [f"    {name:<14} {meaning}" for name, meaning in variables.items()]
-    show({"templates": found, "variables": VARIABLES}, "\n".join(lines), as_json)
+        lines += [f"    {name:<14} {meaning}" for name, meaning in of_agent.items()]
+    show({"templates": found, "variables": variables}, "\n".join(lines), as_json)
 
 
 @app.command("show")
@@ -212,24 +214,7 @@ def check_prompts(folder: Folder = None, as_json: Json = False) -> None:
     problems: list[str] = []
     for name in names:
         problems += [p for p in templates.problems(name) if p not in problems]
-    if not problems:
-        problems = _rendering_problems(templates)
     summary = f"{len(names)} templates, {len(problems)} problems"
     show({"templates": len(names), "problems": problems}, "\n".join([*problems, summary]), as_json)
     if problems:
         raise typer.Exit(REFUSED)
-
-
-def _rendering_problems(templates: Any) -> list[str]:
-    """Render every template on an example, which also finds misspelled attributes."""
-    from autoreward.models.examples import variables
-
-    found: list[str] = []
-    for name in templates.listing():
-        agent = name.split("/")[1]
-        try:
-            templates.render(name, variables(agent))
-        except UserError as error:
-            if error.message not in found:
-                found.append(error.message)
-    return found

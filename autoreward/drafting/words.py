@@ -22,6 +22,7 @@ from autoreward.models.asking import ask_for_record
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
+from autoreward.models.variables import DrafterContext, variables_for
 from autoreward.store.survey import Column, InfoKey, Survey
 from autoreward.tasks.criteria import Success
 
@@ -105,7 +106,6 @@ def prompt_variables(
         "facts": facts,
         "documentation": survey.doc,
         "source": survey.source if source else "",
-        "problem": "",
     }
 
 
@@ -130,10 +130,10 @@ def _describe_field(f: DraftedField) -> dict[str, Any]:
 
 def prompt(prompts: Prompts, variables: dict[str, Any], problem: str = "") -> Message:
     """The rendered template; `problem` says why the last reply could not be read."""
-    return Message(
-        "user",
-        prompts.render(TEMPLATE, {**variables, "problem": problem}),
+    context = DrafterContext(
+        variables["facts"], variables["documentation"], variables["source"], problem
     )
+    return Message("user", prompts.render(TEMPLATE, variables_for("drafter", context)))
 
 
 def ask(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.methods import Ask, Judging, Method, Setting
-from autoreward.models import variables as briefing
+from autoreward.models import briefing
 from autoreward.rewards.program import constant
 from autoreward.rewards.signals.subgoals import MOST, trusted_subgoals
 from autoreward.tasks.card import TaskCard

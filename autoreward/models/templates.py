@@ -1,14 +1,16 @@
 """Prompt templates: find, override, render, check, eject.
 
-`prompts/METHOD/AGENT/NAME.md.j2` is looked for in --prompts DIR, then ./prompts, then among the
-shipped, then in installed methods: the same path overrides. Jinja2 in its sandbox, and an undefined
-variable is an error. `VARIABLES` documents what each agent's templates get.
+A template `prompts/METHOD/AGENT/NAME.md.j2` is looked up in --prompts DIR, then ./prompts, then
+the shipped prompts, then those of installed methods; the first one found wins. Templates run in
+Jinja2's sandbox, and an undefined variable is an error. What each agent's templates get is in
+`variables`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,58 +27,12 @@ from jinja2 import (
 from jinja2.sandbox import SandboxedEnvironment
 
 from autoreward.errors import REFUSED, UserError
+from autoreward.models.variables import VARIABLES, examples, meanings
 from autoreward.resources import installed, shipped
 
 SUFFIX = ".md.j2"
-TASK = {
-    "task": "the card, no hints: title, description, success, endings, limit, action, fields, policy (what it sees), own_reward, episodic_return, ends_at_success, training (algorithm, steps, ...)",
-    "hints": "the card's hints as sentences; empty unless --hints is given",
-    "composition": "how terms become the reward where that is not the plain sum: yaml, and a line on each of its transforms; else empty (not in the analyzer's)",
-}
-VARIABLES: dict[str, dict[str, str]] = {
-    "designer": {
-        **TASK,
-        "number": "this candidate's number, from 1",
-        "candidates": "how many programs are asked for in this iteration",
-        "feedback": "outcomes so far, best first: id, program, composition (yaml, empty for the plain sum), status, success, verdicts, curve, "
-        "terms (each with curve, most, mean, least over training), endings, diagnostics, parts, causes, suggestions, notes (of the signal)",
-        "outcome": "in outcome.md.j2, inside a loop over `feedback`: one item of it",
-        "iteration": "from 1",
-        "verdicts": "why the last draft was refused: kind, line, message, hint",
-        "from_scratch": "true where the repairs are used up",
-        "origin": "in port.md.j2: a person's reward function to be ported: code, sources (of fields), why it was not taken as it is",
-        "given": "what the method's settings give: name, means (subgoals of the card or of a file, for example); else empty",
-        "replies": "of the calls that prepared this one, in the first iteration: template, number, text",
-        "transforms": "with --compose designer: what the designer may choose from, each with kind, fields, title, equation, paper, use; else empty",
-    },
-    "critic": {
-        **TASK,
-        "program": "the program under review",
-        "warnings": "what the linter found",
-        "problem": "why the last answer could not be read; empty at first",
-    },
-    "drafter": {
-        "facts": "what random play found: title, observation, action, reward, endings, info (keys), fields (name, source, shape, unit, range, meaning, by)",
-        "documentation": "the environment's docstring; empty where it has none",
-        "source": "the source of the environment's class; empty with --no-source",
-        "problem": "as for the critic",
-    },
-    "annotator": {
-        "task": TASK["task"],
-        "subgoals": "what is looked for: name, means",
-        "captions": "transitions in words (autoreward envs caption TASK), to be numbered from 1",
-        "problem": "as for the critic",
-    },
-    "analyzer": {
-        **TASK,
-        "program": "the program",
-        "outcome": "the numbers: as one item of the designer's feedback",
-        "episodes": "excerpts of recorded episodes",
-        "parts": "in summarize.md.j2: what was said of each batch: summary, causes, suggestions, citations",
-        "problem": "as for the critic",
-    },
-}
-# What a template must say, whatever else is changed: variables that it or its includes must use.
+# Templates that become a prompt, and the variables that each must use, itself or through its
+# includes, whatever else is changed.
 REQUIRED: dict[str, set[str]] = {
     "designer/system": set(),
     "designer/first": {"task"},
@@ -88,21 +44,37 @@ REQUIRED: dict[str, set[str]] = {
     "drafter/card": {"facts"},
     "annotator/judge": {"subgoals", "captions"},
 }
+# Templates that become a prompt, and that a method may do without.
+OPTIONAL = {"analyzer/summarize"}
+# What rendering raises for a faulty template.
+FAULTS = (
+    UndefinedError,
+    TemplateError,
+    TypeError,
+    ValueError,
+    ZeroDivisionError,
+    OverflowError,
+    KeyError,
+)
 
 
 class Prompts:
-    """Templates as one run sees them."""
+    """The templates that one run uses.
+
+    Raises UserError if `folder` does not exist.
+    """
 
     def __init__(self, folder: str | None = None) -> None:
         if folder is not None and not Path(folder).is_dir():
             raise UserError(
-                f"--prompts {folder}: there is no such folder",
+                f"--prompts {folder}: folder not found",
                 "autoreward prompts eject METHOD/AGENT makes one",
             )
         self.folders = [Path(folder)] if folder else []
-        self.folders += [
-            p for p in (Path.cwd() / "prompts", shipped("prompts")) if p.is_dir()
-        ] + installed("autoreward.methods", "prompts")
+        for place in (Path.cwd() / "prompts", shipped("prompts")):
+            if place.is_dir():
+                self.folders.append(place)
+        self.folders += installed("autoreward.methods", "prompts")
         self._jinja = SandboxedEnvironment(
             loader=FileSystemLoader([str(f) for f in self.folders]),
             undefined=StrictUndefined,
@@ -114,117 +86,114 @@ class Prompts:
         self._jinja.globals["range"] = range
 
     def listing(self) -> dict[str, Path]:
-        """`METHOD/AGENT/NAME` -> the file that counts."""
+        """Return `METHOD/AGENT/NAME` -> the file that is used."""
         found: dict[str, Path] = {}
         for folder in self.folders:
             for path in sorted(folder.glob(f"*/*/*{SUFFIX}")):
-                found.setdefault(str(path.relative_to(folder))[: -len(SUFFIX)], path)
+                name = str(path.relative_to(folder))[: -len(SUFFIX)]
+                found.setdefault(name, path)
         return found
 
     def path(self, name: str) -> Path:
-        """The file of `METHOD/AGENT/NAME`; UserError where there is none."""
+        """Return the file of `METHOD/AGENT/NAME`. Raises UserError if no folder has it."""
         parts = name.removesuffix(SUFFIX).split("/")
         if len(parts) == 3 and not {"", ".", ".."} & set(parts):
+            method, agent, last = parts
             for folder in self.folders:
-                if (path := folder.joinpath(*parts[:2], parts[2] + SUFFIX)).is_file():
+                path = folder.joinpath(method, agent, last + SUFFIX)
+                if path.is_file():
                     return path
-        raise UserError(f"no template {name!r}", "autoreward prompts list")
+        raise UserError(f"unknown template {name!r}", "autoreward prompts list")
 
     def render(self, name: str, variables: Mapping[str, Any]) -> str:
-        """The text; UserError with file and line where the template is wrong."""
+        """Return the text of a prompt.
+
+        Raises UserError with file and line if the template is faulty.
+        """
         path = self.path(name)
         try:
             text = self._jinja.get_template(name + SUFFIX).render(**variables)
         except TemplateSyntaxError as error:
-            raise self._wrong(
-                Path(error.filename or path), error.lineno, str(error.message)
-            ) from None
+            place = Path(error.filename or path)
+            raise _faulty(place, error.lineno, str(error.message)) from None
         except TemplateNotFound as error:
-            raise self._wrong(
-                path, None, f"includes {error.message!r}, and there is no such template"
-            ) from None
-        except (
-            UndefinedError,
-            TemplateError,
-            TypeError,
-            ValueError,
-            ZeroDivisionError,
-            OverflowError,
-            KeyError,
-        ) as error:
-            place, line = self._blamed(error, path)
-            raise self._wrong(place, line, str(error)) from None
+            raise _faulty(path, None, f"includes {error.message!r}, which does not exist") from None
+        except FAULTS as error:
+            place, line = _last_template_frame(error, path)
+            raise _faulty(place, line, str(error)) from None
         return _tidy(text)
 
     def problems(self, name: str) -> list[str]:
-        """What is wrong with a template before anything is rendered: `FILE:LINE: what`."""
-        path, agent = self.path(name), name.split("/")[1]
+        """Return what is wrong with a template, as `FILE:LINE: what`.
+
+        First syntax and the names of variables, with those of its includes; then, if these are
+        right, it is rendered with the example of every variable that its agent really gets.
+        """
+        path = self.path(name)
+        agent = name.split("/")[1]
         try:
-            used = self._variables(name + SUFFIX, set())
+            used = self._undeclared(name + SUFFIX, set())
         except TemplateSyntaxError as error:
             return [f"{error.filename or path}:{error.lineno}: {error.message}"]
         except TemplateNotFound as error:
-            return [f"{path}: includes {error.message!r}, and there is no such template"]
-        known = VARIABLES.get(agent)
-        if known is None:
+            return [f"{path}: includes {error.message!r}, which does not exist"]
+        if agent not in VARIABLES:
             return []
+        known = meanings(agent)
         found = []
         for variable in sorted(used.keys() - known.keys()):
             place, line = used[variable]
             found.append(
-                f"{place}:{line}: no variable {variable!r}; a {agent} template has {', '.join(known)}"
+                f"{place}:{line}: unknown variable {variable!r}; "
+                f"a {agent} template has {', '.join(known)}"
             )
-        for variable in sorted(REQUIRED.get(name.split("/", 1)[1], set()) - used.keys()):
-            found.append(f"{path}:1: the required part {variable!r} is lost: {known[variable]}")
-        return found
+        for variable in sorted(REQUIRED.get(_page(name), set()) - used.keys()):
+            found.append(
+                f"{path}:1: the required variable {variable!r} is missing: {known[variable]}"
+            )
+        return found or self._trial(name, agent)
+
+    def _trial(self, name: str, agent: str) -> list[str]:
+        """Render a template with examples: a misspelled attribute shows only then."""
+        is_prompt = _page(name) in REQUIRED or _page(name) in OPTIONAL
+        included = not is_prompt and name + SUFFIX in self._included
+        try:
+            self.render(name, examples(agent, included))
+        except UserError as error:
+            return [error.message]
+        return []
 
     def require(self, method: str, agents: Collection[str]) -> None:
-        """UserError with the first thing that is wrong with a method's templates, or missing for
-        its agents, before a run begins.
+        """Raise UserError if a template that these agents need is missing or faulty.
+
+        Called before a run starts, so that no template fails after a training.
         """
         listing = self.listing()
         for name in REQUIRED:
             if name.split("/")[0] in agents and f"{method}/{name}" not in listing:
                 raise UserError(
-                    f"the method {method} has no template {method}/{name}{SUFFIX}",
-                    "docs/methods.md says what a method needs; autoreward prompts list",
+                    f"method {method} lacks the template {method}/{name}{SUFFIX}",
+                    "docs/methods.md lists what a method needs; autoreward prompts list",
                     REFUSED,
                 )
         for name in listing:
-            if name.startswith(method + "/") and (found := self.problems(name)):
+            if not name.startswith(f"{method}/"):
+                continue
+            found = self.problems(name)
+            if found:
                 raise UserError(
-                    found[0], "mend the template, then: autoreward prompts check", REFUSED
+                    found[0], "fix the template, then run: autoreward prompts check", REFUSED
                 )
 
-    def _variables(self, file: str, seen: set[str]) -> dict[str, tuple[Path, int]]:
-        """Undeclared variables of a template and what it includes, with the place of their first
-        use.
-        """
-        seen.add(file)
-        assert self._jinja.loader is not None
-        source, filename, _ = self._jinja.loader.get_source(self._jinja, file)
-        tree = self._jinja.parse(source, filename=filename)
-        undeclared = meta.find_undeclared_variables(tree)
-        found: dict[str, tuple[Path, int]] = {}
-        for node in tree.find_all(nodes.Name):
-            if node.name in undeclared:
-                found.setdefault(node.name, (Path(filename or file), node.lineno))
-        for include in meta.find_referenced_templates(tree):
-            if include and include not in seen:
-                for key, value in self._variables(include, seen).items():
-                    found.setdefault(key, value)
-        return found
-
     def eject(self, prefix: str, folder: Path) -> list[Path]:
-        """Copy the templates whose name begins with `prefix` into `folder`, for changing.
+        """Copy the templates whose name begins with `prefix` into `folder` and return the copies.
 
-        Existing files are left alone.
+        Existing files are left as they are. Raises UserError if no template matches.
         """
-        chosen = {
-            n: p
-            for n, p in self.listing().items()
-            if n == prefix.removesuffix(SUFFIX) or n.startswith(prefix.rstrip("/") + "/")
-        }
+        chosen = {}
+        for name, path in self.listing().items():
+            if name == prefix.removesuffix(SUFFIX) or name.startswith(prefix.rstrip("/") + "/"):
+                chosen[name] = path
         if not chosen:
             raise UserError(f"no template begins with {prefix!r}", "autoreward prompts list")
         written = []
@@ -237,31 +206,76 @@ class Prompts:
             written.append(target)
         return written
 
-    @staticmethod
-    def _blamed(error: Exception, path: Path) -> tuple[Path, int | None]:
-        """The last template frame of the traceback."""
-        place, line, trace = path, None, error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename.endswith(SUFFIX):
-                place, line = Path(trace.tb_frame.f_code.co_filename), trace.tb_lineno
-            trace = trace.tb_next
-        return place, line
+    def _undeclared(self, file: str, seen: set[str]) -> dict[str, tuple[Path, int]]:
+        """Return the variables that a template and its includes expect, each with its first use."""
+        seen.add(file)
+        tree, filename = self._parsed(file)
+        undeclared = meta.find_undeclared_variables(tree)
+        found: dict[str, tuple[Path, int]] = {}
+        for node in tree.find_all(nodes.Name):
+            if node.name in undeclared:
+                found.setdefault(node.name, (Path(filename or file), node.lineno))
+        for include in meta.find_referenced_templates(tree):
+            if include and include not in seen:
+                for variable, place in self._undeclared(include, seen).items():
+                    found.setdefault(variable, place)
+        return found
 
-    @staticmethod
-    def _wrong(path: Path, line: int | None, what: str) -> UserError:
-        return UserError(
-            f"{path}{f':{line}' if line else ''}: {what}", "autoreward prompts check", REFUSED
-        )
+    def _parsed(self, file: str) -> tuple[nodes.Template, str | None]:
+        assert self._jinja.loader is not None
+        source, filename, _ = self._jinja.loader.get_source(self._jinja, file)
+        return self._jinja.parse(source, filename=filename), filename
+
+    @cached_property
+    def _included(self) -> set[str]:
+        """Files that some template includes."""
+        found: set[str] = set()
+        for name in self.listing():
+            try:
+                tree, _ = self._parsed(name + SUFFIX)
+            except TemplateSyntaxError:
+                # `problems` of that template reports it.
+                continue
+            found.update(file for file in meta.find_referenced_templates(tree) if file)
+        return found
+
+
+def _page(name: str) -> str:
+    """Return a template's name without its method: AGENT/NAME."""
+    return name.split("/", 1)[1]
+
+
+def _last_template_frame(error: Exception, path: Path) -> tuple[Path, int | None]:
+    """Return the file and line of the template in which rendering failed."""
+    place = path
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file.endswith(SUFFIX):
+            place = Path(file)
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return place, line
+
+
+def _faulty(path: Path, line: int | None, what: str) -> UserError:
+    place = f"{path}:{line}" if line else str(path)
+    return UserError(f"{place}: {what}", "autoreward prompts check", REFUSED)
 
 
 def _tidy(text: str) -> str:
-    """One blank line between parts and before headings; code blocks stay as they are."""
+    """Put one blank line between parts and before headings; leave code blocks as they are."""
     parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.M | re.S)
+    # Every other part is a code block.
     for k in range(0, len(parts), 2):
-        parts[k] = re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<=[^\n])\n(?=#{1,3} )", "\n\n", parts[k]))
+        spaced = re.sub(r"(?<=[^\n])\n(?=#{1,3} )", "\n\n", parts[k])
+        parts[k] = re.sub(r"\n{3,}", "\n\n", spaced)
     return "".join(parts).strip()
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a prompt: short, and a dash where there is none."""
-    return "-" if value is None or value != value else f"{value:.{digits}g}"
+    """Format a number for a prompt: `digits` significant digits, a dash for None and NaN."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:.{digits}g}"

@@ -1,233 +1,404 @@
-"""What agents are told, as plain data for templates: the card without its hints, and outcomes as
-numbers a reader can follow.
+"""Prompt variables: one table for each agent, with meaning, example and value.
+
+The tables are all there is: stages get their variables from `variables_for`, `prompts check`
+renders templates with `examples`, and `prompts list` and docs/prompts.md print `meanings`. So a
+template that passes the check also renders when the run reaches it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from autoreward.rewards.composition import KINDS, Composition, yaml_of
-from autoreward.store.records import Feedback, Outcome
-from autoreward.tasks.card import Hint, Near, TaskCard
-
-CURVE_ROWS = 10
-# outcomes told in full; the rest in a line
-TOP = 2
+from autoreward.models import briefing
+from autoreward.rewards.composition import Composition
+from autoreward.store.records import Feedback, Outcome, Verdict
+from autoreward.tasks.card import TaskCard
 
 
-def task(card: TaskCard) -> dict[str, Any]:
-    """The variable `task` of every template."""
-    action = card.action
-    rows = (
-        "(n,) integers"
-        if action.type == "discrete"
-        else f"(n, {', '.join(map(str, action.row))}) "
-        + ("integers" if action.integer else f"floats in {action.low:g} .. {action.high:g}")
-    )
-    metric = card.metric
-    return {
-        "title": card.title,
-        "description": card.description.strip(),
-        "success": card.success.means
-        if card.success and card.success.means
-        else " and ".join(c.words() for c in card.success.when)
-        if card.success
-        else "",
-        "metric": f"{metric.reduce} of {metric.of} over an episode, to {metric.direction}, about {metric.range[0]:g} .. {metric.range[1]:g}"
-        if metric
-        else "",
-        "constraints": [
-            f"{c.words()} on average ({c.metric.reduce} of {c.metric.of} over an episode)"
-            for c in card.constraints
-        ],
-        "ends_at_success": bool(card.success and card.success.ends_episode),
-        "endings": card.endings,
-        "limit": card.environment.limit,
-        "own_reward": card.task_reward == "environment",
-        "episodic_return": card.episodic_return,
-        "action": {"type": action.type, "shape": rows, "meaning": action.meaning},
-        "fields": [
-            {
-                "name": f.name,
-                "shape": list(f.shape),
-                "unit": f.unit,
-                "range": f.range,
-                "meaning": f.meaning + ("" if f.policy else " (the policy does not see this)"),
-            }
-            for f in card.fields
-            if f.reward
-        ],
-        "policy": _seen(card),
-        "relabelled": card.goal.desired if card.goal and card.training.her else "",
-        "training": {
-            "algorithm": card.training.algorithm,
-            "steps": card.training.steps,
-            "n_envs": card.training.n_envs,
-            "gamma": card.training.gamma,
-        },
-    }
+@dataclass(frozen=True)
+class CardContext:
+    """What every prompt about a task starts from."""
+
+    card: TaskCard
+    hints: bool
+    """Whether the card's hints are shown."""
+    composition: Composition | None
+    """How terms become the reward, if it is already decided."""
 
 
-def _seen(card: TaskCard) -> str:
-    kind = card.policy.input
-    what = {"observation": "the environment's own observation", "fields": "the fields"}.get(
-        kind, "features computed from the fields"
-    )
-    return what + (", normalized by running mean and deviation" if card.policy.normalize else "")
+@dataclass(frozen=True)
+class DesignerContext(CardContext):
+    """What a designer's prompt starts from."""
+
+    iteration: int
+    candidate: str
+    candidates: int
+    feedback: Feedback | None
+    refusals: Sequence[Verdict]
+    from_scratch: bool
+    origin: Mapping[str, Any] | None
+    composing: bool
+    given: Sequence[Mapping[str, str]]
+    replies: Sequence[Mapping[str, Any]]
 
 
-def hints(card: TaskCard, shown: bool) -> list[str]:
-    """The variable `hints`."""
-    return [_hint(h) for h in card.hints] if shown else []
+@dataclass(frozen=True)
+class CriticContext(CardContext):
+    """What a critic's prompt starts from."""
+
+    program: str
+    warnings: Sequence[Verdict]
+    problem: str
 
 
-def transforms() -> list[dict[str, Any]]:
-    """The variable `transforms`: every kind of transform that a designer may choose, from the
-    classes themselves.
+@dataclass(frozen=True)
+class AnalyzerContext(CardContext):
+    """What an analyzer's prompt starts from."""
+
+    outcome: Outcome
+    episodes: Sequence[Mapping[str, Any]]
+    parts: Sequence[Mapping[str, Any]]
+    problem: str
+
+
+@dataclass(frozen=True)
+class DrafterContext:
+    """What a drafter's prompt starts from."""
+
+    facts: Mapping[str, Any]
+    documentation: str
+    source: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class AnnotatorContext:
+    """What an annotator's prompt starts from; `given` comes from the method (`Judging`)."""
+
+    given: Mapping[str, Any]
+    captions: Sequence[str]
+    problem: str
+
+
+C = TypeVar("C", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Variable(Generic[C]):
+    """One variable of an agent's templates.
+
+    `example` has the structure of a real value, with every branch filled. `value` computes the real
+    one from the agent's context; None if a template sets the variable itself, in a loop, for the
+    templates that it includes.
     """
-    found = []
-    for kind in KINDS:
-        fields = {n: f for n, f in kind.model_fields.items() if n != "kind"}
-        told = ", ".join(n if f.is_required() else f"{n}: {f.default}" for n, f in fields.items())
-        found.append({"kind": kind.model_fields["kind"].default, "fields": told, **kind.words()})
+
+    meaning: str
+    example: Any
+    value: Callable[[C], Any] | None
+
+
+EXAMPLE_FIELD: dict[str, Any] = {
+    "name": "x",
+    "shape": [2],
+    "unit": "m",
+    "range": "0 .. 1",
+    "meaning": "meaning",
+}
+EXAMPLE_TASK: dict[str, Any] = {
+    "title": "title",
+    "description": "description",
+    "success": "success",
+    "metric": "metric",
+    "constraints": ["constraint"],
+    "ends_at_success": True,
+    "endings": "endings",
+    "limit": 100,
+    "own_reward": True,
+    "episodic_return": True,
+    "action": {"type": "discrete", "shape": "(n,)", "meaning": "meaning"},
+    "fields": [EXAMPLE_FIELD],
+    "policy": "the fields",
+    "relabelled": "goal",
+    "training": {"algorithm": "PPO", "steps": 1000, "n_envs": 8, "gamma": 0.99},
+}
+EXAMPLE_OUTCOME: dict[str, Any] = {
+    "id": "1a",
+    "full": True,
+    "program": "def reward(prev, action, curr, memory):\n    return {}",
+    "composition": "transforms:\n- kind: signs\n",
+    "status": "evaluated",
+    "success": 0.5,
+    "metric": 1.0,
+    "broken": ["energy at most 4: 5.2"],
+    "why": "why",
+    "steps": 1000,
+    "steps_to_80": 800,
+    "verdicts": [
+        {"kind": "import", "severity": "refuse", "line": 1, "message": "message"},
+        {"kind": "scale", "severity": "warn", "line": 1, "message": "message"},
+    ],
+    "curve": [{"steps": 100, "success": float("nan"), "length": 10.0}],
+    "terms": [
+        {
+            "name": "progress",
+            "sum": 1.0,
+            "first": 0.1,
+            "share": 0.9,
+            "curve": [0.1, None, 1.0],
+            "most": 1.0,
+            "mean": 0.5,
+            "least": 0.1,
+        }
+    ],
+    "endings": {"success": 0.5, "failure": 0.2, "limit": 0.3, "mean_length": 20.0},
+    "parts": [
+        (
+            "unsuccessful",
+            {
+                "episodes": 3,
+                "mean_length": 20.0,
+                "term_sums": {"progress": 1.0},
+                "fields": {"x": {"end": 1.0, "end_std": 0.1, "lowest": 0.0, "highest": 2.0}},
+                "flags": {"has_key": {"ever": 0.5, "changes": 2.0}},
+            },
+        )
+    ],
+    "diagnostics": [{"kind": "hovering", "words": "words"}],
+    "causes": ["a cause"],
+    "suggestions": ["a suggestion"],
+    "notes": ["a note"],
+}
+
+TASK = Variable[CardContext](
+    "the card without its hints: title, description, success, metric, constraints, endings, "
+    "limit, action, fields, policy (what it observes), own_reward, episodic_return, "
+    "ends_at_success, relabelled (the goal that hindsight replaces), training (algorithm, "
+    "steps, n_envs, gamma)",
+    EXAMPLE_TASK,
+    lambda c: briefing.task(c.card),
+)
+HINTS = Variable[CardContext](
+    "the card's hints as sentences; empty without --hints",
+    ["bring a to b"],
+    lambda c: briefing.hints(c.card, c.hints),
+)
+COMPOSITION = Variable[CardContext](
+    "how terms become the reward: YAML and a line on each transform; empty for the plain sum",
+    "```yaml\ntransforms:\n- kind: signs\n```",
+    lambda c: briefing.composition(c.composition),
+)
+PROBLEM = "why the last reply could not be read; empty in the first turn"
+
+DESIGNER: dict[str, Variable[DesignerContext]] = {
+    "task": TASK,
+    "hints": HINTS,
+    "composition": COMPOSITION,
+    "number": Variable(
+        "this candidate's number, from 1", 2, lambda c: ord(c.candidate) - ord("a") + 1
+    ),
+    "candidates": Variable("how many candidates this iteration has", 3, lambda c: c.candidates),
+    "iteration": Variable("the iteration's number, from 1", 2, lambda c: c.iteration),
+    "feedback": Variable(
+        "outcomes so far, best first: id, full (shown with its numbers), program, composition "
+        "(YAML; empty for the plain sum), status, success, metric, broken (constraints), why, "
+        "steps, steps_to_80, verdicts, curve, terms (each with curve, most, mean and least over "
+        "training), endings, diagnostics, parts, causes, suggestions, notes (of the signal)",
+        [EXAMPLE_OUTCOME, {**EXAMPLE_OUTCOME, "full": False}],
+        lambda c: briefing.feedback(c.feedback, c.hints),
+    ),
+    "outcome": Variable(
+        "one item of `feedback`, in templates that a loop over `feedback` includes",
+        EXAMPLE_OUTCOME,
+        None,
+    ),
+    "verdicts": Variable(
+        "why the last draft was rejected: kind, line, message, hint",
+        [
+            {
+                "kind": "import",
+                "severity": "refuse",
+                "stage": "check",
+                "line": 1,
+                "message": "message",
+                "hint": "hint",
+            }
+        ],
+        lambda c: [v.model_dump() for v in c.refusals],
+    ),
+    "from_scratch": Variable("true once all repairs are used up", False, lambda c: c.from_scratch),
+    "origin": Variable(
+        "in port.md.j2, the reward function to port: code, sources (of its fields), why (it could "
+        "not be used directly); otherwise empty",
+        {
+            "code": "def reward(obs, action, next_obs):\n    return 0.0",
+            "sources": [("x", "0:2")],
+            "why": "why",
+        },
+        lambda c: dict(c.origin or {}),
+    ),
+    "given": Variable(
+        "what the method's settings provide, such as the subgoals of the card or of a file: name, "
+        "means; otherwise empty",
+        [{"name": "take_key", "means": "the agent carries the key"}],
+        lambda c: list(c.given),
+    ),
+    "replies": Variable(
+        "replies to the calls that prepare the first program: template, number, text",
+        [{"template": "sample", "number": 1, "text": "text"}],
+        lambda c: list(c.replies),
+    ),
+    "transforms": Variable(
+        "with --compose designer, the transforms to choose from: kind, fields, title, equation, "
+        "paper, use; otherwise empty",
+        [
+            {
+                "kind": "weights",
+                "fields": "weights: {}",
+                "title": "title",
+                "equation": "r = w * x",
+                "paper": "paper",
+                "use": "use",
+            }
+        ],
+        lambda c: briefing.transforms() if c.composing else [],
+    ),
+}
+
+CRITIC: dict[str, Variable[CriticContext]] = {
+    "task": TASK,
+    "hints": HINTS,
+    "composition": COMPOSITION,
+    "program": Variable(
+        "the program under review, without comments and docstrings",
+        EXAMPLE_OUTCOME["program"],
+        lambda c: c.program,
+    ),
+    "warnings": Variable(
+        "the linter's warnings", ["warning"], lambda c: [v.message for v in c.warnings]
+    ),
+    "problem": Variable(PROBLEM, "problem", lambda c: c.problem),
+}
+
+ANALYZER: dict[str, Variable[AnalyzerContext]] = {
+    "task": TASK,
+    "hints": HINTS,
+    "composition": COMPOSITION,
+    "program": Variable(
+        "the trained program, without comments and docstrings",
+        EXAMPLE_OUTCOME["program"],
+        lambda c: c.outcome.program,
+    ),
+    "outcome": Variable(
+        "its numbers: one item of the designer's `feedback`",
+        EXAMPLE_OUTCOME,
+        lambda c: briefing.outcome(c.outcome, c.hints),
+    ),
+    "episodes": Variable(
+        "excerpts of recorded episodes: number, ending, length, fields, rows (step, values)",
+        [
+            {
+                "number": 0,
+                "ending": "success",
+                "length": 10,
+                "fields": ["x"],
+                "rows": [{"step": 0, "values": ["1"]}],
+            }
+        ],
+        lambda c: list(c.episodes),
+    ),
+    "parts": Variable(
+        "in summarize.md.j2, the answers for each batch of episodes: summary, causes, "
+        "suggestions, citations; otherwise empty",
+        [
+            {
+                "summary": "summary",
+                "causes": ["cause"],
+                "suggestions": ["suggestion"],
+                "citations": [{"episode": 0, "step": 1, "field": "x", "claim": "claim"}],
+            }
+        ],
+        lambda c: list(c.parts),
+    ),
+    "problem": Variable(PROBLEM, "problem", lambda c: c.problem),
+}
+
+DRAFTER: dict[str, Variable[DrafterContext]] = {
+    "facts": Variable(
+        "what random play found: title, observation, action, reward, endings, info (keys), "
+        "fields (name, source, shape, unit, range, meaning, by)",
+        {
+            "title": "Reach-v0",
+            "observation": "Box",
+            "action": "Box",
+            "reward": "sparse",
+            "endings": "endings",
+            "info": ["speed"],
+            "fields": [{**EXAMPLE_FIELD, "source": "0:2", "by": "nobody"}],
+        },
+        lambda c: c.facts,
+    ),
+    "documentation": Variable(
+        "the environment's docstring; may be empty", "text", lambda c: c.documentation
+    ),
+    "source": Variable(
+        "the source code of the environment's class; empty with --no-source",
+        "class Reach: ...",
+        lambda c: c.source,
+    ),
+    "problem": Variable(PROBLEM, "problem", lambda c: c.problem),
+}
+
+ANNOTATOR: dict[str, Variable[AnnotatorContext]] = {
+    "task": Variable(TASK.meaning, EXAMPLE_TASK, lambda c: c.given.get("task", "")),
+    "subgoals": Variable(
+        "what to look for: name, means",
+        [{"name": "take_key", "means": "has_key == 1"}],
+        lambda c: c.given.get("subgoals", ""),
+    ),
+    "captions": Variable(
+        "transitions in words (autoreward envs caption TASK), to be numbered from 1",
+        ["pick up: has_key 0 -> 1"],
+        lambda c: c.captions,
+    ),
+    "problem": Variable(PROBLEM, "problem", lambda c: c.problem),
+}
+
+VARIABLES: dict[str, dict[str, Variable[Any]]] = {
+    "designer": {**DESIGNER},
+    "critic": {**CRITIC},
+    "analyzer": {**ANALYZER},
+    "drafter": {**DRAFTER},
+    "annotator": {**ANNOTATOR},
+}
+
+
+def variables_for(agent: str, context: Any) -> dict[str, Any]:
+    """Return the variables of an agent's templates.
+
+    `context` is that agent's: DesignerContext, CriticContext, AnalyzerContext, DrafterContext or
+    AnnotatorContext.
+    """
+    found = {}
+    for name, variable in VARIABLES[agent].items():
+        if variable.value is not None:
+            found[name] = variable.value(context)
     return found
 
 
-def composition(made: Composition | None) -> str:
-    """The variable `composition`: as yaml, and what each of its transforms does; empty for the
-    plain sum.
+def meanings(agent: str) -> dict[str, str]:
+    """Return what each variable of an agent's templates means."""
+    return {name: variable.meaning for name, variable in VARIABLES[agent].items()}
+
+
+def examples(agent: str, included: bool = False) -> dict[str, Any]:
+    """Return an example of each variable that `variables_for` gives.
+
+    `included` adds those that templates set for the templates they include.
     """
-    if made is None or made.plain:
-        return ""
-    does = dict.fromkeys(
-        f"- {t.kind}: {t.words()['title']} {t.words()['equation']}" for t in made.transforms
-    )
-    return "\n".join([f"```yaml\n{yaml_of(made).strip()}\n```", "", *does]).strip()
-
-
-def _near(near: Near) -> str:
-    return f"bring {near.a} to {near.b}" + (
-        " (moves go along the axes)" if near.axis_aligned else ""
-    )
-
-
-def _hint(hint: Hint) -> str:
-    if hint.near:
-        return _near(hint.near)
-    if hint.increase or hint.decrease:
-        return f"raise {hint.increase}" if hint.increase else f"lower {hint.decrease}"
-    if hint.hold:
-        return f"keep {' and '.join(c.words() for c in hint.hold.when)} for {hint.hold.steps} steps"
-    if hint.subgoals:
-        return "subgoals in order: " + "; ".join(
-            f"{s.name} ({' and '.join(c.words() for c in s.when)}"
-            + (f", {_near(s.near)}" if s.near else "")
-            + ")"
-            for s in hint.subgoals
-        )
-    assert hint.waypoints is not None
-    return f"{hint.waypoints.field} passes {', '.join(map(str, hint.waypoints.points))}" + (
-        f", then {hint.waypoints.to}" if hint.waypoints.to else ""
-    )
-
-
-def feedback(told: Feedback | None, with_hints: bool) -> list[dict[str, Any]]:
-    """The variable `feedback` of the designer's templates: best first, the first ones in full."""
-    evaluated = [o for o in told.outcomes if o.status == "evaluated"] if told else []
-    full = {f"{o.iteration}{o.candidate}" for o in evaluated[:TOP]}
-    return (
-        [outcome(o, with_hints, f"{o.iteration}{o.candidate}" in full) for o in told.outcomes]
-        if told
-        else []
-    )
-
-
-def outcome(told: Outcome, with_hints: bool, full: bool = True) -> dict[str, Any]:
-    """One outcome; `full` False leaves out program and numbers."""
-    result, analysis = told.evaluation, told.analysis
-    return {
-        "id": f"{told.iteration}{told.candidate}",
-        "full": full,
-        "program": told.program,
-        "composition": yaml_of(Composition.model_validate(told.composition))
-        if told.composition
-        else "",
-        "status": told.status,
-        "success": result.success if result else None,
-        "metric": result.metric if result else None,
-        "broken": list(result.broken) if result else [],
-        "why": result.why if result else "",
-        "steps": max(result.steps) if result and result.steps else None,
-        "steps_to_80": next(iter(result.steps_to_80), None) if result else None,
-        "verdicts": [
-            {"kind": v.kind, "severity": v.severity, "line": v.line, "message": v.message}
-            for v in told.verdicts
-        ],
-        "curve": _pooled(told.curve),
-        "terms": [
-            {
-                "name": t.name,
-                "sum": t.episode_sum,
-                "first": t.first_window_sum,
-                "share": t.share,
-                **_over(told.windows.get(t.name, ())),
-            }
-            for t in told.terms
-        ],
-        "endings": analysis.endings if analysis else {},
-        "parts": [
-            (name, p.model_dump())
-            for name, p in (("successful", analysis.successes), ("unsuccessful", analysis.failures))
-            if p
-        ]
-        if analysis
-        else [],
-        "diagnostics": [
-            {"kind": d.kind, "words": d.words}
-            for d in analysis.diagnostics
-            if with_hints or not d.from_hints
-        ]
-        if analysis
-        else [],
-        "causes": list(analysis.causes) if analysis else [],
-        "suggestions": list(analysis.suggestions) if analysis else [],
-        "notes": list(told.notes),
-    }
-
-
-def _pooled(curve: Sequence[tuple[int, float | None, float | None]]) -> list[dict[str, Any]]:
-    """At most CURVE_ROWS rows: means over neighbouring windows, None where no episode ended in any
-    of them.
-    """
-    stride = max(1, -(-len(curve) // CURVE_ROWS))
-    rows = []
-    for k in range(0, len(curve), stride):
-        part = curve[k : k + stride]
-        rows.append(
-            {
-                "steps": part[-1][0],
-                "success": _mean([success for _, success, _ in part]),
-                "length": _mean([length for _, _, length in part]),
-            }
-        )
-    return rows
-
-
-def _over(windows: Sequence[float | None]) -> dict[str, Any]:
-    """A term over training: means over the same neighbouring windows as `curve`, then most, mean
-    and least of all windows.
-    """
-    stride, known = max(1, -(-len(windows) // CURVE_ROWS)), [v for v in windows if v is not None]
-    pooled = [_mean(windows[k : k + stride]) for k in range(0, len(windows), stride)]
-    return {
-        "curve": pooled,
-        "most": max(known, default=None),
-        "mean": _mean(known),
-        "least": min(known, default=None),
-    }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
+    found = {}
+    for name, variable in VARIABLES[agent].items():
+        if included or variable.value is not None:
+            found[name] = variable.example
+    return found

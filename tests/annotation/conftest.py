@@ -8,9 +8,9 @@ import pytest
 
 from autoreward.annotation.annotator import Annotator
 from autoreward.loop.engine import Engine
+from autoreward.models.briefing import task
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
-from autoreward.models.variables import task
 from autoreward.store.jobs import Annotated, TrainJob
 from autoreward.store.records import Limits
 from autoreward.tasks.find import find

@@ -73,7 +73,7 @@ BAD = [
     (("design", "corridor", "--method", "magic"), 2, "no method 'magic'"),
     (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
     (("design", "corridor", "--prompts", "nowhere"), 2, "no such folder"),
-    (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: no variable 'tsk'"),
+    (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: unknown variable 'tsk'"),
     (
         (
             "design",
@@ -103,9 +103,9 @@ BAD = [
     (("envs", "show", "nowhere"), 2, "no task"),
     (("envs", "check", "crooked.yaml"), 3, "fields.cell"),
     (("prompts", "render", "designer", "--task", "nowhere"), 2, "no task"),
-    (("prompts", "show", "nowhere"), 2, "no template"),
+    (("prompts", "show", "nowhere"), 2, "unknown template"),
     (("prompts", "render", "analyzer", "--task", "corridor"), 2, "name a run"),
-    (("prompts", "check", "--prompts", "crooked"), 1, "task.md.j2:1: no variable 'tsk'"),
+    (("prompts", "check", "--prompts", "crooked"), 1, "task.md.j2:1: unknown variable 'tsk'"),
     (("bench", "nowhere.yaml"), 2, "no suite"),
     (("bench", "suite.yaml"), 1, "line 3"),
     (("bench", "words.yaml"), 1, "seeds.0"),

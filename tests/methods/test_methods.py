@@ -15,8 +15,8 @@ import pytest
 from autoreward.errors import UserError
 from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import AGENTS, SHIPPED, Need, find_method, names
-from autoreward.models.examples import variables
 from autoreward.models.templates import REQUIRED, Prompts
+from autoreward.models.variables import examples
 from autoreward.store.records import (
     Analysis,
     Diagnostic,
@@ -283,11 +283,11 @@ def test_eurekas_prompts_name_every_field_and_no_hint_for_every_card(task):
 def test_a_template_that_is_missing_or_crooked_is_named_before_a_run_begins(tmp_path):
     Prompts().require("eureka", ("designer",))
     with pytest.raises(
-        UserError, match=r"the method eureka has no template eureka/critic/review\.md\.j2"
+        UserError, match=r"method eureka lacks the template eureka/critic/review\.md\.j2"
     ):
         Prompts().require("eureka", AGENTS)
     place = tmp_path / "eureka" / "designer" / "reflection.md.j2"
     place.parent.mkdir(parents=True)
     place.write_text("{{ outcome.sucess }}")
     with pytest.raises(UserError, match=r"reflection\.md\.j2:1.*sucess"):
-        Prompts(str(tmp_path)).render("eureka/designer/revise", variables("designer"))
+        Prompts(str(tmp_path)).render("eureka/designer/revise", examples("designer"))

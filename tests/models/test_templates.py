@@ -7,8 +7,7 @@ import pytest
 from autoreward.errors import UserError
 from autoreward.loop.stages.designer import Question, messages
 from autoreward.methods import find_method
-from autoreward.models.examples import variables
-from autoreward.models.templates import VARIABLES, Prompts
+from autoreward.models.templates import Prompts
 from autoreward.store.records import Analysis, Diagnostic, Evaluation, Feedback, Outcome, Verdict
 from autoreward.tasks.find import find, listing
 
@@ -25,12 +24,34 @@ def test_the_shipped_templates_are_in_order():
     templates = Prompts()
     for name in templates.listing():
         assert templates.problems(name) == []
-        assert templates.render(name, variables(name.split("/")[1]))
 
 
-def test_every_documented_variable_is_given():
-    for agent, documented in VARIABLES.items():
-        assert documented.keys() <= variables(agent).keys() | {"outcome"}
+@pytest.mark.parametrize(
+    ("template", "text", "problem"),
+    [
+        ("auto-mc-reward/analyzer/explain", "{{ outcome.id }}{{ warnings }}", "'warnings'"),
+        ("auto-mc-reward/analyzer/explain", "{{ outcome.sucess }}", "no attribute 'sucess'"),
+        # set by a loop in other templates, and never given
+        ("auto-mc-reward/designer/first", "{{ task.title }}{{ outcome.id }}", "'outcome'"),
+    ],
+)
+def test_a_template_that_would_fail_later_is_refused_before_a_run(
+    tmp_path, template, text, problem
+):
+    path = tmp_path / f"{template}.md.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        Prompts(str(tmp_path)).require("auto-mc-reward", ("designer", "critic", "analyzer"))
+    assert f"{path}:1: " in caught.value.message
+    assert problem in caught.value.message
+
+
+def test_an_analyzer_template_may_use_the_composition(tmp_path):
+    path = tmp_path / "auto-mc-reward" / "analyzer" / "explain.md.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text("{{ outcome.id }}{{ composition }}")
+    assert Prompts(str(tmp_path)).problems("auto-mc-reward/analyzer/explain") == []
 
 
 @pytest.mark.parametrize("task", sorted(listing()))
@@ -127,7 +148,7 @@ def test_an_own_template_overrides_and_its_faults_are_named_with_file_and_line(t
         messages(Prompts(str(tmp_path)), find("corridor").card, METHOD, Question())
     (place / "repair.md.j2").write_text("Try again.")
     assert any(
-        "required part 'verdicts'" in p
+        "required variable 'verdicts'" in p
         for p in Prompts(str(tmp_path)).problems("auto-mc-reward/designer/repair")
     )
 

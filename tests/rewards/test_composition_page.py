@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.models import variables
+from autoreward.models import briefing
 from autoreward.rewards.composition import KINDS, PRESETS, Columns, Composer, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "composition.md"
@@ -52,7 +52,7 @@ def transform_row(kind) -> tuple[str, ...]:
 def tables() -> dict[str, str]:
     """Return what belongs between `<!-- NAME -->` and `<!-- end -->`."""
     presets = [(f"`{name}`", words) for name, (words, _) in PRESETS.items()]
-    fields = [(f"`{t['kind']}`", f"`{t['fields']}`") for t in variables.transforms()]
+    fields = [(f"`{t['kind']}`", f"`{t['fields']}`") for t in briefing.transforms()]
     return {
         "presets": table(("preset", "what it does"), presets),
         "transforms": table(HEAD, [transform_row(kind) for kind in KINDS]),

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict
 from autoreward.loop.diagnosis import DiagnosisInput, diagnose, endings, part
 from autoreward.methods import Method
 from autoreward.models import Message, Request
-from autoreward.models import variables as briefing
 from autoreward.models.asking import TURNS, ask_for_record
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
+from autoreward.models.variables import AnalyzerContext, variables_for
 from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
 from autoreward.rewards.program import without_comments
 from autoreward.rewards.signals import SignalContext, StepBatch
@@ -181,16 +181,16 @@ def message(
 
     `parts`: what was said of each batch, to be summed up.
     """
-    outcome = outcome.model_copy(update={"program": without_comments(outcome.program)})
-    variables = {
-        "task": briefing.task(card),
-        "hints": briefing.hints(card, hints),
-        "program": outcome.program,
-        "outcome": briefing.outcome(outcome, hints),
-        "episodes": [] if parts else excerpts(recorded, card, batch),
-        "problem": problem,
-        "parts": list(parts),
-    }
+    context = AnalyzerContext(
+        card=card,
+        hints=hints,
+        composition=Composition.model_validate(outcome.composition),
+        outcome=outcome.model_copy(update={"program": without_comments(outcome.program)}),
+        episodes=[] if parts else excerpts(recorded, card, batch),
+        parts=parts,
+        problem=problem,
+    )
+    variables = variables_for("analyzer", context)
     return Message(
         "user",
         prompts.render(f"{method.name}/analyzer/{'summarize' if parts else 'explain'}", variables),

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from autoreward.methods import Method
 from autoreward.models import Message, Request
-from autoreward.models import variables as briefing
 from autoreward.models.asking import ask_for_record
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
+from autoreward.models.variables import CriticContext, variables_for
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.linter import lint
 from autoreward.rewards.program import without_comments
@@ -124,12 +124,13 @@ def message(
     """The prompt: the task, the program without its comments and docstrings (they may be aimed at
     the reader), and what the linter found.
     """
-    variables = {
-        "task": briefing.task(card),
-        "hints": briefing.hints(card, hints),
-        "program": without_comments(program),
-        "warnings": [v.message for v in found],
-        "problem": problem,
-    }
-    variables["composition"] = briefing.composition(composition)
+    context = CriticContext(
+        card=card,
+        hints=hints,
+        composition=composition,
+        program=without_comments(program),
+        warnings=found,
+        problem=problem,
+    )
+    variables = variables_for("critic", context)
     return Message("user", prompts.render(f"{method.name}/critic/review", variables))

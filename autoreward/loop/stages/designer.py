@@ -11,10 +11,10 @@ from typing import Any
 from autoreward.errors import USAGE, UserError
 from autoreward.methods import Method
 from autoreward.models import Message, Request
-from autoreward.models import variables as briefing
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply, composition_of, program_of
 from autoreward.models.templates import Prompts
+from autoreward.models.variables import DesignerContext, variables_for
 from autoreward.rewards.composition import Composition, UnsuitableComposition
 from autoreward.store.records import Feedback, Verdict
 from autoreward.tasks.card import TaskCard
@@ -85,21 +85,22 @@ def messages(
     `replies`: of the calls that prepared this one; `template`: of such a call, empty for the one
     that writes the program.
     """
-    variables: dict[str, Any] = {
-        "task": briefing.task(card),
-        "hints": briefing.hints(card, asked.hints),
-        "number": ord(asked.candidate) - ord("a") + 1,
-        "candidates": asked.candidates,
-        "feedback": briefing.feedback(asked.feedback, asked.hints),
-        "iteration": asked.iteration,
-        "verdicts": [v.model_dump() for v in asked.refusals],
-        "from_scratch": asked.from_scratch,
-        "origin": asked.origin or {},
-        "composition": briefing.composition(asked.composition),
-        "transforms": briefing.transforms() if asked.composing else [],
-        "given": method.given(card, method.own(settings or {})) if method.given else [],
-        "replies": list(replies),
-    }
+    context = DesignerContext(
+        card=card,
+        hints=asked.hints,
+        composition=asked.composition,
+        iteration=asked.iteration,
+        candidate=asked.candidate,
+        candidates=asked.candidates,
+        feedback=asked.feedback,
+        refusals=asked.refusals,
+        from_scratch=asked.from_scratch,
+        origin=asked.origin,
+        composing=asked.composing,
+        given=method.given(card, method.own(settings or {})) if method.given else [],
+        replies=replies,
+    )
+    variables = variables_for("designer", context)
 
     def render(name: str) -> str:
         return prompts.render(f"{method.name}/designer/{name}", variables)
