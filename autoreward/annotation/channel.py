@@ -32,9 +32,9 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.state import Array, State
 from autoreward.store.jobs import Annotated
 from autoreward.store.records import Measure
+from autoreward.store.training import TrainingFolder
 from autoreward.tasks.criteria import Condition, all_hold
 
-FILE = "labels.jsonl"
 # new captions in one message; the rest is sent at the end of the rollout
 MESSAGE_SIZE = 50
 
@@ -81,7 +81,7 @@ class Channel:
             "labels": list(self.names),
             "captions": captions.written_by,
         }
-        self._file = LabelFile(folder / FILE, head)
+        self._file = LabelFile(TrainingFolder(folder).labels_path, head)
         self._stored: dict[int, list[tuple[str, Label]]] = {}
         for rollout, text, label in self._file.rows:
             self._stored.setdefault(rollout, []).append((text, label))

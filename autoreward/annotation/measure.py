@@ -22,10 +22,10 @@ from autoreward.rewards.signals.subgoals import compare
 from autoreward.sandbox.outside.replay import episode_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.state import Array
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.episodes import Trajectories
 from autoreward.store.files import plain
 from autoreward.store.records import Measure
-from autoreward.store.run import CandidateFolder
 from autoreward.tasks.find import LocatedCard
 
 
@@ -99,7 +99,7 @@ def ends(
     One that holds after the first transition ends there, since there it would be paid. UserError
     where the program fails.
     """
-    recorded = Trajectories.load(candidate.path / "6-episodes.npz")
+    recorded = Trajectories.load(candidate.episodes_path)
     transitions = (episode_transitions(card.card, episode) for episode in recorded.episodes)
     try:
         replayed = replay(

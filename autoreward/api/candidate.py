@@ -12,7 +12,7 @@ import numpy as np
 from autoreward.errors import USAGE, UserError
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.state import Array
-from autoreward.store.run import CandidateFolder
+from autoreward.store.candidate import CandidateFolder
 from autoreward.tasks.find import LocatedCard
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from autoreward.loop.options import PYTHON, read_options
 from autoreward.results.export import export
 from autoreward.store.files import write
 from autoreward.store.records import Check, Evaluation, Final
-from autoreward.store.run import Run, find_run
+from autoreward.store.run import ProgramFolder, Run, find_run
 from autoreward.tasks.find import LocatedCard, find, require_simulator
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def train(
     )
     path: Path | None = None
     if program is not None:
-        path = place / "program.py"
+        path = ProgramFolder(place).program_path
         write(path, program_text(program))
 
     def progress(label: str, numbers: dict[str, float | None]) -> None:

@@ -15,7 +15,6 @@ candidate that was out is given again. One process at a time works on it.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,15 +28,16 @@ from autoreward.api.evidence import Evidence
 from autoreward.api.run import Tell, teller
 from autoreward.errors import MISSING, REFUSED, USAGE, UserError
 from autoreward.loop import setup
-from autoreward.loop.design import conclude, draft, probe
+from autoreward.loop.design import conclude, finish, record_probes
+from autoreward.loop.drafts import draft_candidates
 from autoreward.loop.options import PYTHON, read_options
 from autoreward.loop.stages import evaluation, screening
 from autoreward.loop.trust import require_trusted
 from autoreward.seeds import episode_seed
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.episodes import Episode, Trajectories
-from autoreward.store.files import write, write_arrays
 from autoreward.store.records import Evaluation, Final, Score, TermCurve, TrainingDone, Verdict
-from autoreward.store.run import CandidateFolder, Run
+from autoreward.store.run import Run, RunFolder
 from autoreward.tasks.find import LocatedCard
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class Study:
         **given: Any,
     ) -> None:
         place = Path(run) if run is not None else None
-        if place is not None and (place / "run.yaml").is_file():
+        if place is not None and RunFolder(place).is_run:
             self._run = Run(place)
-            if not self._run.header.told:
+            if not self._run.header.external_training:
                 raise UserError(
                     f"{place} is a run that trains its own agents, not a study",
                     "another `run=`",
@@ -130,12 +130,14 @@ class Study:
         with self._run.locked(), tools.template:
             if self._run.final is not None:
                 return None
-            probe(tools)
+            record_probes(tools)
             for iteration in range(1, header.iterations + 1):
                 if self._run.feedback(iteration) is not None:
                     continue
                 waiting = [
-                    c for c in draft(tools, iteration) if c.accepted and c.evaluation is None
+                    c
+                    for c in draft_candidates(tools, iteration)
+                    if c.accepted and c.evaluation is None
                 ]
                 for folder in waiting:
                     if folder.id not in self._out:
@@ -170,7 +172,7 @@ class Study:
         given = [evidence] if isinstance(evidence, (Evidence, Mapping)) else list(evidence)
         parts = [_read(e) for e in given]
         with self._run.locked():
-            folder = next((c for c in self._run.candidates() if c.id == name), None)
+            folder = self._run.find_candidate(name)
             if folder is None or not folder.accepted:
                 raise UserError(
                     f"there is no candidate {name!r} to tell of", "study.ask() gives one", MISSING
@@ -203,66 +205,23 @@ class Study:
         return result
 
     def _write(self, folder: CandidateFolder, parts: Sequence[Evidence]) -> Evaluation:
-        """The files that the loop's own training and evaluation would leave, the evaluation last."""
-        # of a `tell` that was killed
-        shutil.rmtree(folder.path / "5-training", ignore_errors=True)
-        scores, done, episodes = [], [], []
-        for item in parts:
-            place = folder.path / "5-training" / f"seed-{item.seed}"
-            scores.append(place / "score.json")
+        """Write the files that our own training and evaluation would leave, the evaluation last."""
+        # What an interrupted `tell` left.
+        folder.remove_trainings()
+        trainings = [folder.training_folder(item.seed) for item in parts]
+        for training, item in zip(trainings, parts, strict=True):
             if item.curve:
-                columns = np.array(
-                    [[np.nan if v is None else v for v in row] for row in item.curve], np.float64
-                )
-                nothing = np.full(len(columns), np.nan)
-                arrays = {
-                    "steps": columns[:, 0],
-                    "success": columns[:, 1],
-                    "length": columns[:, 2],
-                    "reward": nothing,
-                    "terms": np.zeros((len(columns), 0)),
-                    "names": np.zeros(0, "<U1"),
-                }
-                write_arrays(place / "curve.npz", arrays)
-            sizes = sum(abs(v) for v in item.terms.values()) or 1.0
-            done.append(
-                TrainingDone(
-                    seed=item.seed,
-                    stopped="refused" if item.failure else "budget",
-                    steps=item.steps,
-                    budget=item.steps,
-                    success=item.rate,
-                    steps_to_80=item.steps_to_80,
-                    refusal=Verdict(kind="told", stage="training", message=item.failure)
-                    if item.failure
-                    else None,
-                    terms=tuple(
-                        TermCurve(name=k, episode_sum=v, share=abs(v) / sizes)
-                        for k, v in item.terms.items()
-                    ),
-                    device="told",
-                )
-            )
+                training.write_curve(_curve_arrays(item))
             if not item.failure:
-                write(
-                    scores[-1],
-                    Score(
-                        seed=item.seed,
-                        episodes=item.count,
-                        successes=item.won,
-                        metrics=item.metrics,
-                        mean_length=item.mean_length,
-                    ),
-                )
-            write(place / "done.json", done[-1])
-            episodes += list(item.trajectories)
+                training.write_score(_score(item))
+            training.write_done(_training_done(item))
+
+        episodes = tuple(episode for item in parts for episode in item.trajectories)
         if episodes:
-            Trajectories(self.card.card.layout, tuple(episodes)).save(
-                folder.path / "6-episodes.npz"
-            )
-        result = evaluation.pool(self.card.card, scores, done)
-        write(folder.path / "4-screening.json", screening.screen())
-        write(folder.path / "6-evaluation.json", result)
+            Trajectories(self.card.card.layout, episodes).save(folder.episodes_path)
+        result = evaluation.pool(self.card.card, trainings)
+        folder.keep_screening(screening.screen())
+        folder.keep_evaluation(result)
         self._tools.say(
             "evaluation",
             "told",
@@ -334,11 +293,8 @@ class Study:
     @property
     def best(self) -> str | None:
         """The best program so far, as text; of finished iterations."""
-        feedback = next(
-            (f for k in range(self._run.header.iterations, 0, -1) if (f := self._run.feedback(k))),
-            None,
-        )
-        return feedback.best.program if feedback and feedback.best else None
+        best = self._run.best
+        return best.program if best else None
 
     def _finish(self) -> None:
         from autoreward.results.report import write_report
@@ -348,24 +304,65 @@ class Study:
         best = feedback.best if feedback else None
         hints = header.hints_used or self._tools.method.reads_hints(header.model, header.settings)
         if best is None or best.evaluation is None:
-            final = Final(winner=None, hints_used=hints, why="no candidate came through training")
-        else:
-            why = "as told by your own training; not confirmed on other seeds"
             final = Final(
-                winner=f"{best.iteration}{best.candidate}",
+                winner=None, hints_used=hints, why="no candidate survived checking and training"
+            )
+        else:
+            final = Final(
+                winner=best.id,
                 program=best.program,
                 arms={"winner": best.evaluation},
                 hints_used=hints,
-                why=why,
+                why="as reported by your own training; not confirmed on other seeds",
             )
-        write(self._run.path / "final.json", final)
-        self._tools.say(
-            "evaluation",
-            "final",
-            winner=final.winner,
-            success=best.evaluation.success if best and best.evaluation else None,
-        )
+        finish(self._tools, final)
         write_report(self._run.path)
+
+
+def _curve_arrays(item: Evidence) -> dict[str, np.ndarray]:
+    """The curve as a trainer writes it; the rewards and terms of its windows are unknown."""
+    rows = [[np.nan if value is None else value for value in row] for row in item.curve]
+    columns = np.array(rows, np.float64)
+    return {
+        "steps": columns[:, 0],
+        "success": columns[:, 1],
+        "length": columns[:, 2],
+        "reward": np.full(len(columns), np.nan),
+        "terms": np.zeros((len(columns), 0)),
+        "names": np.zeros(0, "<U1"),
+    }
+
+
+def _score(item: Evidence) -> Score:
+    return Score(
+        seed=item.seed,
+        episodes=item.count,
+        successes=item.won,
+        metrics=item.metrics,
+        mean_length=item.mean_length,
+    )
+
+
+def _training_done(item: Evidence) -> TrainingDone:
+    total = sum(abs(value) for value in item.terms.values()) or 1.0
+    terms = tuple(
+        TermCurve(name=name, episode_sum=value, share=abs(value) / total)
+        for name, value in item.terms.items()
+    )
+    refusal = None
+    if item.failure:
+        refusal = Verdict(kind="told", stage="training", message=item.failure)
+    return TrainingDone(
+        seed=item.seed,
+        stopped="refused" if item.failure else "budget",
+        steps=item.steps,
+        budget=item.steps,
+        success=item.rate,
+        steps_to_80=item.steps_to_80,
+        refusal=refusal,
+        terms=terms,
+        device="told",
+    )
 
 
 def _read(given: Evidence | Mapping[str, Any]) -> Evidence:

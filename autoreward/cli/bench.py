@@ -29,7 +29,7 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.loop.options import COMMAND_LINE, DesignOptions, Source, read_options
 from autoreward.store.files import write
 from autoreward.store.records import Evaluation, Final, Score
-from autoreward.store.run import Run
+from autoreward.store.run import Run, RunFolder
 
 
 class Suite(BaseModel):
@@ -155,7 +155,7 @@ def _run_cell(options: DesignOptions) -> tuple[Final | None, str]:
 
     model_options = setup.model_options(options.stored_settings, options.headers)
     path = options.folder / str(options.name)
-    begun = (path / "run.yaml").exists()
+    begun = RunFolder(path).is_run
     run = Run(path) if begun else setup.start(options, model_options)
     if run.final is not None:
         return run.final, "done"

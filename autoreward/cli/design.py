@@ -102,7 +102,7 @@ def run_design(
     with run.locked(), Display(run) as display:
         display.say(
             "run",
-            "continued" if (run.path / "probes.npz").exists() else "started",
+            "continued" if run.probes_path.exists() else "started",
             model=run.header.model,
             folder=str(run.path),
         )
@@ -152,8 +152,8 @@ def _print_result(run: Run, final: Final, report: Path) -> None:
         print(f"hints    used: {hints or 'none on the card'}")
     if header.model == "offline/search":
         print("model    offline/search: a search over a grammar of reward terms, no language model")
-    print(f"\nprogram  {run.path}/best/program.py\nreport   {report}\n")
-    composition = run.path / "best" / "composition.yaml"
+    print(f"\nprogram  {run.best_program_path}\nreport   {report}\n")
+    composition = run.best_composition_path
     if composition.is_file():
         print(f"composed {composition}: {header.compose}")
     print(f"next     autoreward runs show {run.path}")
@@ -163,7 +163,7 @@ def _print_result(run: Run, final: Final, report: Path) -> None:
 def _train_command(run: Run, composition: Path) -> str:
     """The command that trains more agents on the winner, as the run did."""
     header = run.header
-    words = [f"autoreward train {run.path}/best/program.py --task {header.task} --seeds 5"]
+    words = [f"autoreward train {run.best_program_path} --task {header.task} --seeds 5"]
     if composition.is_file():
         words.append(f"--compose {composition}")
     if header.episodic_return:

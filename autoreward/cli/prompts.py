@@ -157,7 +157,7 @@ def _analyzer(
         )
     best = feedback.best
     folder = run.candidate(best.iteration, best.candidate)
-    recorded = Trajectories.load(folder.path / "6-episodes.npz")
+    recorded = Trajectories.load(folder.episodes_path)
     # As the analyzer saw it: before its own causes and suggestions were added.
     if best.analysis:
         unexplained = best.analysis.model_copy(update={"causes": (), "suggestions": ()})

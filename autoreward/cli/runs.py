@@ -14,8 +14,9 @@ from autoreward.errors import REFUSED, USAGE, UserError
 
 if TYPE_CHECKING:
     from autoreward.annotation.measure import Labels
+    from autoreward.store.candidate import CandidateFolder
     from autoreward.store.jobs import Captioned
-    from autoreward.store.run import CandidateFolder, Run
+    from autoreward.store.run import Run
     from autoreward.tasks.find import LocatedCard
 
 app = group("Runs: list, show and compare run directories.")
@@ -29,9 +30,10 @@ def list_runs(
     """List runs, oldest first, with their winners."""
     from autoreward.cli.live import clean
     from autoreward.results.summary import summary
+    from autoreward.store.run import run_folders
 
-    headers = sorted(folder.glob("*/run.yaml"), key=lambda path: path.stat().st_mtime)
-    found = [summary(path.parent) for path in headers]
+    runs = sorted(run_folders(folder), key=lambda run: run.header_path.stat().st_mtime)
+    found = [summary(run.path) for run in runs]
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -201,7 +203,7 @@ def _captions(run: Run, chosen: CandidateFolder, card: LocatedCard) -> Captioned
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "captions.json"
-        episodes = (chosen.path / "6-episodes.npz").resolve()
+        episodes = chosen.episodes_path.resolve()
         job = CaptionJob(card=str(card.path), episodes=str(episodes), out=str(out))
         try:
             Engine(1, run.header.trainer_python).run([("captions", job)])

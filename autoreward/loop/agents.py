@@ -1,5 +1,6 @@
-"""Arms: agents to train and score, each a program (or none) with a seed and a folder; side by
-side, and only what is not there yet.
+"""Agents: each is trained on one program (or none) with one seed, then scored on fresh episodes.
+
+Whoever needs agents states which; only what its folders lack is trained and scored, side by side.
 """
 
 from __future__ import annotations
@@ -11,153 +12,218 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.annotation.annotator import Annotator
-from autoreward.loop.engine import Job
+from autoreward.annotation.labels import AnnotatorService
+from autoreward.loop.context import RunContext
+from autoreward.loop.engine import Engine, Job, Progress
 from autoreward.loop.stages import evaluation, training
-from autoreward.loop.tools import Tools
 from autoreward.methods import Judging
 from autoreward.rewards.composition import chosen
 from autoreward.rewards.signals import PLAIN
+from autoreward.seeds import Purpose
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.jobs import Annotated, TrainJob
-from autoreward.store.run import CandidateFolder
+from autoreward.store.records import Evaluation, RunHeader
+from autoreward.store.training import TrainingFolder
+from autoreward.tasks.card import TaskCard
 
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """`label` is what people see; `program` None: the sparse task reward alone; `out`: where the
-    training leaves its files.
+    """One agent: its program, its training seed, and the folder of its files.
 
-    `composition` as data, {}: the plain sum; controls are always composed plainly, of the terms of
-    reward().
+    `label` is what people see. `program` is None for the sparse task reward. `composition` is data,
+    empty for the plain sum; baselines always add up the terms of reward(). `candidate` is the one
+    whose program it is, which shares its labels among its agents.
     """
 
     label: str
     program: Path | None
-    out: Path
+    folder: TrainingFolder
     seed: int
     composition: dict[str, Any] = field(default_factory=dict)
     signal: str = PLAIN
     settings: dict[str, str] = field(default_factory=dict)
     judging: Judging | None = None
+    candidate: CandidateFolder | None = None
+
+    @property
+    def name(self) -> str:
+        """The label of its training, with the seed."""
+        return f"{self.label} seed {self.seed}"
 
 
-def candidate_arm(
-    tools: Tools,
+def candidate_agent(
+    context: RunContext,
     candidate: CandidateFolder,
     seed: int,
+    *,
     label: str | None = None,
-    out: Path | None = None,
+    folder: TrainingFolder | None = None,
 ) -> AgentSpec:
-    """An agent on a candidate's program, by the method's signal, composed as the candidate is;
-    without an `out` in its own folder.
+    """An agent on a candidate's program, with the method's signal and the candidate's composition.
+
+    Without a `folder` it is trained in the candidate's own.
     """
-    header, method = tools.run.header, tools.method
-    place = out or candidate.path / "5-training" / f"seed-{seed}"
-    own, check = method.own(header.settings), candidate.check
-    judged = (
-        method.judging(tools.card.card, candidate.program, tuple(t.name for t in check.terms), own)
-        if method.judging and check
-        else None
-    )
+    header = context.run.header
+    method = context.method
+    settings = method.own(header.settings)
+    check = candidate.check
+    judging = None
+    if method.judging and check:
+        terms = tuple(term.name for term in check.terms)
+        judging = method.judging(context.card.card, candidate.program, terms, settings)
+
     return AgentSpec(
-        label or candidate.id,
-        candidate.program_path,
-        place,
-        seed,
-        chosen(header, candidate.composition_path).data(),
-        method.signal,
-        own,
-        judged,
+        label=label or candidate.id,
+        program=candidate.program_path,
+        folder=folder or candidate.training_folder(seed),
+        seed=seed,
+        composition=chosen(header, candidate.composition_path).data(),
+        signal=method.signal,
+        settings=settings,
+        judging=judging,
+        candidate=candidate,
     )
 
 
-def train_arms(tools: Tools, arms: Sequence[AgentSpec], stage: str) -> None:
-    """Trainings of every arm that has none."""
-    todo = {f"{arm.label} seed {arm.seed}": arm for arm in arms if training.done(arm.out) is None}
-    if todo:
-        tools.say(stage, "begins to train", agents=list(todo))
-        with ExitStack() as stack:
-            asked = _annotators(tools, todo, stack)
-            tools.engine.run(
-                [(label, _job(tools, arm)) for label, arm in todo.items()], tools.progress, asked
-            )
+def evaluate_agents(
+    context: RunContext,
+    agents: Sequence[AgentSpec],
+    *,
+    stage: str,
+    purpose: Purpose,
+    record: int = 0,
+) -> None:
+    """Train and score the agents of a run, with an annotator for methods that ask for labels.
 
-
-def _job(tools: Tools, arm: AgentSpec) -> TrainJob:
-    made = training.job(
-        tools.run.header,
-        arm.program,
-        arm.seed,
-        arm.out,
-        composition=arm.composition,
-        signal=arm.signal,
-        settings=arm.settings,
-    )
-    if arm.judging is None:
-        return made
-    truth = tuple(
-        tuple(c.model_dump(mode="json", exclude_none=True) for c in conditions)
-        for conditions in arm.judging.truth
-    )
-    simulated = bool(getattr(tools.annotator.model, "simulated", False))
-    return made.model_copy(
-        update={
-            "annotated": Annotated(
-                labels=arm.judging.labels, wait=arm.judging.wait, truth=truth, tells=simulated
-            )
-        }
-    )
-
-
-def _annotators(tools: Tools, todo: dict[str, AgentSpec], stack: ExitStack) -> dict[str, Annotator]:
-    """Who answers the captions of which training: one for each candidate, whose trainings share
-    what was asked.
+    `stage` is where the trainings are reported. `record` episodes of every score are kept.
     """
-    by: dict[Path, Annotator] = {}
-    found: dict[str, Annotator] = {}
-    for label, arm in todo.items():
-        if arm.judging is None or arm.program is None:
+    header = context.run.header
+    missing = [agent for agent in agents if agent.folder.done is None]
+    if missing:
+        context.say(stage, "begins to train", agents=[agent.name for agent in missing])
+        with ExitStack() as stack:
+            annotators = _annotators(context, missing, stack)
+            jobs: list[tuple[str, Job]] = [
+                (agent.name, _annotated_job(context, agent)) for agent in missing
+            ]
+            context.engine.run(jobs, context.progress, annotators)
+    score_agents(context.engine, header, agents, purpose, context.progress, record)
+
+
+def train_agents(
+    engine: Engine, header: RunHeader, agents: Sequence[AgentSpec], progress: Progress | None
+) -> None:
+    """Train every agent whose folder is incomplete; no labels are asked for."""
+    jobs: list[tuple[str, Job]] = [
+        (agent.name, training_job(header, agent)) for agent in agents if agent.folder.done is None
+    ]
+    engine.run(jobs, progress)
+
+
+def score_agents(
+    engine: Engine,
+    header: RunHeader,
+    agents: Sequence[AgentSpec],
+    purpose: Purpose,
+    progress: Progress | None,
+    record: int = 0,
+) -> None:
+    """Score every trained agent that has no score, in at most `engine.jobs` processes."""
+    unscored = [agent for agent in agents if _needs_score(agent)]
+    jobs: list[tuple[str, Job]] = []
+    for k in range(min(engine.jobs, len(unscored))):
+        share = unscored[k :: engine.jobs]
+        labels = dict.fromkeys(agent.label for agent in share)
+        job = evaluation.job(
+            header,
+            [agent.folder for agent in share],
+            [agent.seed for agent in share],
+            purpose,
+            record,
+        )
+        jobs.append((f"evaluation of {', '.join(labels)}", job))
+    engine.run(jobs, progress)
+
+
+def _needs_score(agent: AgentSpec) -> bool:
+    if agent.folder.score_path.exists():
+        return False
+    done = agent.folder.done
+    return done is not None and done.refusal is None
+
+
+def pooled(card: TaskCard, agents: Sequence[AgentSpec]) -> Evaluation:
+    """One evaluation of all these agents; those that are not trained do not count."""
+    return evaluation.pool(card, [agent.folder for agent in agents])
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+
+def training_job(header: RunHeader, agent: AgentSpec) -> TrainJob:
+    """What a trainer is asked for: that agent, at the header's steps, device and sandbox."""
+    return training.job(
+        header,
+        agent.program,
+        agent.seed,
+        agent.folder,
+        composition=agent.composition,
+        signal=agent.signal,
+        settings=agent.settings,
+    )
+
+
+def _annotated_job(context: RunContext, agent: AgentSpec) -> TrainJob:
+    job = training_job(context.run.header, agent)
+    judging = agent.judging
+    if judging is None:
+        return job
+
+    truth = tuple(
+        tuple(condition.model_dump(mode="json", exclude_none=True) for condition in conditions)
+        for conditions in judging.truth
+    )
+    annotated = Annotated(
+        labels=judging.labels,
+        wait=judging.wait,
+        truth=truth,
+        tells=bool(getattr(context.annotator.model, "simulated", False)),
+    )
+    return job.model_copy(update={"annotated": annotated})
+
+
+def _annotators(
+    context: RunContext, agents: Sequence[AgentSpec], stack: ExitStack
+) -> dict[str, AnnotatorService]:
+    """Who answers the captions of which training: by its name, an annotator.
+
+    The agents of a candidate share one, so that no caption is asked about twice.
+    """
+    by_candidate: dict[str, Annotator] = {}
+    found: dict[str, AnnotatorService] = {}
+    for agent in agents:
+        if agent.judging is None or agent.candidate is None:
             continue
-        if arm.program not in by:
-            folder, place = arm.program.parent, tools.run.path / "labels"
-            by[arm.program] = stack.enter_context(
-                Annotator(
-                    tools.annotator,
-                    tools.prompts,
-                    f"{tools.method.name}/annotator/judge",
-                    arm.judging.variables,
-                    arm.judging.labels,
-                    place,
-                    folder / "annotation.json",
-                    shared=tools.controls.parent / "labels",
-                    iteration=int(folder.parent.name.removeprefix("iteration-")),
-                    candidate=folder.name.removeprefix("candidate-"),
-                    say=tools.say,
-                )
-            )
-        found[label] = by[arm.program]
+        candidate = agent.candidate
+        if candidate.id not in by_candidate:
+            annotator = _annotator(context, candidate, agent.judging)
+            by_candidate[candidate.id] = stack.enter_context(annotator)
+        found[agent.name] = by_candidate[candidate.id]
     return found
 
 
-def score_arms(tools: Tools, arms: Sequence[AgentSpec], purpose: str, record: int = 0) -> None:
-    """Scores of every trained policy that has none, in at most `jobs` processes."""
-    todo = [
-        a
-        for a in arms
-        if not (a.out / "score.json").exists()
-        and (done := training.done(a.out))
-        and done.refusal is None
-    ]
-    jobs: list[tuple[str, Job]] = []
-    for k in range(min(tools.engine.jobs, len(todo))):
-        share = todo[k :: tools.engine.jobs]
-        kind = "confirmation" if purpose == "confirmation" else "evaluation"
-        job = evaluation.job(
-            tools.run.header,
-            [a.out for a in share],
-            [a.out / "score.json" for a in share],
-            [a.seed for a in share],
-            kind,  # type: ignore[arg-type]
-            record,
-        )
-        jobs.append((f"evaluation of {', '.join(dict.fromkeys(a.label for a in share))}", job))
-    tools.engine.run(jobs, tools.progress)
+def _annotator(context: RunContext, candidate: CandidateFolder, judging: Judging) -> Annotator:
+    return Annotator(
+        context.annotator,
+        context.prompts,
+        f"{context.method.name}/annotator/judge",
+        judging.variables,
+        judging.labels,
+        context.run.labels_path,
+        candidate.annotation_path,
+        shared=context.cache / "labels",
+        iteration=candidate.iteration,
+        candidate=candidate.name,
+        say=context.say,
+    )

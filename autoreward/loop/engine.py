@@ -34,6 +34,7 @@ from autoreward.errors import MISSING, UserError
 from autoreward.store.files import write
 from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.store.survey import SurveyJob
+from autoreward.store.training import TrainingFolder
 
 Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob
 # labels in one line to a trainer
@@ -134,6 +135,14 @@ class _Mail:
         self._wake.close()
 
 
+def job_path(job: Job) -> Path:
+    """Where a job is written for its trainer: beside what the trainer leaves."""
+    if isinstance(job, TrainJob):
+        return TrainingFolder(Path(job.out)).job_path
+    out = job.outs[0] if isinstance(job, EvaluateJob) else job.out
+    return Path(out).with_suffix(".job.json")
+
+
 class Engine:
     """A local pool of `jobs` trainers.
 
@@ -224,13 +233,7 @@ class Engine:
             selector.unregister(stdin)
 
     def _start(self, label: str, job: Job, again: bool, slot: int) -> _Started:
-        place = (
-            Path(job.out) / "job.json"
-            if isinstance(job, TrainJob)
-            else Path(job.outs[0] if isinstance(job, EvaluateJob) else job.out).with_suffix(
-                ".job.json"
-            )
-        )
+        place = job_path(job)
         write(place, job)
         errors = place.with_suffix(".stderr")
         with errors.open("wb") as stderr:

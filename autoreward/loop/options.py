@@ -189,7 +189,6 @@ class DesignOptions:
         False,
         "header",
         "the agents are trained by the caller of a Study",
-        key="told",
         flag=None,
         internal=True,
     )

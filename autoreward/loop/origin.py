@@ -21,16 +21,17 @@ from pathlib import Path
 import numpy as np
 
 from autoreward.errors import REFUSED, UserError
+from autoreward.loop.context import RunContext
 from autoreward.loop.stages import check
-from autoreward.loop.tools import Tools
 from autoreward.rewards.composition import shape_potentials
 from autoreward.rewards.linter import lint
 from autoreward.rewards.program import facts
 from autoreward.sandbox.outside.replay import probe_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.files import plain, read, read_arrays, text, write
 from autoreward.store.records import Check, Origin, Verdict
-from autoreward.store.run import CandidateFolder, Run
+from autoreward.store.run import Run, RunFolder
 from autoreward.tasks.card import TaskCard
 
 FIRST = "1a"
@@ -85,7 +86,7 @@ class NotConvertible(Exception):
 
 def keep(run: Run, given: Path) -> None:
     """Copy the file into a new run, before anything else happens there."""
-    write(run.path / "origin" / "given.py", plain(given))
+    write(run.given_path, plain(given))
 
 
 def require(given: Path) -> None:
@@ -108,56 +109,56 @@ def require(given: Path) -> None:
         )
 
 
-def drafted(tools: Tools, candidate: CandidateFolder, attempt: int) -> str | None:
+def drafted(context: RunContext, candidate: CandidateFolder, attempt: int) -> str | None:
     """The program of candidate 1a where it needs no model; None for every other draft."""
-    origin = prepared(tools) if candidate.id == FIRST else None
+    origin = prepared(context) if candidate.id == FIRST else None
     return (
-        text(tools.run.path / "origin" / "program.py")
+        text(context.run.original_path)
         if origin and origin.kind != "port" and attempt == 0
         else None
     )
 
 
-def to_port(tools: Tools, candidate: CandidateFolder) -> dict[str, object] | None:
+def to_port(context: RunContext, candidate: CandidateFolder) -> dict[str, object] | None:
     """What the Designer is shown for candidate 1a where it must port: code, sources of fields,
     why.
     """
-    origin = prepared(tools) if candidate.id == FIRST else None
+    origin = prepared(context) if candidate.id == FIRST else None
     if origin is None or origin.kind != "port":
         return None
     return {
-        "code": text(tools.run.path / "origin" / "given.py").strip(),
-        "sources": [(f.name, f.source) for f in tools.card.card.fields if f.reward],
+        "code": text(context.run.given_path).strip(),
+        "sources": [(f.name, f.source) for f in context.card.card.fields if f.reward],
         "why": origin.why,
     }
 
 
-def prepared(tools: Tools) -> Origin | None:
+def prepared(context: RunContext) -> Origin | None:
     """How the given file is taken; decided once, on the run's probes.
 
     None where the run began from nothing.
     """
-    if tools.run.header.origin is None:
+    if context.run.header.origin is None:
         return None
-    place = tools.run.path / "origin" / "origin.json"
+    place = context.run.origin_path
     if (known := read(place, Origin)) is not None:
         return known
-    given, card = text(tools.run.path / "origin" / "given.py"), tools.card.card
+    given, card = text(context.run.given_path), context.card.card
     if _follows_contract(given):
         made, program = Origin(kind="program"), given
     else:
         program = ""
         try:
-            wrapped = wrap(given, card, _width(tools.run.path))
+            wrapped = wrap(given, card, _width(context.run))
             program = wrapped.text
             findings = [v for v in lint(program, card.reward_layout) if v.severity == "refuse"]
             result = (
                 check.check(
                     program,
                     card,
-                    tools.run.path / "probes.npz",
-                    tools.run.header.sandbox,
-                    tools.template,
+                    context.run.probes_path,
+                    context.run.header.sandbox,
+                    context.template,
                 )
                 if not findings
                 else None
@@ -170,53 +171,53 @@ def prepared(tools: Tools) -> Origin | None:
             made = Origin(kind="function", function=wrapped.function)
         except NotConvertible as error:
             made = Origin(kind="port", why=str(error))
-            if not tools.caller.model.language:
+            if not context.caller.model.language:
                 hint = "name a language model with --model, which ports it; or write it as a reward program (autoreward check FILE --task TASK)"
                 raise UserError(
-                    f"--from {tools.run.header.origin} cannot be taken as it is: {error}",
+                    f"--from {context.run.header.origin} cannot be taken as it is: {error}",
                     hint,
                     REFUSED,
                 ) from None
-    write(place.with_name("program.py"), program)
+    write(context.run.original_path, program)
     write(place, made)
-    tools.say(
+    context.say(
         "designer",
         "begins from",
         1,
         "a",
-        file=tools.run.header.origin,
+        file=context.run.header.origin,
         kind=made.kind,
         why=made.why or None,
     )
     return made
 
 
-def held_against(tools: Tools, candidate: CandidateFolder, program: str, result: Check) -> Check:
+def compare_with_original(
+    context: RunContext, candidate: CandidateFolder, program: str, result: Check
+) -> Check:
     """The check of candidate 1a with one more refusal where it is a port that gives other numbers
     than the original.
     """
-    origin = prepared(tools) if candidate.id == FIRST else None
+    origin = prepared(context) if candidate.id == FIRST else None
     if origin is None or origin.kind != "port" or not result.ok:
         return result
-    original = text(tools.run.path / "origin" / "program.py")
-    values, why = program_sums(tools, original) if original else (None, origin.why)
+    original = text(context.run.original_path)
+    values, why = program_sums(context, original) if original else (None, origin.why)
     if values is None:
-        write(
-            tools.run.path / "origin" / "origin.json", origin.model_copy(update={"uncompared": why})
-        )
-        tools.say("check", "port not compared", 1, "a", why=why)
+        write(context.run.origin_path, origin.model_copy(update={"uncompared": why}))
+        context.say("check", "port not compared", 1, "a", why=why)
         return result
-    ported, _ = program_sums(tools, program)
+    ported, _ = program_sums(context, program)
     assert ported is not None
     gaps = np.abs(ported - values)
     worst, scale = np.unravel_index(int(gaps.argmax()), gaps.shape), float(np.abs(values).max())
     write(
-        tools.run.path / "origin" / "origin.json",
+        context.run.origin_path,
         origin.model_copy(
             update={"difference": float(gaps.max()), "largest": scale, "compared": int(values.size)}
         ),
     )
-    tools.say(
+    context.say(
         "check",
         "port compared",
         1,
@@ -236,18 +237,18 @@ def held_against(tools: Tools, candidate: CandidateFolder, program: str, result:
     return result.model_copy(update={"ok": False, "verdicts": (*result.verdicts, verdict)})
 
 
-def program_sums(tools: Tools, program: str) -> tuple[np.ndarray | None, str]:
+def program_sums(context: RunContext, program: str) -> tuple[np.ndarray | None, str]:
     """(T, n) sums of a program's terms on the run's probes, computed in the jail; None and why
     where it fails there.
     """
-    card, recorded = tools.card.card, read_arrays(tools.run.path / "probes.npz")
+    card, recorded = context.card.card, read_arrays(context.run.probes_path)
     try:
         replayed = replay(
             program,
             card,
             [probe_transitions(card, recorded)],
-            sandbox=tools.run.header.sandbox,
-            template=tools.template,
+            sandbox=context.run.header.sandbox,
+            template=context.template,
         )
     except ProgramRefused as error:
         return None, f"the original fails in the jail: {error.verdict.message}"
@@ -283,12 +284,12 @@ def _follows_contract(code: str) -> bool:
     return "potential" in facts(code).entry_points
 
 
-def _width(run: Path) -> int | None:
+def _width(run: RunFolder) -> int | None:
     """Columns of the environment's observation where it is one vector, from the probes' report."""
     import json
 
     try:
-        space = str(json.loads(plain(run / "probes.json")).get("observation", ""))
+        space = str(json.loads(plain(run.probes_report_path)).get("observation", ""))
     except (OSError, ValueError):
         return None
     found = re.match(r"Box\(.*\((\d+),\), \w+\)$", space)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from autoreward.errors import MISSING, USAGE, UserError
 from autoreward.loop import origin
+from autoreward.loop.context import RunContext
 from autoreward.loop.engine import Engine, Progress
 from autoreward.loop.header import card_for, header, versions
 from autoreward.loop.options import DesignOptions
-from autoreward.loop.tools import Tools
 from autoreward.loop.trust import card_of, mark_trusted, require_trusted
 from autoreward.methods import Method, find_method
 from autoreward.models import ModelOptions, connect
@@ -110,7 +110,7 @@ def tools(
     say: Callable[..., None],
     progress: Progress,
     limits: Limits | None = None,
-) -> Tools:
+) -> RunContext:
     """Build what the loop needs for this run; `limits` replace those of its header.
 
     Raises UserError if the run is not trusted, or if its card has changed since it was created.
@@ -125,12 +125,12 @@ def tools(
         say("run", "versions changed", changed=changed)
     method = find_method(made.method)
     model = connect(made.model, model_options)
-    caller = Caller(model, run.path / "calls", limits or made.limits, made.settings)
+    caller = Caller(model, run.calls_path, limits or made.limits, made.settings)
     annotator_name = method.annotator(made.settings, made.model)
     annotator = caller
     if annotator_name != made.model:
         annotator = caller.beside(connect(annotator_name, model_options, judging=True))
-    return Tools(
+    return RunContext(
         run=run,
         card=card,
         method=method,
@@ -138,7 +138,7 @@ def tools(
         annotator=annotator,
         prompts=Prompts(made.prompts),
         engine=Engine(made.jobs, made.trainer_python),
-        controls=cache_folder() / "controls",
+        cache=cache_folder(),
         say=say,
         progress=progress,
     )

@@ -1,6 +1,4 @@
-"""One program on its own, for people who already have one: checked and trained exactly as the loop
-would.
-"""
+"""One program, for people who already have one: checked and trained as the loop would."""
 
 from __future__ import annotations
 
@@ -8,25 +6,28 @@ import hashlib
 from pathlib import Path
 
 from autoreward.errors import USAGE, UserError
+from autoreward.loop.agents import AgentSpec, pooled, score_agents, train_agents
 from autoreward.loop.engine import Engine, Progress
 from autoreward.loop.header import header, versions
 from autoreward.loop.options import DesignOptions
-from autoreward.loop.stages import check as check_stage
-from autoreward.loop.stages import evaluation, training
+from autoreward.loop.stages import check
 from autoreward.methods import DEFAULT, Method, find_method
 from autoreward.resources import cache_folder
 from autoreward.rewards.composition import DESIGNER, Composition
+from autoreward.rewards.linter import lint
 from autoreward.rewards.signals import PLAIN
 from autoreward.seeds import training_seeds
 from autoreward.store.files import write
 from autoreward.store.jobs import ProbeJob
-from autoreward.store.records import Check, Evaluation, TrainingDone
+from autoreward.store.records import Check, Evaluation, RunHeader
+from autoreward.store.run import ProgramFolder
 from autoreward.tasks.find import LocatedCard
 
 
 def probes(card: LocatedCard, engine: Engine, progress: Progress | None = None) -> Path:
-    """Recorded transitions of the card's environment, made once per card and versions."""
-    key = hashlib.sha256(f"{card.digest()}|{sorted(versions().items())}".encode()).hexdigest()[:16]
+    """Recorded transitions of the card's environment, kept in the cache by card and versions."""
+    identity = f"{card.digest()}|{sorted(versions().items())}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     out = cache_folder() / "probes" / f"{card.card.name}-{key}.npz"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -42,17 +43,18 @@ def check_program(
     composition: Composition | None = None,
     method: Method | None = None,
 ) -> Check:
-    """Lint and sandbox verdicts of a program, and whether it has the terms that a composition
-    names. `method`: the one it was written for.
-    """
-    from autoreward.rewards.linter import lint
+    """Lint a program and run it in the sandbox.
 
-    kind = (method or find_method(DEFAULT)).kind
-    found = tuple(lint(program, card.card.reward_layout, kind.entry))
-    if any(v.severity == "refuse" for v in found):
+    `composition` must fit the program's terms; `method` is the one that the program was written
+    for.
+    """
+    signal = (method or find_method(DEFAULT)).kind
+    found = tuple(lint(program, card.card.reward_layout, signal.entry))
+    if any(verdict.severity == "refuse" for verdict in found):
         return Check(ok=False, verdicts=found, sandbox=sandbox)
-    result = check_stage.check(
-        program, card.card, probes(card, engine), sandbox, composition=composition, signal=kind
+
+    result = check.check(
+        program, card.card, probes(card, engine), sandbox, composition=composition, signal=signal
     )
     return result.model_copy(update={"verdicts": found + result.verdicts})
 
@@ -66,60 +68,53 @@ def train_program(
     engine: Engine,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Train `seeds` agents on a program (None: the sparse task reward), score them on fresh seeds,
-    and pool.
+    """Train `seeds` agents on a program, score them on fresh episodes, and pool the scores.
+
+    `program` is None for the sparse task reward. The files stay in `out`, so that an interrupted
+    call continues. Raises UserError for options that only a run can follow.
     """
     if options.compose == DESIGNER:
         raise UserError(
-            "compose: no designer chooses here",
-            "a preset, or the file that one chose: RUN/best/composition.yaml",
+            "compose: no designer takes part here",
+            "name a preset, or the file that a designer chose: RUN/best/composition.yaml",
             USAGE,
         )
-    made, method = header(options, card), find_method(options.method)
-    method.require(card, "", made.settings)
-    if method.judging and method.own(made.settings).get("judge") == "model":
+    made = header(options, card)
+    method = find_method(options.method)
+    _require(method, options, made, card)
+    folder = ProgramFolder(out)
+    # A human program is a plain reward(), whatever the method.
+    signal = PLAIN if program == card.human else method.signal
+    if program is not None:
+        write(folder.program_path, program.read_bytes())
+        program = folder.program_path
+    write(folder.header_path, made)
+
+    agents = [
+        AgentSpec(
+            label=program.stem if program else "sparse",
+            program=program,
+            folder=folder.training_folder(seed),
+            seed=seed,
+            composition=made.composition,
+            signal=signal,
+            settings=method.own(made.settings),
+        )
+        for seed in training_seeds(options.seed, seeds)
+    ]
+    train_agents(engine, made, agents, progress)
+    score_agents(engine, made, agents, "evaluation", progress)
+    result = pooled(card.card, agents)
+    write(folder.evaluation_path, result)
+    return result
+
+
+def _require(method: Method, options: DesignOptions, header: RunHeader, card: LocatedCard) -> None:
+    """Raise UserError if the method cannot train here on this card."""
+    method.require(card, "", header.settings)
+    if method.judging and method.own(header.settings).get("judge") == "model":
         raise UserError(
-            "--set judge=model: transitions are judged in a run, which keeps what was asked",
+            "--set judge=model: a model labels transitions only in a run, which keeps its answers",
             f"autoreward design {options.task} --method {method.name} --set judge=model",
             USAGE,
         )
-    signal = method.signal if program != card.human else PLAIN
-    if program is not None:
-        write(out / "program.py", program.read_bytes())
-        program = out / "program.py"
-    write(out / "header.json", made)
-    numbers = training_seeds(options.seed, seeds)
-    places = [out / f"seed-{s}" for s in numbers]
-    label = program.stem if program else "sparse"
-    own = method.own(made.settings)
-    todo = [(s, p) for s, p in zip(numbers, places, strict=True) if training.done(p) is None]
-    engine.run(
-        [
-            (
-                f"{label} seed {s}",
-                training.job(
-                    made, program, s, p, composition=made.composition, signal=signal, settings=own
-                ),
-            )
-            for s, p in todo
-        ],
-        progress,
-    )
-    done: list[TrainingDone] = [d for p in places if (d := training.done(p))]
-    whole = [
-        (p, d)
-        for p, d in zip(places, done, strict=True)
-        if d.refusal is None and not (p / "score.json").exists()
-    ]
-    if whole:
-        job = evaluation.job(
-            made,
-            [p for p, _ in whole],
-            [p / "score.json" for p, _ in whole],
-            [d.seed for _, d in whole],
-            "evaluation",
-        )
-        engine.run([("evaluation", job)], progress)
-    result = evaluation.pool(card.card, [p / "score.json" for p in places], done)
-    write(out / "evaluation.json", result)
-    return result

@@ -24,7 +24,7 @@ def mark_trusted(run: Run) -> None:
 
 def _trust_mark(run: Run) -> Path:
     """The file whose existence says so; its name is a digest of run.yaml."""
-    header = hashlib.sha256(plain(run.path / "run.yaml")).hexdigest()
+    header = hashlib.sha256(plain(run.header_path)).hexdigest()
     return cache_folder() / "trusted" / header[:32]
 
 
@@ -78,7 +78,7 @@ def require_trusted(run: Run, given: bool, again: str = "autoreward resume RUN -
     if not given and (found := outside_access(run)):
         raise UserError(
             f"{run.path} was created elsewhere, and continuing would use {'; '.join(found)}",
-            f"read {run.path}/run.yaml, then: {again.replace('RUN', str(run.path))}",
+            f"read {run.header_path}, then: {again.replace('RUN', str(run.path))}",
             REFUSED,
         )
     mark_trusted(run)

@@ -25,8 +25,9 @@ from autoreward.rewards.composition import Composition, chosen
 from autoreward.rewards.linter import lint
 from autoreward.rewards.signals import PLAIN
 from autoreward.sandbox.outside.worker import clean
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.records import Evaluation
-from autoreward.store.run import CandidateFolder, Run
+from autoreward.store.run import Run
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import LocatedCard
 from autoreward.tasks.plain_task import plain_task

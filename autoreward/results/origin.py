@@ -24,7 +24,7 @@ def begun(run: Run) -> dict[str, Any] | None:
     """
     if run.header.origin is None:
         return None
-    origin = read(run.path / "origin" / "origin.json", Origin)
+    origin = read(run.origin_path, Origin)
     first, final = run.candidate(1, "a"), run.final
     name = (
         final.winner

@@ -15,6 +15,7 @@ from autoreward.results.origin import lines
 from autoreward.results.summary import called, judged, rate, seeing, summary
 from autoreward.store.files import read_arrays, write
 from autoreward.store.run import Run
+from autoreward.store.training import training_folders
 
 COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
 STYLE = """
@@ -41,7 +42,7 @@ def write_report(path: Path) -> Path:
         _about(run, data),
     ]
     page = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{_(data['name'])}</title><meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body>"
-    out = path / "report.html"
+    out = run.report_path
     write(out, page + "\n".join(parts) + "</body></html>\n")
     return out
 
@@ -132,8 +133,10 @@ def _by_seed(score: dict[str, Any]) -> str:
 
 def _curves(folder: Path, column: str) -> list[tuple[Any, Any]]:
     found = []
-    for path in sorted(folder.glob("seed-*/curve.npz")):
-        data = read_arrays(path)
+    for training in training_folders(folder):
+        if not training.curve_path.exists():
+            continue
+        data = read_arrays(training.curve_path)
         if column in data and (keep := np.isfinite(data[column])).any():
             found.append((data["steps"][keep], data[column][keep]))
     return found
@@ -146,7 +149,7 @@ def _chart(run: Run, data: dict[str, Any]) -> str:
     card = run.header.card
     column = "success" if card.get("success") else "metric"
     bottom, ceiling = (0.0, 1.0) if card.get("success") else card["metric"]["range"]
-    arms = {name: _curves(run.path / "final" / name, column) for name in COLOURS}
+    arms = {name: _curves(run.final_trainings_path(name), column) for name in COLOURS}
     arms = {name: curves for name, curves in arms.items() if curves}
     if not arms:
         return ""
@@ -224,7 +227,7 @@ def _candidates(run: Run, data: dict[str, Any]) -> str:
         ]
         drafts = "".join(
             f"<li>refused at {_(r.stage)}: {_('; '.join(v.message for v in r.verdicts if v.severity == 'refuse'))}</li>"
-            for r in folder.refused_drafts()
+            for r in folder.rejected_drafts()
         )
         listed = "".join(f"<li>{_(n)}</li>" for n in notes) + drafts
         code = (

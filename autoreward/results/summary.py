@@ -8,9 +8,9 @@ from typing import Any
 from autoreward.models.caller import recorded, spent
 from autoreward.results.origin import begun
 from autoreward.results.origin import lines as origin_lines
-from autoreward.store.files import read
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.records import Evaluation
-from autoreward.store.run import CandidateFolder, Run
+from autoreward.store.run import Run, RunFolder
 
 
 def summary(path: Path) -> dict[str, Any]:
@@ -33,38 +33,36 @@ def summary(path: Path) -> dict[str, Any]:
         else "",
         "own_reward": header.card.get("task_reward") == "environment",
         "created": header.created,
-        "state": "done" if final else "running" if _held(path) else "stopped",
+        "state": "done" if final else "running" if _held(run.lock_path) else "stopped",
         "hints_used": final.hints_used if final else header.hints_used,
         "origin": begun(run),
         "candidates": (candidates := [_candidate(c) for c in run.candidates()]),
         "alone": _alone(candidates),
-        "final": final.model_dump(mode="json") if final else None,
-        "usage": spent(recorded(path / "calls")).model_dump(),
+        "final": {**final.model_dump(mode="json"), "program": final.program} if final else None,
+        "usage": spent(recorded(run.calls_path)).model_dump(),
     }
 
 
-def _held(path: Path) -> bool:
-    if not (path / ".lock").exists():
+def _held(lock: Path) -> bool:
+    if not lock.exists():
         return False
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(str(path / ".lock"), timeout=0):
+        with FileLock(str(lock), timeout=0):
             return False
     except (Timeout, OSError):
         return True
 
 
 def _candidate(folder: CandidateFolder) -> dict[str, Any]:
-    from autoreward.store.records import Analysis
-
     result, review, checked, trainings = (
         folder.evaluation,
         folder.review,
         folder.check,
         folder.trainings(),
     )
-    analysis = read(folder.path / "7-analyzer.json", Analysis)
+    analysis = folder.analysis
     verdicts = (
         *(review.verdicts if review else ()),
         *(checked.verdicts if checked else ()),
@@ -75,16 +73,16 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
     elif not folder.accepted:
         state = "rejected"
     elif result is None:
-        state = "training" if trainings or (folder.path / "5-training").exists() else "accepted"
+        state = "training" if trainings or folder.trainings_path.exists() else "accepted"
     else:
         state = "evaluated" if result.ok else "failed"
     return {
         "id": folder.id,
         "state": state,
         "program": str(folder.program_path) if folder.program else None,
-        "repairs": len(folder.refused_drafts()),
+        "repairs": len(folder.rejected_drafts()),
         "reviewed_by": review.by if review else None,
-        "review_alone": review.alone if review else "",
+        "review_alone": review.model_skipped_because if review else "",
         "success": result.success if result else None,
         "low": result.low if result else None,
         "high": result.high if result else None,
@@ -108,8 +106,8 @@ def _candidate(folder: CandidateFolder) -> dict[str, Any]:
         "warnings": [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"],
         "findings": [f"{d.kind}: {d.words}" for d in analysis.diagnostics] if analysis else [],
         "explained_by": analysis.by if analysis else None,
-        "analysis_alone": analysis.alone if analysis else "",
-        "analysis_told": analysis.told if analysis else None,
+        "analysis_alone": analysis.model_skipped_because if analysis else "",
+        "analysis_told": analysis.shown_to_designer if analysis else None,
         "causes": list(analysis.causes) if analysis else [],
         "signal": list(folder.notes),
         "measures": [f"{m.what}: {m.words()}" for m in analysis.measures] if analysis else [],
@@ -236,7 +234,7 @@ def lines(data: dict[str, Any]) -> list[str]:
             for arm, result in data["final"]["arms"].items()
         ]
         if data["final"]["winner"]:
-            out.append(f"program  {data['path']}/best/program.py")
+            out.append(f"program  {RunFolder(Path(data['path'])).best_program_path}")
             out += seeing(data)
     elif data["state"] == "stopped":
         out += ["", f"next: autoreward resume {data['path']}"]

@@ -1,29 +1,32 @@
-"""What lies on disk: every stage's record, and the run's own header.
+"""What is on disk: the record of every stage, and the run's own header.
 
-Plain pydantic, imports nothing of ours.
-
-Whoever reads a run directory needs this module alone. One record is one file, written whole or not
-at all (`run.py`).
+Plain pydantic. Whoever reads a run directory needs this module only. A record is one file, written
+complete or not at all (files.py); where each file is, run.py says. A field that was renamed is
+still read under its old name.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 STAGES = ("designer", "critic", "check", "screening", "training", "evaluation", "analyzer")
 Stage = Literal["designer", "critic", "check", "screening", "training", "evaluation", "analyzer"]
+OutcomeStatus = Literal["evaluated", "rejected", "failed"]
 
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Verdict(Record):
-    """One finding about a program: a refusal, or a warning that goes along.
+# -- one candidate ---------------------------------------------------------------------------------
 
-    Classes are listed in docs/verdicts.md.
+
+class Verdict(Record):
+    """One finding about a program: a refusal, which rejects the draft, or a warning.
+
+    The kinds are listed in docs/verdicts.md.
     """
 
     kind: str
@@ -35,24 +38,28 @@ class Verdict(Record):
 
 
 class Refused(Record):
-    """tries/N-designer.json: a draft that did not pass, and why (beside tries/N-designer.py)."""
+    """tries/N-designer.json: why a draft was rejected (its program is beside it)."""
 
     stage: Stage
     verdicts: tuple[Verdict, ...]
 
 
 class Review(Record):
-    """2-critic.json. `by` says who read it: "lint", or "lint + MODEL"; `alone` why no model did."""
+    """2-critic.json: what the critic found."""
 
     ok: bool
     verdicts: tuple[Verdict, ...] = ()
+    # Who read the program: "lint", "lint + MODEL", or "parser" if no program was found.
     by: str = "lint"
     opinion: str = ""
-    alone: str = ""
+    # Empty if a model was asked.
+    model_skipped_because: str = Field(
+        default="", validation_alias=AliasChoices("model_skipped_because", "alone")
+    )
 
 
 class TermProbe(Record):
-    """What one term (or shaped potential) did on the probe transitions."""
+    """What one term (or shaped potential) gave on the probe transitions."""
 
     name: str
     kind: Literal["dense", "sparse", "potential"] = "dense"
@@ -60,19 +67,23 @@ class TermProbe(Record):
     std: float
     low: float
     high: float
+    # Share of transitions on which the term is not zero.
     nonzero: float
+    # Share of the sum of all terms' absolute values.
     share: float
-    # fields it depends on that the policy does not see
+    # Fields that it depends on and the policy does not see.
     unseen: tuple[str, ...] = ()
 
 
 class Check(Record):
-    """3-check.json."""
+    """3-check.json: the program's run in the sandbox over the probes."""
 
     ok: bool
     verdicts: tuple[Verdict, ...] = ()
     terms: tuple[TermProbe, ...] = ()
+    # The program keeps state between transitions.
     memory: bool = False
+    # Transitions that it ran over.
     probes: int = 0
     sandbox: str = ""
 
@@ -85,24 +96,27 @@ class Screening(Record):
 
 
 class TermCurve(Record):
-    """How one term behaved over a training: means over the episodes that ended in the last window."""
+    """How one term behaved in a training: means over the episodes of the last window."""
 
     name: str
     episode_sum: float
+    # Share of the sum of all terms' absolute values.
     share: float
     first_window_sum: float = 0.0
 
 
 class TrainingDone(Record):
-    """5-training/seed-S/done.json: written last, so its presence says that the folder is whole."""
+    """5-training/seed-S/done.json: written last, so the folder is complete if it exists."""
 
     seed: int
     stopped: Literal["solved", "hopeless", "budget", "refused"]
     steps: int
     budget: int
     episodes: int = 0
+    # Success rate of the last training episodes.
     success: float | None = None
     steps_to_80: int | None = None
+    # Why the program was stopped, if it was.
     refusal: Verdict | None = None
     terms: tuple[TermCurve, ...] = ()
     device: str = "cpu"
@@ -111,15 +125,14 @@ class TrainingDone(Record):
 
 
 class Score(Record):
-    """One trained policy on fresh seeds.
-
-    Metrics are means over episodes, by name; `values` of the card's own metric, by episode.
-    """
+    """score.json: one agent on fresh episodes."""
 
     seed: int
     episodes: int
     successes: int | None = None
+    # Means over episodes, by name.
     metrics: dict[str, float] = {}
+    # The card's own metric, by episode.
     values: tuple[float, ...] = ()
     mean_length: float = 0.0
     terminated_failures: int = 0
@@ -127,8 +140,9 @@ class Score(Record):
 
 
 class Evaluation(Record):
-    """6-evaluation.json, and each arm of final.json: pooled over training seeds, with an interval
-    over seeds.
+    """6-evaluation.json, and each agent of final.json: scores pooled over training seeds.
+
+    `low` and `high` are the ends of a 95% interval over training seeds (stats.py).
     """
 
     ok: bool = True
@@ -139,17 +153,19 @@ class Evaluation(Record):
     metric: float | None = None
     metric_low: float | None = None
     metric_high: float | None = None
+    # By training; None if the agent never reached 80% success.
     steps_to_80: tuple[int | None, ...] = ()
     steps: tuple[int, ...] = ()
     constraints_kept: bool = True
-    # constraints, with the value that broke them
+    # Constraints that were broken, each with the value that broke it.
     broken: tuple[str, ...] = ()
     why: str = ""
 
 
 class Citation(Record):
-    """Evidence: an episode of the recorded trajectories, a step, and a field or term, as claimed;
-    `checked` by code.
+    """Evidence that a model names: an episode of the recorded ones, a step, a field or term.
+
+    `checked` is whether they exist; the claim itself is the model's.
     """
 
     episode: int
@@ -160,19 +176,21 @@ class Citation(Record):
 
 
 class Diagnostic(Record):
-    """A typed finding about a trained agent. Kinds are listed in docs/diagnostics.md."""
+    """A typed finding about a trained agent. The kinds are listed in docs/diagnostics.md."""
 
     kind: str
     term: str | None = None
     fields: tuple[str, ...] = ()
+    # From 0 to 1; the most severe comes first.
     severity: float = 0.0
     words: str
     evidence: tuple[Citation, ...] = ()
+    # It was found with hints of the card.
     from_hints: bool = False
 
 
 class EpisodeGroup(Record):
-    """Statistics of one group of episodes (successes, or failures)."""
+    """Statistics of one group of recorded episodes: the successes, or the failures."""
 
     episodes: int
     mean_length: float
@@ -182,8 +200,9 @@ class EpisodeGroup(Record):
 
 
 class Measure(Record):
-    """How often a program's (or an annotator's) judgements of transitions were right, against
-    trusted ones; `what`: which of them.
+    """How often judgements of transitions were right, compared with trusted ones.
+
+    They are a program's or an annotator's; `what` names them.
     """
 
     what: str
@@ -194,9 +213,9 @@ class Measure(Record):
 
     @property
     def accuracy(self) -> float:
-        return (self.true_positive + self.true_negative) / max(
-            1, self.true_positive + self.false_positive + self.false_negative + self.true_negative
-        )
+        right = self.true_positive + self.true_negative
+        wrong = self.false_positive + self.false_negative
+        return right / max(1, right + wrong)
 
     @property
     def precision(self) -> float:
@@ -208,61 +227,75 @@ class Measure(Record):
 
     @property
     def f1(self) -> float:
-        return (
-            2
-            * self.true_positive
-            / max(1, 2 * self.true_positive + self.false_positive + self.false_negative)
-        )
+        wrong = self.false_positive + self.false_negative
+        return 2 * self.true_positive / max(1, 2 * self.true_positive + wrong)
 
     def words(self) -> str:
-        return f"accuracy {self.accuracy:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f}, F1 {self.f1:.3f}"
+        return (
+            f"accuracy {self.accuracy:.3f}, precision {self.precision:.3f}, "
+            f"recall {self.recall:.3f}, F1 {self.f1:.3f}"
+        )
 
 
 class Analysis(Record):
-    """7-analyzer.json.
-
-    `by`: "code", or "code + MODEL"; `alone` says why no model was asked, `told` whether the
-    designer reads any of this.
-    """
+    """7-analyzer.json: why an agent behaves as it does."""
 
     diagnostics: tuple[Diagnostic, ...] = ()
+    # Share of each ending among the recorded episodes.
     endings: dict[str, float] = {}
     successes: EpisodeGroup | None = None
     failures: EpisodeGroup | None = None
+    # What a model wrote, if one was asked.
     summary: str = ""
     causes: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
     measures: tuple[Measure, ...] = ()
+    # "code", or "code + MODEL".
     by: str = "code"
-    alone: str = ""
-    told: bool = True
+    # Empty if a model was asked.
+    model_skipped_because: str = Field(
+        default="", validation_alias=AliasChoices("model_skipped_because", "alone")
+    )
+    shown_to_designer: bool = Field(
+        default=True, validation_alias=AliasChoices("shown_to_designer", "told")
+    )
 
 
 class Outcome(Record):
-    """What became of one candidate, as the next iteration's Designer reads it.
+    """What became of one candidate, as the next iteration's designer reads it.
 
-    `windows`: term -> its mean sum per episode in each row of `curve`; `notes`: what its signal
-    says of the training.
+    The program's text is not written again: `Run.feedback` reads it from the candidate's folder.
     """
 
     iteration: int
     candidate: str
-    program: str
-    # {} = the plain sum
+    program: str = Field(default="", exclude=True)
+    # Empty for the plain sum.
     composition: dict[str, Any] = {}
-    status: Literal["evaluated", "rejected", "failed"]
+    status: OutcomeStatus
     verdicts: tuple[Verdict, ...] = ()
     evaluation: Evaluation | None = None
+    # (steps, success rate, mean length) of each window of the first training.
     curve: tuple[tuple[int, float | None, float | None], ...] = ()
     terms: tuple[TermCurve, ...] = ()
+    # Term -> its mean sum per episode in each row of `curve`.
     windows: dict[str, tuple[float | None, ...]] = {}
     analysis: Analysis | None = None
+    # What the method's signal reports about the training.
     notes: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The candidate's iteration and letter, such as `1a`."""
+        return f"{self.iteration}{self.candidate}"
+
+
+# -- the run ---------------------------------------------------------------------------------------
 
 
 class Feedback(Record):
-    """iteration-I/feedback.json: all outcomes so far, best first; the order is the ranking."""
+    """iteration-I/feedback.json: all outcomes so far; their order is the ranking, best first."""
 
     iteration: int
     outcomes: tuple[Outcome, ...]
@@ -273,7 +306,7 @@ class Feedback(Record):
 
 
 class Usage(Record):
-    """What was spent on a model. `cost` is None where no price is known: unknown, never 0."""
+    """What was spent on models. `cost` is in dollars; None if a price is unknown, never 0."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -282,7 +315,7 @@ class Usage(Record):
 
 
 class Limits(Record):
-    """Bounds checked before each call; None = no bound. `time` in seconds, for the whole run."""
+    """Limits of a run, checked before each call; None for no limit. `max_time` is in seconds."""
 
     max_cost: float | None = None
     max_tokens: int | None = None
@@ -291,28 +324,28 @@ class Limits(Record):
 
 
 class RunHeader(Record):
-    """run.yaml: everything that decides a run, so that the same header on the same versions gives
-    the same run.
+    """run.yaml: everything that decides a run.
 
-    `origin`: the name of the file that the run began from, kept in RUN/origin/ (origin.py). `told`:
-    agents are trained elsewhere, and a study is told what became of them (study.py). `compose`: the
-    preset or file that `composition` was read from, or `designer`, who then chooses one for each
-    candidate.
+    The same header gives the same run on the same versions. `card_path` is the user's card, from
+    which the run's own copy was made; jobs name that copy.
     """
 
     format: Literal[1] = 1
     task: str
     card: dict[str, Any]
     card_path: str
+    # Of the card and its Python file together.
     card_digest: str
     method: str = "auto-mc-reward"
     model: str = "offline/search"
     hints_used: bool = False
     iterations: int = 2
     candidates: int = 3
+    # Of one training; None for the card's own budget.
     steps: int | None = None
     seed: int = 0
     final_seeds: int = 3
+    # Trainings side by side.
     jobs: int = 1
     device: str = "auto"
     threads: int = 1
@@ -321,35 +354,53 @@ class RunHeader(Record):
     prompts: str | None = None
     limits: Limits = Limits()
     settings: dict[str, str] = {}
+    # The preset or file that `composition` was read from, or "designer": the designer then chooses
+    # one for each candidate.
     compose: str = "plain"
     composition: dict[str, Any] = {}
-    told: bool = False
+    # A study: its agents are trained elsewhere, and their results are reported to it.
+    external_training: bool = Field(
+        default=False, validation_alias=AliasChoices("external_training", "told")
+    )
     episodic_return: bool = False
+    # The name of the file that the run started from; a copy is in RUN/origin/.
     origin: str | None = None
     versions: dict[str, str] = {}
     created: str = ""
 
 
 class Origin(Record):
-    """origin/origin.json: how the file that a run began from became candidate 1a.
-
-    `difference`: the most a port's sum differs on `compared` transitions.
-    """
+    """origin/origin.json: how the file that a run started from became candidate 1a."""
 
     kind: Literal["program", "function", "port"]
+    # The function's name in the file.
     function: str = ""
+    # Why a designer must port it.
     why: str = ""
+    # Transitions on which a port was compared with the original, the largest difference of their
+    # sums, and the original's largest sum.
     compared: int = 0
     difference: float | None = None
     largest: float | None = None
+    # Why a port could not be compared.
     uncompared: str = ""
 
 
+class Leaders(BaseModel):
+    """leaders.json: candidate -> its evaluation, pooled over training seeds."""
+
+    leaders: dict[str, Evaluation]
+
+
 class Final(Record):
-    """final.json: the winner, confirmed on new seeds, beside its controls."""
+    """final.json: the winner, confirmed on new seeds, beside its baselines.
+
+    The program's text is not written again: `Run.final` reads it from the winner's folder. `arms`
+    are the evaluations of the agents called winner, sparse and human.
+    """
 
     winner: str | None
-    program: str = ""
+    program: str = Field(default="", exclude=True)
     arms: dict[str, Evaluation] = {}
     hints_used: bool = False
     why: str = ""

@@ -1,16 +1,21 @@
-"""The run directory: where every file of a run lies, how files are written, and who may write.
+"""The run directory: where each of its files is, and the only code that writes most of them.
 
-    RUN/run.yaml                what decides the run (RunHeader)         RUN/events.jsonl   what happened, a line each
-    RUN/probes.npz, .json       recorded transitions for `check`         RUN/calls/         every model call, before its reply is used
-    RUN/iteration-I/candidate-a/
-        tries/N-designer.{py,json}   refused drafts, with the reason
-        1-designer.py  2-critic.json  3-check.json  4-screening.json  (1-composition.json: where the designer chose one)
-        5-training/seed-S/{curve.npz,policy.safetensors,done.json}  6-evaluation.json  6-episodes.npz  7-analyzer.json
-    RUN/iteration-I/feedback.json    RUN/leaders.json    RUN/final/{winner,sparse,human}/seed-S/    RUN/final.json
-    RUN/best/program.py              RUN/report.html      RUN/origin/ (with --from: origin.py)
+    RUN/run.yaml               what decides the run (RunHeader)
+    RUN/task/                  the run's own copy of the task card and its Python file
+    RUN/events.jsonl           what happened, one line each
+    RUN/calls/                 every model call, written before its reply is used
+    RUN/labels/                answers of the annotator, for methods that ask one
+    RUN/probes.npz, .json      recorded transitions for `check`
+    RUN/origin/                with --from: the file that was given, and the program made of it
+    RUN/iteration-I/           candidate-a/, ... (candidate.py), then feedback.json
+    RUN/leaders.json           the best candidates, on more training seeds
+    RUN/final/AGENT/seed-S/    trainings of the confirmation; AGENT is winner, sparse or human
+    RUN/final.json
+    RUN/best/program.py        the best program so far; composition.yaml, unless a plain sum
+    RUN/report.html
 
-Files are the state: one truth, one writer, each file whole or absent. A candidate is refused where
-a record says `ok: false`.
+Files are the state: each fact is in one file, each file has one writer and is complete or absent.
+File names are spelled only here, in candidate.py and in training.py.
 """
 
 from __future__ import annotations
@@ -27,128 +32,112 @@ from typing import Any
 from pydantic import ValidationError
 
 from autoreward.errors import LOCKED, MISSING, REFUSED, UserError
-from autoreward.store.files import plain, read, text, write
-from autoreward.store.records import (
-    Check,
-    Evaluation,
-    Event,
-    Feedback,
-    Final,
-    Refused,
-    Review,
-    RunHeader,
-    TrainingDone,
-)
+from autoreward.store.candidate import ITERATION_PREFIX, CandidateFolder, candidate_folders
+from autoreward.store.files import plain, read, write
+from autoreward.store.records import Event, Feedback, Final, Leaders, Outcome, RunHeader
+from autoreward.store.training import TrainingFolder, training_folders
+
+HEADER_NAME = "run.yaml"
+PROGRAM_NAME = "program.py"
 
 
-class CandidateFolder:
-    """Paths and records of one candidate; `iteration-I/candidate-x/`."""
-
-    def __init__(self, run: Path, iteration: int, name: str) -> None:
-        self.iteration, self.name = iteration, name
-        self.path = run / f"iteration-{iteration}" / f"candidate-{name}"
-
-    @property
-    def id(self) -> str:
-        """`1a`: iteration and letter; what people and choices call it."""
-        return f"{self.iteration}{self.name}"
-
-    @property
-    def program_path(self) -> Path:
-        return self.path / "1-designer.py"
-
-    @property
-    def composition_path(self) -> Path:
-        """There only where the designer chose one."""
-        return self.path / "1-composition.json"
-
-    @property
-    def program(self) -> str:
-        return text(self.program_path)
-
-    def refused_drafts(self) -> list[Refused]:
-        """The refused drafts in order; their number is the next attempt's number."""
-        found: list[Refused] = []
-        while (
-            record := read(self.path / "tries" / f"{len(found)}-designer.json", Refused)
-        ) is not None:
-            found.append(record)
-        return found
-
-    def refused_program(self, attempt: int) -> str:
-        return text(self.path / "tries" / f"{attempt}-designer.py")
-
-    @property
-    def review(self) -> Review | None:
-        return read(self.path / "2-critic.json", Review)
-
-    @property
-    def check(self) -> Check | None:
-        return read(self.path / "3-check.json", Check)
-
-    def training(self, seed: int) -> TrainingDone | None:
-        return read(self.path / "5-training" / f"seed-{seed}" / "done.json", TrainingDone)
-
-    @property
-    def first_training(self) -> Path:
-        """The folder of the training that every candidate has."""
-        return next(
-            iter(
-                sorted(
-                    self.path.glob("5-training/seed-*"),
-                    key=lambda p: int(p.name.removeprefix("seed-")),
-                )
-            ),
-            self.path / "5-training",
-        )
-
-    def trainings(self) -> list[TrainingDone]:
-        done = [
-            read(p, TrainingDone) for p in sorted(self.path.glob("5-training/seed-*/done.json"))
-        ]
-        return sorted((d for d in done if d), key=lambda d: d.seed)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the method's signal says of the first training; nothing where it has nothing to
-        say.
-        """
-        path = self.first_training / "signal.json"
-        try:
-            return tuple(str(note)[:500] for note in json.loads(plain(path)).get("notes", ()))
-        except FileNotFoundError:
-            return ()
-        except (ValueError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged: {error}",
-                "move its folder away, then: autoreward resume",
-                REFUSED,
-            ) from None
-
-    @property
-    def evaluation(self) -> Evaluation | None:
-        return read(self.path / "6-evaluation.json", Evaluation)
-
-    @property
-    def drafted(self) -> bool:
-        """The designer's part has ended, with a program that passed or with a refusal."""
-        review, check = self.review, self.check
-        return (review is not None and not review.ok) or check is not None
-
-    @property
-    def accepted(self) -> bool:
-        review, check = self.review, self.check
-        return bool(review and review.ok and check and check.ok)
-
-
-class Run:
-    """An opened run directory. Reading needs no lock; writing does (`with run.locked():`)."""
+class RunFolder:
+    """Paths of a run directory; nothing is read, and the directory need not be a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not (path / "run.yaml").is_file():
+
+    @property
+    def is_run(self) -> bool:
+        return self.header_path.is_file()
+
+    @property
+    def header_path(self) -> Path:
+        return self.path / HEADER_NAME
+
+    @property
+    def task_path(self) -> Path:
+        """The folder of the run's own copy of its card."""
+        return self.path / "task"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / ".lock"
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def calls_path(self) -> Path:
+        return self.path / "calls"
+
+    @property
+    def labels_path(self) -> Path:
+        return self.path / "labels"
+
+    @property
+    def probes_path(self) -> Path:
+        return self.path / "probes.npz"
+
+    @property
+    def probes_report_path(self) -> Path:
+        return self.path / "probes.json"
+
+    @property
+    def given_path(self) -> Path:
+        """The file that `--from` named, as it was."""
+        return self.path / "origin" / "given.py"
+
+    @property
+    def original_path(self) -> Path:
+        """The program made of the given file; empty if it could not be made mechanically."""
+        return self.path / "origin" / PROGRAM_NAME
+
+    @property
+    def origin_path(self) -> Path:
+        return self.path / "origin" / "origin.json"
+
+    def feedback_path(self, iteration: int) -> Path:
+        return self.path / f"{ITERATION_PREFIX}{iteration}" / "feedback.json"
+
+    @property
+    def leaders_path(self) -> Path:
+        return self.path / "leaders.json"
+
+    @property
+    def final_path(self) -> Path:
+        return self.path / "final.json"
+
+    def final_trainings_path(self, agent: str) -> Path:
+        """The trainings of one agent of the confirmation: `winner`, `sparse` or `human`."""
+        return self.path / "final" / agent
+
+    def final_training(self, agent: str, seed: int) -> TrainingFolder:
+        return TrainingFolder.of_seed(self.final_trainings_path(agent), seed)
+
+    @property
+    def best_program_path(self) -> Path:
+        return self.path / "best" / PROGRAM_NAME
+
+    @property
+    def best_composition_path(self) -> Path:
+        """Exists only if the best program's terms are not simply added up."""
+        return self.path / "best" / "composition.yaml"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+
+class Run(RunFolder):
+    """An opened run directory. Reading needs no lock; writing does (`with run.locked():`)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        if not self.is_run:
             raise UserError(
-                f"{path} is no run directory (it has no run.yaml)", "autoreward runs list"
+                f"{path} is not a run directory: it has no {HEADER_NAME}", "autoreward runs list"
             )
         self.header = self._header()
 
@@ -156,48 +145,54 @@ class Run:
         import yaml
 
         try:
-            data = yaml.safe_load(plain(self.path / "run.yaml"))
+            data = yaml.safe_load(plain(self.header_path))
             if isinstance(data, dict) and data.get("format") != 1:
                 raise UserError(
-                    f"{self.path}/run.yaml: format {data.get('format')!r} is not known to this version",
+                    f"{self.header_path}: this version cannot read format {data.get('format')!r}",
                     "update autoreward",
                     REFUSED,
                 )
             return RunHeader.model_validate(data)
         except (yaml.YAMLError, ValidationError) as error:
             raise UserError(
-                f"{self.path}/run.yaml is damaged: {str(error).splitlines()[0]}",
+                f"{self.header_path} is damaged: {str(error).splitlines()[0]}",
                 "restore it from a copy",
                 REFUSED,
             ) from None
 
     @classmethod
     def create(cls, folder: Path, header: RunHeader, name: str | None = None) -> Run:
-        """A new directory `folder/TASK-xyz` with its run.yaml."""
+        """Make a new directory with its header; without a `name` it is called TASK-xyz.
+
+        Raises UserError if that directory already holds a run.
+        """
         import yaml
 
         while name is None:
             trial = f"{header.task}-{secrets.token_hex(2)[:3]}"
             name = None if (folder / trial).exists() else trial
-        path = folder / name
-        if (path / "run.yaml").exists():
+
+        place = RunFolder(folder / name)
+        if place.is_run:
             raise UserError(
-                f"{path} holds a run already", f"autoreward resume {path}, or choose another --name"
+                f"{place.path} already holds a run",
+                f"autoreward resume {place.path}, or choose another --name",
             )
+        data = header.model_dump(mode="json")
         write(
-            path / "run.yaml",
-            yaml.safe_dump(
-                header.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120
-            ),
+            place.header_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
         )
-        return cls(path)
+        return cls(place.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process works on a run. UserError (exit code 6) when another holds it."""
+        """Hold the run's lock, so that only one process works on it.
+
+        Raises UserError (exit code 6) if another process holds it.
+        """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(str(self.path / ".lock"), timeout=0)
+        lock = FileLock(str(self.lock_path), timeout=0)
         try:
             with lock:
                 yield
@@ -208,6 +203,8 @@ class Run:
                 LOCKED,
             ) from None
 
+    # -- events ------------------------------------------------------------------------------------
+
     def event(
         self,
         stage: str,
@@ -216,7 +213,7 @@ class Run:
         candidate: str | None = None,
         **data: Any,
     ) -> Event:
-        """Append one line to events.jsonl, in one write."""
+        """Append one line to the events, in a single write."""
         event = Event(
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage=stage,
@@ -226,9 +223,7 @@ class Run:
             data=data,
         )
         line = event.model_dump_json(exclude_none=True) + "\n"
-        descriptor = os.open(
-            self.path / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
-        )
+        descriptor = os.open(self.events_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, line.encode())
         finally:
@@ -236,59 +231,43 @@ class Run:
         return event
 
     def events(self) -> list[Event]:
-        """All events; a line cut by a kill is passed over."""
-        path, out = self.path / "events.jsonl", []
-        for line in plain(path).splitlines() if path.exists() else []:
+        """All events in order. A line that a kill cut short is skipped."""
+        if not self.events_path.exists():
+            return []
+
+        found = []
+        for line in plain(self.events_path).splitlines():
             try:
-                out.append(Event.model_validate(json.loads(line)))
+                found.append(Event.model_validate(json.loads(line)))
             except (ValueError, ValidationError):
                 continue
-        return out
+        return found
+
+    # -- candidates --------------------------------------------------------------------------------
 
     def candidate(self, iteration: int, name: str) -> CandidateFolder:
         return CandidateFolder(self.path, iteration, name)
 
     def candidates(self) -> list[CandidateFolder]:
         """Every candidate that has a folder, in order of iteration and letter."""
-        found = []
-        for path in sorted(self.path.glob("iteration-*/candidate-*")):
-            found.append(
-                CandidateFolder(
-                    self.path,
-                    int(path.parent.name.removeprefix("iteration-")),
-                    path.name.removeprefix("candidate-"),
-                )
-            )
-        return sorted(found, key=lambda c: (c.iteration, c.name))
+        return candidate_folders(self.path)
 
-    def feedback(self, iteration: int) -> Feedback | None:
-        return read(self.path / f"iteration-{iteration}" / "feedback.json", Feedback)
-
-    @property
-    def final(self) -> Final | None:
-        return read(self.path / "final.json", Final)
+    def find_candidate(self, name: str | None) -> CandidateFolder | None:
+        """The candidate of that id, such as `1a`; None if there is none."""
+        for candidate in self.candidates():
+            if candidate.id == name:
+                return candidate
+        return None
 
     def chosen(self, candidate: str | None = None) -> CandidateFolder:
         """The candidate of that id, else the confirmed winner, else the best one so far.
 
-        UserError where there is none.
+        Raises UserError if there is none.
         """
-        everything = self.candidates()
         if candidate is not None:
-            found = next((c for c in everything if c.id == candidate), None)
-            if found is None:
-                raise UserError(
-                    f"{self.path} has no candidate {candidate!r}; it has {', '.join(c.id for c in everything) or 'none'}",
-                    f"autoreward runs show {self.path}",
-                    MISSING,
-                )
-            return found
-        final = self.final
-        best = next(
-            (f.best for k in range(self.header.iterations, 0, -1) if (f := self.feedback(k))), None
-        )
-        name = final.winner if final else f"{best.iteration}{best.candidate}" if best else None
-        found = next((c for c in everything if c.id == name), None)
+            return self._named(candidate)
+
+        found = self.find_candidate(self._best_id())
         if found is None:
             raise UserError(
                 f"{self.path} has no winner yet",
@@ -297,56 +276,172 @@ class Run:
             )
         return found
 
-    def agent(
-        self, candidate: str | None = None, seed: int | None = None, sparse: bool = False
-    ) -> Path:
-        """The weights of a trained agent: of the confirmed winner (or with `sparse`, of the sparse
-        reward), or of that candidate in the search.
-
-        `seed`: of its training; None: the first. UserError where there is no such agent, with those
-        that there are.
-        """
-        if sparse:
-            folder = self.path / "final" / "sparse"
-        elif candidate is None and (self.path / "final" / "winner").is_dir():
-            folder = self.path / "final" / "winner"
-        else:
-            folder = self.chosen(candidate).path / "5-training"
-        found = {
-            int(p.parent.name.removeprefix("seed-")): p
-            for p in folder.glob("seed-*/policy.safetensors")
-            if p.parent.name.removeprefix("seed-").isdigit()
-        }
-        if not found or (seed is not None and seed not in found):
-            there = (
-                f"it has seeds {', '.join(map(str, sorted(found)))}"
-                if found
-                else "none was trained"
-            )
+    def _named(self, candidate: str) -> CandidateFolder:
+        found = self.find_candidate(candidate)
+        if found is None:
+            known = ", ".join(c.id for c in self.candidates()) or "none"
             raise UserError(
-                f"no trained agent{f' of seed {seed}' if seed is not None else ''} in {folder}; {there}",
+                f"{self.path} has no candidate {candidate!r}; it has {known}",
                 f"autoreward runs show {self.path}",
                 MISSING,
             )
-        return found[seed if seed is not None else min(found)]
+        return found
+
+    def _best_id(self) -> str | None:
+        final = self.final
+        if final is not None:
+            return final.winner
+        best = self.best
+        return best.id if best else None
+
+    # -- feedback, leaders, final ------------------------------------------------------------------
+
+    def feedback(self, iteration: int) -> Feedback | None:
+        """What became of every candidate up to an iteration, each with its program's text."""
+        feedback = read(self.feedback_path(iteration), Feedback)
+        if feedback is None:
+            return None
+        outcomes = tuple(self._with_program(outcome) for outcome in feedback.outcomes)
+        return feedback.model_copy(update={"outcomes": outcomes})
+
+    def _with_program(self, outcome: Outcome) -> Outcome:
+        """The outcome with its program; runs of earlier versions wrote it into the outcome."""
+        if outcome.program:
+            return outcome
+        candidate = self.candidate(outcome.iteration, outcome.candidate)
+        return outcome.model_copy(update={"program": candidate.program})
+
+    def write_feedback(self, feedback: Feedback) -> None:
+        write(self.feedback_path(feedback.iteration), feedback)
+
+    @property
+    def best(self) -> Outcome | None:
+        """The best outcome of the latest iteration that has feedback; None if there is none."""
+        for iteration in range(self.header.iterations, 0, -1):
+            feedback = self.feedback(iteration)
+            if feedback is not None:
+                return feedback.best
+        return None
+
+    @property
+    def leaders(self) -> Leaders | None:
+        return read(self.leaders_path, Leaders)
+
+    def write_leaders(self, leaders: Leaders) -> None:
+        write(self.leaders_path, leaders)
+
+    @property
+    def final(self) -> Final | None:
+        """The run's result, with the winner's program; None while the run is not done."""
+        final = read(self.final_path, Final)
+        if final is None or final.program:
+            return final
+        winner = self.find_candidate(final.winner)
+        return final.model_copy(update={"program": winner.program if winner else ""})
+
+    def write_final(self, final: Final) -> None:
+        """Write the result, which ends the run."""
+        write(self.final_path, final)
+
+    def write_best(self, program: str, composition: str | None) -> None:
+        """Keep a program as the best so far, as `autoreward train` takes it.
+
+        `composition` is YAML text, or None if the program's terms are simply added up.
+        """
+        write(self.best_program_path, program)
+        # The program that was best before may have had one.
+        self.best_composition_path.unlink(missing_ok=True)
+        if composition is not None:
+            write(self.best_composition_path, composition)
+
+    # -- agents ------------------------------------------------------------------------------------
+
+    def agent(
+        self, candidate: str | None = None, seed: int | None = None, sparse: bool = False
+    ) -> Path:
+        """The weights of a trained agent.
+
+        Without arguments this is an agent of the confirmed winner (of the best candidate, if
+        nothing is confirmed yet); with `sparse`, one trained on the sparse task reward; with
+        `candidate`, one that the search trained. `seed` is its training seed, by default the first.
+
+        Raises UserError if there is no such agent, and names those that there are.
+        """
+        folder = self._agents_path(candidate, sparse)
+        found = {}
+        for training in training_folders(folder):
+            if training.policy_path.exists():
+                found[training.seed] = training.policy_path
+
+        if not found or (seed is not None and seed not in found):
+            wanted = f" of seed {seed}" if seed is not None else ""
+            known = f"it has seeds {', '.join(map(str, found))}" if found else "none was trained"
+            raise UserError(
+                f"no trained agent{wanted} in {folder}; {known}",
+                f"autoreward runs show {self.path}",
+                MISSING,
+            )
+        return found[seed] if seed is not None else next(iter(found.values()))
+
+    def _agents_path(self, candidate: str | None, sparse: bool) -> Path:
+        if sparse:
+            return self.final_trainings_path("sparse")
+        confirmed = self.final_trainings_path("winner")
+        if candidate is None and confirmed.is_dir():
+            return confirmed
+        return self.chosen(candidate).trainings_path
+
+
+class ProgramFolder:
+    """Files of `autoreward train`: one program with its trainings, outside of any run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def program_path(self) -> Path:
+        return self.path / PROGRAM_NAME
+
+    @property
+    def header_path(self) -> Path:
+        return self.path / "header.json"
+
+    @property
+    def evaluation_path(self) -> Path:
+        return self.path / "evaluation.json"
+
+    def training_folder(self, seed: int) -> TrainingFolder:
+        return TrainingFolder.of_seed(self.path, seed)
+
+
+def run_folders(folder: Path) -> list[RunFolder]:
+    """Every run directory directly below `folder`."""
+    return [RunFolder(path.parent) for path in folder.glob(f"*/{HEADER_NAME}")]
 
 
 def find_run(name: str, folder: Path | None = None) -> Run:
-    """A run by path, by name in ./runs, or `last`: the one changed most recently."""
+    """Find a run by its path, by its name in ./runs, or as `last`, the one that changed last.
+
+    Raises UserError if there is none.
+    """
     folder = folder or Path("runs")
     if name == "last":
-        runs = sorted(
-            (p.parent for p in folder.glob("*/run.yaml")),
-            key=lambda p: (
-                (p / "events.jsonl").stat().st_mtime if (p / "events.jsonl").exists() else 0.0
-            ),
-        )
-        if not runs:
-            raise UserError(f"no runs in {folder}/", "autoreward design TASK makes one")
-        return Run(runs[-1])
+        return _last_run(folder)
     for path in (Path(name), folder / name):
-        if (path / "run.yaml").is_file():
+        if RunFolder(path).is_run:
             return Run(path)
     raise UserError(
-        f"no run {name!r}, neither as a folder nor in {folder}/", "autoreward runs list"
+        f"no run {name!r}, neither at that path nor in {folder}/", "autoreward runs list"
     )
+
+
+def _last_run(folder: Path) -> Run:
+    runs = sorted(run_folders(folder), key=_changed)
+    if not runs:
+        raise UserError(f"no runs in {folder}/", "autoreward design TASK makes one")
+    return Run(runs[-1].path)
+
+
+def _changed(run: RunFolder) -> float:
+    """When the run last reported something, in seconds since the epoch."""
+    return run.events_path.stat().st_mtime if run.events_path.exists() else 0.0

@@ -20,6 +20,7 @@ from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.files import write
 from autoreward.store.jobs import EvaluateJob
 from autoreward.store.records import Score
+from autoreward.store.training import episodes_beside
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import policy
 from autoreward.trainer.environment import CardEnvironment, trusted_code
@@ -85,7 +86,7 @@ def evaluate(job: EvaluateJob) -> None:
     for weights, out, seed in zip(job.policies, job.outs, job.seeds, strict=True):
         score, episodes = _score(job, card, code, Path(weights), seed)
         if job.record:
-            episodes.save(Path(out).with_suffix(".npz"))
+            episodes.save(episodes_beside(Path(out)))
         write(Path(out), score)
         print(
             json.dumps(

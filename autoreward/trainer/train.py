@@ -24,6 +24,7 @@ from autoreward.state import Array
 from autoreward.store.files import plain, write, write_arrays
 from autoreward.store.jobs import TrainJob
 from autoreward.store.records import TermCurve, TrainingDone
+from autoreward.store.training import TrainingFolder
 from autoreward.tasks.card import ROLLOUTS, TaskCard
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import hindsight, policy
@@ -222,6 +223,7 @@ def train(job: TrainJob) -> None:
     """
     torch.set_num_threads(job.threads)
     out = Path(job.out)
+    folder = TrainingFolder(out)
     card = load(Path(job.card))
     card = card.at_end() if job.episodic_return else card
     code = trusted_code(card)
@@ -281,7 +283,7 @@ def train(job: TrainJob) -> None:
         # the agent seeds environments with its own seed: ours come after
         view.seed(stream_seed("training", job.seed))
         agent.set_logger(
-            configure(str(out / "tensorboard"), ["tensorboard"])
+            configure(str(folder.tensorboard_path), ["tensorboard"])
             if job.tensorboard
             else configure(None, [])
         )
@@ -300,7 +302,7 @@ def train(job: TrainJob) -> None:
             )
     except ProgramRefused as error:
         write(
-            out / "done.json",
+            folder.done_path,
             TrainingDone(
                 seed=job.seed, stopped="refused", steps=0, budget=budget, refusal=error.verdict
             ),
@@ -313,17 +315,17 @@ def train(job: TrainJob) -> None:
         refusal = refusal or _diverged()
     if rewards.fresh:
         curve._window()
-    curve.save(out / "curve.npz")
+    curve.save(folder.curve_path)
     if job.record_rewards:
-        write_arrays(out / "rewards.npz", rewards.recording.arrays())
-    policy.save(agent, view, out / "policy.safetensors")
+        write_arrays(folder.rewards_path, rewards.recording.arrays())
+    policy.save(agent, view, folder.policy_path)
     if rewards.composer and rewards.composer.bound:
         kept = {
             "composition": rewards.composition.data(),
             "state": rewards.composer.state(),
             "notes": rewards.composer.notes(),
         }
-        write(out / "composition.json", json.dumps(kept, allow_nan=False) + "\n")
+        write(folder.composition_path, json.dumps(kept, allow_nan=False) + "\n")
     if rewards.signal:
         rewards.signal.save(out)
         if said := {
@@ -332,7 +334,7 @@ def train(job: TrainJob) -> None:
             if v
         }:
             write(
-                out / "signal.json",
+                folder.signal_path,
                 json.dumps({"signal": job.signal, **said}, indent=1, allow_nan=False) + "\n",
             )
     done = TrainingDone(
@@ -351,7 +353,7 @@ def train(job: TrainJob) -> None:
         threads=torch.get_num_threads(),
         versions={"torch": torch.__version__, "numpy": np.__version__},
     )
-    write(out / "done.json", done)
+    write(folder.done_path, done)
 
 
 def _patient(agent: BaseAlgorithm, rewards: RewardVecEnv) -> None:

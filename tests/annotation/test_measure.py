@@ -11,8 +11,8 @@ import pytest
 from autoreward.annotation.measure import Labels, against, ends
 from autoreward.errors import UserError
 from autoreward.rewards.signals.subgoals import Subgoals
+from autoreward.store.candidate import CandidateFolder
 from autoreward.store.episodes import Episode, Trajectories
-from autoreward.store.run import CandidateFolder
 from autoreward.tasks.find import find
 
 CARD = find("corridor")

@@ -103,14 +103,14 @@ def test_a_designer_chooses_and_a_bad_block_goes_back_with_its_line(command, tmp
     )
     assert done.returncode == 0, done.stderr[-3000:]
     candidate = Run(tmp_path / "runs" / "chosen").candidates()[0]
-    refused = candidate.refused_drafts()[0].verdicts[0]
+    refused = candidate.rejected_drafts()[0].verdicts[0]
     assert (
         (refused.kind, refused.stage, refused.line) == ("composition", "designer", 2)
         and "unknown kind 'bset'" in refused.message
         and "did you mean best?" in refused.hint
     )
     # the program was well, and is shown with the repair
-    assert "def potential" in candidate.refused_program(0)
+    assert "def potential" in candidate.rejected_program(0)
     chosen = read(candidate.composition_path, Composition)
     assert chosen is not None and chosen.data() == {
         "transforms": [{"kind": "best", "over": ["way"]}]
@@ -161,7 +161,7 @@ def test_a_pinned_composition_that_names_other_terms_is_a_verdict_that_the_desig
     )
     assert done.returncode == 0, done.stderr[-3000:]
     run = Run(tmp_path / "runs" / "pinned")
-    refused = run.candidates()[0].refused_drafts()[0].verdicts
+    refused = run.candidates()[0].rejected_drafts()[0].verdicts
     assert [v.message for v in refused if v.kind == "composition"] == [
         "weights is over 'wished', but the program has no such term; it has other"
     ]

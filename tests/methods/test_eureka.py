@@ -91,13 +91,13 @@ def test_the_second_round_is_shown_the_best_of_the_first_by_fresh_episodes_and_i
 def test_what_had_no_model_is_told_in_the_records_the_summary_and_the_report(whole, command):
     for candidate in Run(whole).candidates():
         assert (
-            candidate.review.alone == "the method eureka has no critic"
+            candidate.review.model_skipped_because == "the method eureka has no critic"
             and candidate.review.by == "lint"
         )
         analysis = json.loads((candidate.path / "7-analyzer.json").read_text())
         assert (
-            analysis["alone"] == "the method eureka has no analyzer"
-            and analysis["told"] is False
+            analysis["model_skipped_because"] == "the method eureka has no analyzer"
+            and analysis["shown_to_designer"] is False
             and analysis["endings"]
         )
     assert all(o.analysis is None for o in Run(whole).feedback(2).outcomes)
@@ -166,7 +166,7 @@ def test_a_sample_that_does_not_parse_is_dropped_and_the_third_keeps_its_own_num
         "c": "evaluated",
     }
     dropped = run.candidates()[1]
-    assert [r.verdicts[0].kind for r in dropped.refused_drafts()] == ["no-program"] and len(
+    assert [r.verdicts[0].kind for r in dropped.rejected_drafts()] == ["no-program"] and len(
         list(run.path.glob("calls/iteration-1/b-*.json"))
     ) == 1
     for letter, term in (("a", "way_1"), ("c", "way_3")):

@@ -59,12 +59,21 @@ def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_pat
         "auto-mc-reward": ("--set critic=off", "--set analyzer=off"),
         "eureka": ("the method eureka has no critic", "the method eureka has no analyzer"),
     }[method]
-    assert (candidate.review.by, candidate.review.alone, candidate.review.opinion) == (
+    assert (
+        candidate.review.by,
+        candidate.review.model_skipped_because,
+        candidate.review.opinion,
+    ) == (
         "lint",
         why[0],
         "",
     )
-    assert (analysis["by"], analysis["alone"], analysis["told"], analysis["causes"]) == (
+    assert (
+        analysis["by"],
+        analysis["model_skipped_because"],
+        analysis["shown_to_designer"],
+        analysis["causes"],
+    ) == (
         "code",
         why[1],
         False,
@@ -84,10 +93,14 @@ def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_pat
 def test_by_code_the_designer_still_reads_the_findings_and_the_critic_is_asked(command, tmp_path):
     run = designed(command, tmp_path, "--set", "analyzer=code")
     analysis = run.feedback(1).outcomes[0].analysis
-    assert asked(run) == {"designer", "critic"} and run.candidates()[0].review.alone == ""
+    assert (
+        asked(run) == {"designer", "critic"}
+        and run.candidates()[0].review.model_skipped_because == ""
+    )
     assert (
         analysis is not None
-        and (analysis.by, analysis.alone, analysis.told) == ("code", "--set analyzer=code", True)
+        and (analysis.by, analysis.model_skipped_because, analysis.shown_to_designer)
+        == ("code", "--set analyzer=code", True)
         and analysis.endings
     )
     shown = command("runs", "show", "last").stdout

@@ -91,10 +91,12 @@ def analyze(
         failures=part(evidence, False),
         measures=measures,
         by="code",
-        alone=method.model_skipped_because("analyzer", caller.settings, caller.model),
-        told=method.tells_findings(caller.settings),
+        model_skipped_because=method.model_skipped_because(
+            "analyzer", caller.settings, caller.model
+        ),
+        shown_to_designer=method.tells_findings(caller.settings),
     )
-    if found.alone:
+    if found.model_skipped_because:
         return found
     told = training[0].terms if training else ()
     outcome = Outcome(

@@ -64,7 +64,7 @@ def review(
     refused = any(v.severity == "refuse" for v in found)
     skipped = method.model_skipped_because("critic", caller.settings, caller.model)
     if refused or skipped:
-        return Review(ok=not refused, verdicts=found, by="lint", alone=skipped)
+        return Review(ok=not refused, verdicts=found, by="lint", model_skipped_because=skipped)
 
     def messages(problem: str) -> tuple[Message, ...]:
         return (

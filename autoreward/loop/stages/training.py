@@ -1,4 +1,4 @@
-"""Training: the jobs that trainers take, and what they left."""
+"""Training: the jobs that trainers take, and the curves that they leave."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.rewards.signals import PLAIN
-from autoreward.store.files import read, read_arrays
+from autoreward.store.files import read_arrays
 from autoreward.store.jobs import TrainJob
-from autoreward.store.records import RunHeader, TrainingDone
+from autoreward.store.records import RunHeader
+from autoreward.store.training import TrainingFolder
+
+# (steps, success rate, mean episode length) of one window of a training.
+Window = tuple[int, float | None, float | None]
 
 
 def job(
     header: RunHeader,
     program: Path | None,
     seed: int,
-    out: Path,
+    folder: TrainingFolder,
     *,
     record_rewards: int = 0,
     composition: dict[str, Any] | None = None,
     signal: str = PLAIN,
     settings: dict[str, str] | None = None,
 ) -> TrainJob:
-    """One agent on one program (None: the sparse task reward alone), at the run's steps, device
-    and sandbox; `composition` as data, None: the plain sum.
+    """Ask for one agent at the header's steps, device and sandbox.
 
-    `signal` and its `settings`: the method's; a control has none.
+    `program` is None for the sparse task reward. `composition` is data; None is the plain sum.
+    `signal` and its `settings` are the method's; a baseline has neither.
     """
     return TrainJob(
         card=header.card_path,
         program=str(program) if program else None,
         seed=seed,
-        out=str(out),
+        out=str(folder.path),
         steps=header.steps,
         composition=composition or {},
         episodic_return=header.episodic_return,
@@ -45,44 +49,45 @@ def job(
     )
 
 
-def done(out: Path) -> TrainingDone | None:
-    """What the training in that folder came to; None while it is not whole (it then starts again
-    from step 0).
-    """
-    return read(out / "done.json", TrainingDone)
+def curve(folder: TrainingFolder) -> tuple[Window, ...]:
+    """The training's windows in order, empty if it left no curve.
 
-
-def curve(out: Path) -> tuple[tuple[int, float | None, float | None], ...]:
-    """(steps, success rate of training episodes, mean episode length) per window; None where no
-    episode ended.
-
-    On a card without a success the mean of its metric takes the place of the rate.
+    The rate and the length are None for a window in which no episode ended. On a card without a
+    success, the mean of its metric takes the place of the rate.
     """
     import numpy as np
 
-    if not (out / "curve.npz").exists():
+    data = _curve_arrays(folder)
+    if not data:
         return ()
-    data = read_arrays(out / "curve.npz")
-    counted = (
-        data["metric"] if "metric" in data and np.isnan(data["success"]).all() else data["success"]
-    )
-    columns = [counted, data["length"]]
+
+    rates = data["success"]
+    if "metric" in data and np.isnan(rates).all():
+        rates = data["metric"]
     return tuple(
-        (int(s), *(None if np.isnan(v) else float(v) for v in row))  # type: ignore[misc]
-        for s, *row in zip(data["steps"], *columns, strict=True)
+        (int(steps), _number(rate), _number(length))
+        for steps, rate, length in zip(data["steps"], rates, data["length"], strict=True)
     )
 
 
-def windows(out: Path) -> dict[str, tuple[float | None, ...]]:
-    """Term -> its mean sum per episode in each window of `curve`; None where no episode ended,
-    nothing where no terms were kept.
-    """
-    import numpy as np
-
-    data = read_arrays(out / "curve.npz") if (out / "curve.npz").exists() else {}
+def windows(folder: TrainingFolder) -> dict[str, tuple[float | None, ...]]:
+    """Term -> its mean sum per episode in each window of `curve`, empty if none was kept."""
+    data = _curve_arrays(folder)
     if "terms" not in data or "names" not in data:
         return {}
-    return {
-        str(name): tuple(float(v) if np.isfinite(v) else None for v in column)
-        for name, column in zip(data["names"], data["terms"].T, strict=True)
-    }
+
+    found = {}
+    for name, column in zip(data["names"], data["terms"].T, strict=True):
+        found[str(name)] = tuple(_number(value) for value in column)
+    return found
+
+
+def _curve_arrays(folder: TrainingFolder) -> dict[str, Any]:
+    return read_arrays(folder.curve_path) if folder.curve_path.exists() else {}
+
+
+def _number(value: Any) -> float | None:
+    """A plain number; None if it is not finite, as in a window in which no episode ended."""
+    import math
+
+    return float(value) if math.isfinite(value) else None

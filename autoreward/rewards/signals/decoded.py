@@ -24,6 +24,7 @@ from autoreward.rewards.signals.episodes import Episodes, ircr
 from autoreward.rewards.signals.signal import Signal, SignalContext, StepBatch
 from autoreward.state import Array
 from autoreward.store.records import Verdict
+from autoreward.store.training import TrainingFolder
 from autoreward.tasks.card import ROLLOUTS
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class Decoded(Signal):
 
     def save(self, folder: Path) -> None:
         if self.decoder:
-            self.decoder.save(folder / "signal.safetensors")
+            self.decoder.save(TrainingFolder(folder).signal_weights_path)
 
     def correlation(self) -> float | None:
         """Of decoded and hidden dense reward, over the last RECENT steps; None where the dense one

@@ -1,4 +1,4 @@
-"""What a run works with, built once: its files, card, model, trainers, and whom to tell."""
+"""Everything that one run works with, built once (setup.py) and passed through the loop."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ Say = Callable[..., None]
 
 
 @dataclass
-class Tools:
-    """What the stages work with; launch.py builds it."""
+class RunContext:
+    """A run with its card, models and trainers, and where its progress is reported."""
 
     run: Run
     card: LocatedCard
     method: Method
     caller: Caller
-    # who judges transitions, for methods that ask for it; shares the limits
+    # Judges transitions, for methods that ask for labels; shares the caller's limits.
     annotator: Caller
     prompts: Prompts
     engine: Engine
-    # cache of sparse and human trainings, shared by runs of the same card, versions and seeds
-    controls: Path
+    # The user's cache, shared by all runs: trainings of baselines, and labels.
+    cache: Path
+    # Reports an event: stage, what happened, iteration, candidate, then named data.
     say: Say
     progress: Progress
-    # started with its first worker
+    # A process that reward workers are forked from; it starts with the first of them.
     template: Template = field(default_factory=Template)
