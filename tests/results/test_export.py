@@ -17,7 +17,8 @@ import yaml
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward.errors import UserError
-from autoreward.results.export import export, plain_functions
+from autoreward.results.card_functions import self_contained_functions
+from autoreward.results.export import export
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
@@ -411,7 +412,7 @@ def test_functions_that_need_more_than_numpy_and_gymnasium_are_asked_for(tmp_pat
     made = export(a_run(tmp_path, card, PROGRAM), card, "1a")
     assert (
         made.missing == ("doubled",)
-        and "BRING ALONG" in made.text
+        and "YOU MUST PASS functions=" in made.text
         and "yaml" not in made.text.split("_functions()")[1].split("return")[0]
     )
     (tmp_path / "exported.py").write_text(made.text)
@@ -424,11 +425,11 @@ def test_functions_that_need_more_than_numpy_and_gymnasium_are_asked_for(tmp_pat
 
 
 def test_what_a_function_uses_comes_along_and_nothing_else():
-    found = plain_functions(CODE, ("doubled",))
+    found = self_contained_functions(CODE, ("doubled",))
     assert "import math" in found and "SCALE" in found and "class Walk" not in found
     assert (
-        plain_functions(CODE, ("nothing",)) is None
-        and plain_functions("from x import *\ndef f(e): return e", ("f",)) is None
+        self_contained_functions(CODE, ("nothing",)) is None
+        and self_contained_functions("from x import *\ndef f(e): return e", ("f",)) is None
     )
 
 
@@ -455,7 +456,7 @@ UNFIT = [
     ("import os\n\n\ndef reward(p, a, c, m):\n    return {}\n", "cannot import os"),
     (
         "from numpy import *\n\n\ndef potential(s):\n    return {'a': s.height}\n",
-        "inside of a function",
+        "does not compile inside a function",
     ),
 ]
 
