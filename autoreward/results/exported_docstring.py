@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from autoreward.sandbox.outside.worker import clean
-from autoreward.store.records import Evaluation
 from autoreward.store.candidate import CandidateFolder
+from autoreward.store.records import Evaluation
 from autoreward.store.run import Run
 from autoreward.tasks.card import Environment, TaskCard
 
