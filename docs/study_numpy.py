@@ -9,29 +9,45 @@ import numpy as np
 
 import autoreward
 
+Curve = list[tuple[int, float, float]]
 
-def q_learning(env, episodes: int, seed: int) -> tuple[np.ndarray, list[tuple[int, float, float]]]:
-    """A table (handle, action) of discounted returns, and the curve: (steps, success rate, mean
-    length) per ten episodes.
+
+def choose(values: np.ndarray, random: np.random.Generator) -> int:
+    """The best action, or in one of ten steps a random one."""
+    if random.random() > 0.1:
+        return int(values.argmax())
+    return int(random.integers(len(values)))
+
+
+def q_learning(env, episodes: int, seed: int) -> tuple[np.ndarray, Curve]:
+    """Learn a table (handle, action) of discounted returns.
+
+    The curve has (steps, success rate, mean length) for every ten episodes.
     """
-    random, table, curve, ended, steps = np.random.default_rng(seed), np.zeros((4, 4)), [], [], 0
-    for k in range(episodes):
-        (_, _, handle), _ = env.reset(seed=k)
-        done, length = False, 0
+    random = np.random.default_rng(seed)
+    table = np.zeros((4, 4))
+    curve: Curve = []
+    ended: list[tuple[bool, int]] = []
+    steps = 0
+    for episode in range(episodes):
+        (_, _, handle), _ = env.reset(seed=episode)
+        done = False
+        length = 0
         while not done:
-            action = (
-                int(table[int(handle)].argmax())
-                if random.random() > 0.1
-                else int(random.integers(4))
-            )
+            action = choose(table[int(handle)], random)
             (_, _, following), reward, terminated, truncated, info = env.step(action)
-            target = reward + 0.9 * (0 if terminated else table[int(following)].max())
+            target = reward
+            if not terminated:
+                target += 0.9 * table[int(following)].max()
             table[int(handle), action] += 0.1 * (target - table[int(handle), action])
-            handle, done, length = following, terminated or truncated, length + 1
+            handle = following
+            done = terminated or truncated
+            length += 1
         steps += length
         ended.append((info["autoreward"]["success"], length))
         if len(ended) == 10:
-            curve.append((steps, *(float(x) for x in np.mean(ended, 0))))
+            rate, mean_length = np.mean(ended, axis=0)
+            curve.append((steps, float(rate), float(mean_length)))
             ended = []
     return table, curve
 
@@ -48,9 +64,8 @@ def main(folder: str = "runs/own-numpy") -> None:
             curve=curve,
         )
         result = study.tell(candidate, evidence)
-        print(
-            f"{candidate.id}: success {result.success:.0%} (95% interval {result.low:.0%} to {result.high:.0%}) after {curve[-1][0]} steps"
-        )
+        interval = f"95% interval {result.low:.0%} to {result.high:.0%}"
+        print(f"{candidate.id}: success {result.success:.0%} ({interval})")
     print(f"the best is {study.final.winner}; look: autoreward runs show {study.path}")
 
 

@@ -23,7 +23,7 @@ class Handle(gym.ObservationWrapper):
 
 
 def main(folder: str = "runs/own-sb3") -> None:
-    # a small network is fastest on one
+    # A small network is fastest on one thread.
     torch.set_num_threads(1)
     study = autoreward.Study(
         "corridor", model="offline/search", iterations=2, candidates=1, run=folder, tell=print
@@ -43,7 +43,7 @@ def main(folder: str = "runs/own-sb3") -> None:
         try:
             agent.learn(10_000)
         except autoreward.ProgramRefused as refused:
-            # it failed on a state that no check had met
+            # The program failed on a state that no check had met.
             study.tell(candidate, autoreward.Evidence(failure=str(refused)))
             continue
         evidence = study.evaluate(
@@ -53,12 +53,11 @@ def main(folder: str = "runs/own-sb3") -> None:
             steps=agent.num_timesteps,
         )
         study.tell(candidate, evidence)
-        print(
-            f"{candidate.id}: {evidence.won} of {evidence.count} episodes succeed after {evidence.steps} steps"
-        )
-    print(
-        f"the best is {study.final.winner}, success {study.final.arms['winner'].success:.0%}:\n\n{study.final.program}"
-    )
+        succeeded = f"{evidence.won} of {evidence.count} episodes succeed"
+        print(f"{candidate.id}: {succeeded} after {evidence.steps} steps")
+    final = study.final
+    print(f"the best is {final.winner}, success {final.arms['winner'].success:.0%}")
+    print(final.program)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The wheel, installed with --no-deps into an environment that sees this one's packages, designs
-from another folder.
+"""The installed wheel designs from another folder.
+
+It is installed with --no-deps into an environment that sees this one's packages.
 """
 
 import os
@@ -37,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_the_four_folders_and_nothing_of_ours_besides(wheel: Path):
+def test_the_wheel_holds_the_four_data_folders_and_nothing_else(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "envs/classic/corridor.yaml",
@@ -80,8 +81,8 @@ def test_a_design_from_the_installed_wheel_in_another_folder(wheel: Path, tmp_pa
         str(wheel),
         cwd=tmp_path,
     )
-    # Our packages after its own, without the .pth files of the first environment: the checkout must
-    # stay out of sight.
+    # This environment's packages come after its own and without their .pth files, so that the
+    # checkout cannot be imported.
     (site / "zz_other.pth").write_text(sysconfig.get_path("purelib") + "\n")
     env = {
         k: v
