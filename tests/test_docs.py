@@ -1,6 +1,5 @@
 """The documentation is executed: a page's blocks run in order, as its reader would run them."""
 
-import os
 import re
 import shlex
 import shutil
@@ -16,6 +15,8 @@ TUTORIAL_MODEL = "anthropic/claude-sonnet-4-5"
 TUTORIAL_REPLIES = ROOT / "tests" / "recorded" / "tutorial_conversation.jsonl"
 # Sections of the tutorial that train nothing: environment, card, prompts.
 QUICK_SECTIONS = ("1", "2", "5")
+# A design on a busy machine.
+LINE_SECONDS = 1500
 MY_REWARD = "def reward(obs, action, next_obs):\n    return 0.05 * (next_obs[0] - obs[0])\n"
 PAGES = sorted(
     [
@@ -59,11 +60,7 @@ def blocks_of(page: str) -> list[Block]:
 
 def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words],
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=600,
+        [sys.executable, *words], capture_output=True, text=True, timeout=LINE_SECONDS
     )
 
 
@@ -130,14 +127,14 @@ def test_the_tutorial_runs_up_to_its_trainings():
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_tutorial_runs_from_card_to_exported_reward():
     for block in blocks_of("tutorial.md"):
         run_block(block, {TUTORIAL_MODEL: f"replay/{TUTORIAL_REPLIES}"})
     assert Path("runs/offline/report.html").is_file()
     assert Path("dock_reward.py").is_file()
-    recorded = TUTORIAL_REPLIES.read_text().count('"reply"')
-    assert len(list(Path("runs/model/calls").rglob("*.json"))) == recorded
+    replies = TUTORIAL_REPLIES.read_text().splitlines()
+    assert len(list(Path("runs/model/calls").rglob("*.json"))) == len(replies) == 6
 
 
 @pytest.mark.long
