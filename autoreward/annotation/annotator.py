@@ -1,12 +1,12 @@
-"""The orchestrator's side of the annotator channel: captions of all trainers, each asked once and
-for good, in batches, within the limits.
+"""The orchestrator's side of the annotator channel: asks a model about captions of trainers.
 
-A label is kept in `RUN/labels/MODEL-DIGEST.jsonl` (so that a carried run is whole) and in the same
-file of a folder that runs share; the digest is that of the prompt without its captions, so a
-changed template, task or subgoal asks anew. A batch that comes back as nonsense is asked once more
-with the error; then its captions stay unanswered. Where a limit is reached or the model fails,
-nothing more is asked. Trainings go on without what is missing: it is counted in annotation.json,
-with the reason, and told. The engine's thread never waits for a model.
+Each caption of any trainer is asked about once, in batches, within the limits. Labels are kept in
+`RUN/labels/MODEL-DIGEST.jsonl` (so a copied run is complete) and in the same file of a folder that
+runs share. The digest is that of the prompt without captions: a changed template, task or subgoal
+is a new question. A batch whose reply cannot be read is asked once more with the error; after that,
+its captions stay unanswered. Once a limit is reached or the model fails, nothing more is asked.
+Trainings continue without the missing labels: these are counted in annotation.json, with the
+reason, and reported. The engine's thread never waits for a model.
 """
 
 from __future__ import annotations
@@ -20,49 +20,40 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import RootModel
-
-from autoreward.annotation.labels import Annotation, CaptionRequest, Label, LabelFile
-from autoreward.errors import USAGE, UserError
-from autoreward.models import Message, Request
+from autoreward.annotation.labels import (
+    Annotation,
+    CaptionRequest,
+    Label,
+    LabelFile,
+)
+from autoreward.annotation.question import CallLimitReached, Question
+from autoreward.errors import UserError
 from autoreward.models import Reply as ModelReply
-from autoreward.models.asking import ask_until_read
+from autoreward.models import Request
 from autoreward.models.caller import Caller
-from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
-from autoreward.models.variables import AnnotatorContext, variables_for
 from autoreward.store.files import read, write
 
 # captions in one prompt
-BATCH = 50
-# prompts under way at a time
+BATCH_SIZE = 50
+# prompts in flight at a time
 WORKERS = 4
-# characters of a reply that are read
-MOST_REPLY = 1 << 20
+# counts of annotation.json
 COUNTS = ("captions", "kept", "answered", "unanswered", "calls", "unreadable")
-# seconds for calls under way, once nobody waits for them any more
-LONGEST_WAIT = 60.0
+# those that are shown when the trainings are done
+SHOWN_COUNTS = ("captions", "kept", "answered", "unanswered", "calls")
+# seconds to wait at the end for calls in flight: as they are paid for, and after a failure
+MAX_WAIT = 60.0
+MAX_WAIT_AFTER_FAILURE = 0.2
 Reply = Callable[[Mapping[int, Label]], None]
-
-
-class Said(RootModel[dict[str, list[str]]]):
-    """What a model answers: for a caption's number the names that hold."""
-
-
-class CallLimitReached(UserError):
-    """The annotator has made as many calls as it may, below the run's own limits."""
+Delivery = tuple[Reply, int, Label]
 
 
 class Annotator:
-    """One question, asked about any number of captions of any number of trainings.
+    """Answers one question about the captions of any number of trainings.
 
-    `annotators={label: annotator}` gives it to the engine.
-
-    `template`: of prompts/, with `variables` and the captions; `labels`: the names a label has, in
-    order. `folder`: where labels are kept, in the run; `shared`: between runs (not for a simulated
-    judge, whose answers depend on which transition came first). `record`: annotation.json.
-    `most_calls`: of this annotator alone, below the run's limits. Leave it (`with`) when the
-    trainings are done.
+    `annotators={label: annotator}` gives it to the engine. Use it as a context manager: leaving it
+    ends the questions and writes annotation.json.
     """
 
     def __init__(
@@ -79,103 +70,150 @@ class Annotator:
         iteration: int = 1,
         candidate: str = "a",
         say: Callable[..., None] | None = None,
-        batch: int = BATCH,
+        batch: int = BATCH_SIZE,
         workers: int = WORKERS,
-        most_calls: int | None = None,
+        max_calls: int | None = None,
     ) -> None:
-        self.caller, self.prompts, self.template, self.variables = (
-            caller,
-            prompts,
-            template,
-            dict(variables),
-        )
-        self.labels, self.record, self.iteration, self.candidate = (
-            tuple(labels),
-            record,
-            iteration,
-            candidate,
-        )
-        self.say, self.batch, self.most_workers, self.most_calls = say, batch, workers, most_calls
-        model, simulated = caller.model.name, bool(getattr(caller.model, "simulated", False))
-        self.max_tokens, self.temperature = (
-            _number(caller.settings, "max_tokens", 8192),
-            _number(caller.settings, "temperature", None),
-        )
-        bare = self._prompt((), "")
-        self.digest = hashlib.sha256(f"{bare}\n{list(self.labels)}".encode()).hexdigest()[:12]
-        name = f"{re.sub(r'[^A-Za-z0-9.=,_-]+', '-', model)[:60]}-{hashlib.sha256(model.encode()).hexdigest()[:6]}-{self.digest}.jsonl"
-        head = {
-            "model": model,
-            "template": template,
-            "digest": self.digest,
-            "labels": list(self.labels),
-        }
-        self._file = LabelFile(folder / name, head)
-        self._shared = LabelFile(shared / name, head) if shared and not simulated else None
-        self._known = {
-            text: label
-            for file in (self._shared, self._file)
-            if file
-            for _, text, label in file.rows
-            if label is not None
-        }
-        self._own = {text for _, text, _ in self._file.rows}
-        self.before = _earlier(record, model, template, self.labels, simulated)
-        self.counts = {k: getattr(self.before, k) for k in COUNTS}
+        """Read the labels that are known already.
+
+        `template`, `variables` and `labels` (the names) make the question. `folder` keeps labels in
+        the run, `shared` between runs; simulated annotators do not share, because their answers
+        depend on which transition came first. `record` is the path of annotation.json. `max_calls`
+        limits this annotator's calls, below the run's own limits. Raises UserError for a bad model
+        setting or a foreign label file.
+        """
+        self.caller = caller
+        self.iteration = iteration
+        self.candidate = candidate
+        self.say = say
+        self.batch_size = batch
+        self.max_workers = workers
+        self.max_calls = max_calls
+        self.question = Question(prompts, template, variables, labels, caller.settings)
+        self.record = record
+        self._open_files(folder, shared)
+        self.before = self._counts_before()
+        self.counts = {name: getattr(self.before, name) for name in COUNTS}
+        # why nothing more is asked
         self.stopped = ""
         self._lock = threading.Condition()
         self._seen: set[str] = set()
         self._unanswered: set[str] = set()
+        # caption -> who waits for it: (trainer, its number there, reply)
         self._waiters: dict[str, list[tuple[str, int, Reply]]] = {}
         self._truth: dict[str, tuple[bool, ...] | None] = {}
         self._queue: deque[str] = deque()
-        self._flying, self._closed = 0, False
+        self._batches_in_flight = 0
+        self._closed = False
         self._threads: list[threading.Thread] = []
+
+    @property
+    def digest(self) -> str:
+        """What identifies the question."""
+        return self.question.digest
+
+    @property
+    def _simulated(self) -> bool:
+        return bool(getattr(self.caller.model, "simulated", False))
+
+    def _open_files(self, folder: Path, shared: Path | None) -> None:
+        """Open the run's label file and the shared one, and read what is known."""
+        model = self.caller.model.name
+        # readable, and different for names that differ only in other characters
+        readable = re.sub(r"[^A-Za-z0-9.=,_-]+", "-", model)[:60]
+        short_hash = hashlib.sha256(model.encode()).hexdigest()[:6]
+        name = f"{readable}-{short_hash}-{self.digest}.jsonl"
+        head = {
+            "model": model,
+            "template": self.question.template,
+            "digest": self.digest,
+            "labels": list(self.question.names),
+        }
+        self._file = LabelFile(folder / name, head)
+        self._shared_file = None
+        if shared and not self._simulated:
+            self._shared_file = LabelFile(shared / name, head)
+        self._known: dict[str, Label] = {}
+        for file in (self._shared_file, self._file):
+            for _, text, label in file.rows if file else ():
+                if label is not None:
+                    self._known[text] = label
+        # captions whose label is in the run's own file
+        self._in_run = {text for _, text, _ in self._file.rows}
+
+    def _counts_before(self) -> Annotation:
+        """What this annotator counted before the run was stopped; zeros if it is a new one."""
+        fresh = Annotation(
+            model=self.caller.model.name,
+            template=self.question.template,
+            labels=self.question.names,
+            simulated=self._simulated,
+        )
+        found = read(self.record, Annotation)
+        if found is None:
+            return fresh
+        same_model = found.model == fresh.model
+        same_question = (found.template, found.labels) == (
+            fresh.template,
+            fresh.labels,
+        )
+        return found if same_model and same_question else fresh
 
     # -- the engine's side -------------------------------------------------------------------------
 
-    def ask(self, owner: str, captions: Sequence[CaptionRequest], reply: Reply) -> None:
-        """Answer what is known at once, and queue the rest; `reply` is called as answers come."""
-        now: dict[int, Label] = {}
+    def ask(
+        self,
+        owner: str,
+        captions: Sequence[CaptionRequest],
+        reply: Reply,
+    ) -> None:
+        """Answer what is known at once, and queue the rest; `reply` is called as answers arrive."""
+        known_now: dict[int, Label] = {}
         with self._lock:
-            carried: list[tuple[int, str, Label]] = []
+            copied: list[tuple[int, str, Label]] = []
             for caption in captions:
                 text = caption.text
-                new = text not in self._seen
+                is_new = text not in self._seen
                 self._seen.add(text)
-                self._count(captions=int(new))
+                self._count(captions=int(is_new))
                 if text in self._known:
-                    now[caption.number] = self._known[text]
-                    self._count(kept=int(new))
-                    if text not in self._own:
-                        carried.append((0, text, self._known[text]))
-                        self._own.add(text)
+                    known_now[caption.number] = self._known[text]
+                    self._count(kept=int(is_new))
+                    if text not in self._in_run:
+                        copied.append((0, text, self._known[text]))
+                        self._in_run.add(text)
                 elif text in self._unanswered or self._closed or self.stopped:
-                    now[caption.number] = None
+                    known_now[caption.number] = None
                     self._give_up([text])
-                elif text in self._waiters:
-                    self._waiters[text].append((owner, caption.number, reply))
                 else:
-                    self._waiters[text] = [(owner, caption.number, reply)]
-                    self._truth[text] = caption.truth
-                    self._queue.append(text)
-            self._file.append(carried)
-            self._employ()
+                    self._enqueue(owner, caption, reply)
+            self._file.append(copied)
+            self._start_workers()
             self._lock.notify_all()
-        if now:
-            reply(now)
+        if known_now:
+            reply(known_now)
+
+    def _enqueue(self, owner: str, caption: CaptionRequest, reply: Reply) -> None:
+        waiter = (owner, caption.number, reply)
+        if caption.text in self._waiters:
+            self._waiters[caption.text].append(waiter)
+            return
+        self._waiters[caption.text] = [waiter]
+        self._truth[caption.text] = caption.truth
+        self._queue.append(caption.text)
 
     def leave(self, owner: str) -> None:
-        """Drop what that trainer alone waits for, unless it is being asked already."""
+        """Drop what only that trainer waits for, unless the model is being asked about it."""
         with self._lock:
             for waiting in self._waiters.values():
-                waiting[:] = [w for w in waiting if w[0] != owner]
-            left = [text for text in self._queue if not self._waiters[text]]
-            for text in left:
-                del self._waiters[text], self._truth[text]
+                waiting[:] = [waiter for waiter in waiting if waiter[0] != owner]
+            dropped = [text for text in self._queue if not self._waiters[text]]
+            for text in dropped:
+                del self._waiters[text]
+                del self._truth[text]
             self._queue = deque(text for text in self._queue if text in self._waiters)
-            self._seen.difference_update(left)
-            self._count(captions=-len(left))
+            self._seen.difference_update(dropped)
+            self._count(captions=-len(dropped))
 
     def __enter__(self) -> Annotator:
         return self
@@ -184,252 +222,171 @@ class Annotator:
         self.close(wait=kind is None)
 
     def close(self, wait: bool = True) -> None:
-        """No more questions.
+        """Ask nothing more, and write annotation.json.
 
-        Calls under way are paid for, so with `wait` their answers are still kept. Writes
-        annotation.json.
+        Calls in flight are paid for, so their answers are still kept if `wait` is set.
         """
         with self._lock:
             self._closed = True
-            left = self._give_up(list(self._queue))
+            deliveries = self._give_up(list(self._queue))
             self._queue.clear()
             self._lock.notify_all()
-        _deliver(left)
-        end = time.monotonic() + (LONGEST_WAIT if wait else 0.2)
+        _deliver(deliveries)
+        end = time.monotonic() + (MAX_WAIT if wait else MAX_WAIT_AFTER_FAILURE)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
         with self._lock:
-            found = self._found()
+            found = self._annotation()
             if found.captions or found.stopped:
                 write(self.record, found)
-        if self.say and self._seen:
-            numbers = {
-                k: getattr(found, k)
-                for k in ("captions", "kept", "answered", "unanswered", "calls")
-            }
-            self.say(
-                "training",
-                "annotated",
-                self.iteration,
-                self.candidate,
-                model=found.model,
-                **numbers,
-                **({"stopped": found.stopped} if found.stopped else {}),
-            )
+        if self._seen:
+            shown: dict[str, Any] = {name: getattr(found, name) for name in SHOWN_COUNTS}
+            if found.stopped:
+                shown["stopped"] = found.stopped
+            self._say("annotated", model=found.model, **shown)
+
+    def _say(self, event: str, **details: Any) -> None:
+        if self.say:
+            self.say("training", event, self.iteration, self.candidate, **details)
 
     # -- asking the model --------------------------------------------------------------------------
 
-    def _employ(self) -> None:
-        """As many threads as there are whole batches, and one for what is less."""
-        wanted = min(self.most_workers, self._flying + -(-len(self._queue) // self.batch))
+    def _start_workers(self) -> None:
+        """One thread for each whole batch, and one for the rest."""
+        batches = -(-len(self._queue) // self.batch_size)
+        wanted = min(self.max_workers, self._batches_in_flight + batches)
         while len(self._threads) < wanted:
-            self._threads.append(
-                threading.Thread(
-                    target=self._work, daemon=True, name=f"annotator-{len(self._threads)}"
-                )
+            thread = threading.Thread(
+                target=self._work,
+                daemon=True,
+                name=f"annotator-{len(self._threads)}",
             )
-            self._threads[-1].start()
+            self._threads.append(thread)
+            thread.start()
 
     def _work(self) -> None:
+        """A worker's loop: take a batch, ask, deliver."""
         while True:
-            with self._lock:
-                # Less than a batch waits for those under way, so that a trickle of captions is no
-                # trickle of calls.
-                while not (
-                    self._closed
-                    or len(self._queue) >= self.batch
-                    or (self._queue and not self._flying)
-                ):
-                    self._lock.wait()
-                if self._closed:
-                    return
-                texts = [self._queue.popleft() for _ in range(min(self.batch, len(self._queue)))]
-                self._flying += 1
+            texts = self._next_batch()
+            if texts is None:
+                return
             labels: dict[str, Label] = {}
-            why = ""
+            failure = ""
             try:
-                labels = self._judge(texts)
+                labels = self._label(texts)
             except UserError as error:
-                why = error.message
+                failure = error.message
             except Exception as error:
-                # a fault of ours, or of a model's client: no reason to lose the training
-                why = f"{type(error).__name__}: {error}"
+                # A bug of ours, or of a model's client, is no reason to lose the training.
+                failure = f"{type(error).__name__}: {error}"
             finally:
-                self._done(texts, labels, why)
+                self._finish(texts, labels, failure)
 
-    def _done(self, texts: list[str], labels: dict[str, Label], why: str) -> None:
-        with self._lock:
-            self._flying -= 1
-            for text in texts:
-                self._truth.pop(text, None)
-            answered = [(0, text, label) for text, label in labels.items() if label is not None]
-            try:
-                self._file.append(answered)
-                if self._shared:
-                    self._shared.append(answered)
-            except OSError as error:
-                why = why or f"labels cannot be kept: {error.strerror}"
-            self._known.update((text, label) for _, text, label in answered)
-            self._own.update(text for _, text, _ in answered)
-            self._count(answered=len(answered))
-            told: list[tuple[Reply, int, Label]] = [
-                (reply, number, label)
-                for _, text, label in answered
-                for _, number, reply in self._waiters.pop(text, ())
-            ]
-            told += self._give_up([text for text in texts if labels.get(text) is None])
-            new = bool(why) and not self.stopped
-            if why:
-                self.stopped = self.stopped or why
-                told += self._give_up(list(self._queue))
-                self._queue.clear()
-            write(self.record, self._found())
-            self._lock.notify_all()
-        _deliver(told)
-        if new and self.say:
-            self.say(
-                "training",
-                "annotator stopped, training goes on without it",
-                self.iteration,
-                self.candidate,
-                why=why,
-            )
+    def _next_batch(self) -> list[str] | None:
+        """The captions to ask about next; None once the annotator is closed.
 
-    def _judge(self, texts: list[str]) -> dict[str, Label]:
-        """The labels of a batch; what could not be read twice is missing.
-
-        UserError where nothing more can be asked.
+        Less than a batch waits for the batches in flight, so that a trickle of captions does not
+        become a trickle of calls.
         """
-        key = hashlib.sha256("\n".join([self.digest, *texts]).encode()).hexdigest()[:12]
-        material = {
-            "labels": self.labels,
-            "captions": texts,
-            "truth": [self._truth.get(text) for text in texts],
-        }
-        request = Request(
-            "annotator",
+        with self._lock:
+            while not self._closed:
+                size = len(self._queue)
+                if size >= self.batch_size or (size and not self._batches_in_flight):
+                    self._batches_in_flight += 1
+                    size = min(size, self.batch_size)
+                    return [self._queue.popleft() for _ in range(size)]
+                self._lock.wait()
+        return None
+
+    def _label(self, texts: list[str]) -> dict[str, Label]:
+        """The labels of a batch. Raises UserError if nothing more can be asked."""
+        labels, readable = self.question.put(
+            texts,
+            [self._truth.get(text) for text in texts],
+            self._ask_within_limit,
             self.iteration,
             self.candidate,
-            0,
-            (),
-            material=material,
-            max_tokens=int(self.max_tokens or 8192),
-            temperature=self.temperature,
-            key=key,
         )
-        found: dict[int, Label] = {}
-        problem = ""
-
-        def messages(problem: str) -> tuple[Message, ...]:
-            return (Message("user", self._prompt(tuple(texts), problem)),)
-
-        def read(text: str) -> None:
-            # A reply that is wrong in part still answers for the rest.
-            nonlocal problem
-            labels, problem = self._read(text[:MOST_REPLY], len(texts))
-            found.update(labels)
-            if problem:
-                raise UnreadableReply("no-record", problem)
-
-        try:
-            ask_until_read(self._ask_within_limit, request, messages, read)
-        except UnreadableReply:
+        if not readable:
             with self._lock:
                 self._count(unreadable=1)
-        except CallLimitReached:
-            if not problem:
-                raise
-            with self._lock:
-                self._count(unreadable=1)
-        return {texts[number - 1]: label for number, label in found.items()}
+        return labels
 
     def _ask_within_limit(self, request: Request) -> ModelReply:
         with self._lock:
-            if self.most_calls is not None and self.counts["calls"] >= self.most_calls:
+            if self.max_calls is not None and self.counts["calls"] >= self.max_calls:
                 raise CallLimitReached(
-                    f"the annotator's own limit of {self.most_calls} calls is reached"
+                    f"the annotator's own limit of {self.max_calls} calls is reached"
                 )
             self._count(calls=1)
         return self.caller.ask(request)
 
-    def _read(self, text: str, n: int) -> tuple[dict[int, Label], str]:
-        """(what can be used of a reply, by number; what is wrong with the rest)."""
-        try:
-            said = record_of(text, Said).root
-        except UnreadableReply as error:
-            return {}, error.message
-        found: dict[int, Label] = {}
-        problem = ""
-        for key, names in said.items():
-            unknown = [name for name in names if name not in self.labels]
-            if not (key.isascii() and key.isdecimal() and len(key) < 9 and 1 <= int(key) <= n):
-                problem = problem or f"there is no transition {key[:20]!r}; they are 1 to {n}"
-            elif unknown:
-                problem = (
-                    problem
-                    or f"transition {key}: there is no subgoal {unknown[0][:40]!r}; there are {', '.join(self.labels)}"
-                )
-            else:
-                found[int(key)] = tuple(name in names for name in self.labels)
-        missing = [k for k in range(1, n + 1) if str(k) not in said]
-        return found, problem or (
-            f"transition {missing[0]} is missing"
-            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
-            if missing
-            else ""
-        )
-
-    def _prompt(self, captions: tuple[str, ...], problem: str) -> str:
-        context = AnnotatorContext(self.variables, captions, problem)
-        return self.prompts.render(self.template, variables_for("annotator", context))
+    def _finish(self, texts: list[str], labels: dict[str, Label], failure: str) -> None:
+        """Keep and deliver the labels of a batch; stop asking after a failure."""
+        with self._lock:
+            self._batches_in_flight -= 1
+            for text in texts:
+                self._truth.pop(text, None)
+            answered = [(0, text, label) for text, label in labels.items() if label is not None]
+            not_kept = self._keep(answered)
+            failure = failure or not_kept
+            deliveries: list[Delivery] = []
+            for _, text, label in answered:
+                for _, number, reply in self._waiters.pop(text, ()):
+                    deliveries.append((reply, number, label))
+            deliveries += self._give_up([text for text in texts if labels.get(text) is None])
+            stops_now = bool(failure) and not self.stopped
+            if failure:
+                self.stopped = self.stopped or failure
+                deliveries += self._give_up(list(self._queue))
+                self._queue.clear()
+            write(self.record, self._annotation())
+            self._lock.notify_all()
+        _deliver(deliveries)
+        if stops_now:
+            self._say("annotator stopped, training continues without it", why=failure)
 
     # -- under the lock ----------------------------------------------------------------------------
 
-    def _give_up(self, texts: list[str]) -> list[tuple[Reply, int, Label]]:
-        """These stay without a label; whom to tell."""
+    def _keep(self, answered: Sequence[tuple[int, str, Label]]) -> str:
+        """Remember labels, here and on disk. Returns why they could not be written, else ""."""
+        failure = ""
+        try:
+            self._file.append(answered)
+            if self._shared_file:
+                self._shared_file.append(answered)
+        except OSError as error:
+            failure = f"labels cannot be written: {error.strerror}"
+        for _, text, label in answered:
+            self._known[text] = label
+            self._in_run.add(text)
+        self._count(answered=len(answered))
+        return failure
+
+    def _give_up(self, texts: list[str]) -> list[Delivery]:
+        """Leave captions without a label. Returns what to deliver to those who wait for them."""
         new = [text for text in dict.fromkeys(texts) if text not in self._unanswered]
         self._unanswered.update(new)
         self._count(unanswered=len(new))
-        return [
-            (reply, number, None)
-            for text in texts
-            for _, number, reply in self._waiters.pop(text, ())
-        ]
+        deliveries: list[Delivery] = []
+        for text in texts:
+            for _, number, reply in self._waiters.pop(text, ()):
+                deliveries.append((reply, number, None))
+        return deliveries
 
     def _count(self, **more: int) -> None:
         for name, n in more.items():
             self.counts[name] += n
 
-    def _found(self) -> Annotation:
+    def _annotation(self) -> Annotation:
         return self.before.model_copy(update={**self.counts, "stopped": self.stopped})
 
 
-def _deliver(told: list[tuple[Reply, int, Label]]) -> None:
-    """One call for each trainer."""
-    by: dict[int, tuple[Reply, dict[int, Label]]] = {}
-    for reply, number, label in told:
-        by.setdefault(id(reply), (reply, {}))[1][number] = label
-    for reply, labels in by.values():
+def _deliver(deliveries: list[Delivery]) -> None:
+    """Call each trainer's `reply` once, with all its labels."""
+    by_reply: dict[int, tuple[Reply, dict[int, Label]]] = {}
+    for reply, number, label in deliveries:
+        _, labels = by_reply.setdefault(id(reply), (reply, {}))
+        labels[number] = label
+    for reply, labels in by_reply.values():
         reply(labels)
-
-
-def _earlier(
-    record: Path, model: str, template: str, labels: tuple[str, ...], simulated: bool
-) -> Annotation:
-    """The counts so far: of this annotator before the run was stopped, else none."""
-    fresh = Annotation(model=model, template=template, labels=labels, simulated=simulated)
-    found = read(record, Annotation)
-    return (
-        found
-        if found and (found.model, found.template, found.labels) == (model, template, labels)
-        else fresh
-    )
-
-
-def _number(settings: Mapping[str, str], name: str, default: float | None) -> float | None:
-    try:
-        return float(settings[name]) if name in settings else default
-    except ValueError:
-        raise UserError(
-            f"--set {name}={settings[name]}: not a number", f"--set {name}={default or 0.7}", USAGE
-        ) from None

@@ -1,9 +1,9 @@
 """Captions of transitions: turns rows of numbers into numbered text. Runs in trainers; numpy only.
 
 A row is rounded to the grid that its caption is written in: whole numbers stay as they are, and
-measured ones take one of `bins` steps over the field's range. Rows that read the same are therefore equal,
-and text is written only for a row that was not seen before. Captions are numbered in the order in
-which they first appear, so the same trajectory gives the same numbers.
+measured ones take one of `bins` steps over the field's range. Rows that read the same are therefore
+equal, and text is written only for a row that was not seen before. Captions are numbered in the
+order in which they first appear, so the same trajectory gives the same numbers.
 """
 
 from __future__ import annotations

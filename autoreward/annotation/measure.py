@@ -1,9 +1,8 @@
-"""How right a run's judgements of transitions are, against labels in a file: accuracy, precision,
-recall, F1.
+"""How right a run's judgements of transitions are: accuracy, precision, recall, F1 against labels.
 
-A label says of a caption which subgoals end with a transition that reads so: JSON lines, first
-`{"labels": ["take_key", ...]}`, then `{"caption": "...", "label": [1, 0]}` each; `null` is a label
-that nobody has given yet. `RUN/labels/*.jsonl` of a judging model are such files, too.
+A label file says of captions which subgoals end with a transition that reads so. It is JSON lines:
+first `{"labels": ["take_key", ...]}`, then `{"caption": "...", "label": [1, 0]}` each. A label of
+`null` has not been given yet. `RUN/labels/*.jsonl`, an annotator's answers, are such files too.
 """
 
 from __future__ import annotations
@@ -28,87 +27,109 @@ from autoreward.store.files import plain
 from autoreward.store.records import Measure
 from autoreward.tasks.find import LocatedCard
 
+FORM = (
+    'start with a line {"labels": ["take_key"]}, then one {"caption": "...", "label": [1]} per '
+    "line; autoreward runs labels RUN --write FILE writes the first one"
+)
+
 
 @dataclass(frozen=True)
 class Labels:
-    """A file of labels: the subgoals' names, and for each caption which of them end there; None
-    where nobody said.
-    """
+    """A file of labels: the subgoals' names, and the label of each caption; None if not given."""
 
     names: tuple[str, ...]
     by_caption: Mapping[str, Label]
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """UserError with file and line where it is no such file.
+        """Read a file. Raises UserError with file and line if it has another form.
 
-        A label counts, however often its caption comes again without one.
+        A caption keeps its label if it occurs again without one.
         """
-        mend = 'first a line {"labels": ["take_key"]}, then {"caption": "...", "label": [1]} each; autoreward runs labels RUN --write FILE begins one'
-        try:
-            lines = plain(path, MAX_FILE_BYTES).decode("utf-8-sig").split("\n")
-        except FileNotFoundError:
-            raise UserError(f"no file {path}", mend) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as text: {error}", mend, REFUSED) from None
-        names, found = _head(path, lines[0], mend), dict[str, Label]()
+        lines = _lines(path)
+        names = _names(path, lines[0])
+        found: dict[str, Label] = {}
         for number, line in enumerate(lines[1:], 2):
             if not line.strip():
                 continue
-            try:
-                data = json.loads(line)
-                text, label = data["caption"], parse_label(data["label"], len(names))
-                if not isinstance(text, str):
-                    raise ValueError
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise UserError(
-                    f"{path}:{number}: no caption with a label of {len(names)} zeros or ones, or null",
-                    f'{{"caption": "...", "label": {[0] * len(names)}}}',
-                    REFUSED,
-                ) from None
-            found[text] = label if label is not None else found.get(text)
-        if not any(label is not None for label in found.values()):
-            raise UserError(f"{path}: no caption in it has a label", mend, REFUSED)
+            caption, label = _row(path, number, line, len(names))
+            if label is not None or caption not in found:
+                found[caption] = label
+        if all(label is None for label in found.values()):
+            raise UserError(f"{path}: no caption in it has a label", FORM, REFUSED)
         return cls(names, found)
 
 
-def _head(path: Path, line: str, mend: str) -> tuple[str, ...]:
+def _lines(path: Path) -> list[str]:
+    try:
+        return plain(path, MAX_FILE_BYTES).decode("utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"file not found: {path}", FORM) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text: {error}", FORM, REFUSED) from None
+
+
+def _names(path: Path, line: str) -> tuple[str, ...]:
     """The names in the first line."""
     try:
         names = json.loads(line)["labels"]
     except (ValueError, KeyError, TypeError, RecursionError):
         names = None
-    if (
-        not isinstance(names, list)
-        or not names
-        or not all(isinstance(n, str) for n in names)
-        or len(set(names)) < len(names)
-    ):
-        raise UserError(
-            f"{path}: its first line does not name the labels, each once", mend, REFUSED
-        )
+    valid = (
+        isinstance(names, list)
+        and bool(names)
+        and all(isinstance(name, str) for name in names)
+        and len(set(names)) == len(names)
+    )
+    if not valid:
+        message = f"{path}: its first line does not name the labels, each once"
+        raise UserError(message, FORM, REFUSED)
     return tuple(names)
 
 
-def ends(
-    candidate: CandidateFolder, card: LocatedCard, kind: type[Signal], sandbox: str
-) -> tuple[tuple[str, ...], list[Array]]:
-    """The program's subgoals, and which of them end with each recorded transition (T, K), an array
-    an episode: hold after it and not after the one before.
+def _row(path: Path, number: int, line: str, size: int) -> tuple[str, Label]:
+    """Caption and label of one line."""
+    try:
+        data = json.loads(line)
+        caption = data["caption"]
+        label = parse_label(data["label"], size)
+        if not isinstance(caption, str):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(
+            f"{path}:{number}: not a caption with a label of {size} zeros or ones, or null",
+            f'write it as {{"caption": "...", "label": {[0] * size}}}',
+            REFUSED,
+        ) from None
+    return caption, label
 
-    One that holds after the first transition ends there, since there it would be paid. UserError
-    where the program fails.
+
+def recorded_endings(
+    candidate: CandidateFolder,
+    card: LocatedCard,
+    signal_class: type[Signal],
+    sandbox: str,
+) -> tuple[tuple[str, ...], list[Array]]:
+    """The program's subgoals, and which of them end with each recorded transition.
+
+    An array (T, K) of bool per episode: the subgoal holds after the transition and not after the
+    one before. A subgoal that holds after the first transition ends there, because it would be paid
+    there. Raises UserError if the program fails.
     """
     recorded = Trajectories.load(candidate.episodes_path)
     transitions = (episode_transitions(card.card, episode) for episode in recorded.episodes)
     try:
         replayed = replay(
-            candidate.program, card.card, transitions, entry=kind.entry, sandbox=sandbox
+            candidate.program,
+            card.card,
+            transitions,
+            entry=signal_class.entry,
+            sandbox=sandbox,
         )
     except ProgramRefused as error:
         raise UserError(
             f"the program of candidate {candidate.id}: {error.verdict.message}",
-            "another one: --candidate ID",
+            "choose another one: --candidate ID",
             REFUSED,
         ) from None
     found = []
@@ -120,36 +141,40 @@ def ends(
     return replayed.terms, found
 
 
-def against(
-    labels: Labels, names: tuple[str, ...], judged: Sequence[tuple[str, Array]]
+def compare_with_labels(
+    labels: Labels,
+    names: tuple[str, ...],
+    judgements: Sequence[tuple[str, Array]],
 ) -> tuple[tuple[Measure, ...], int]:
-    """Judgements (caption, (K,) of bool) of subgoals `names` against labels of the same names, and
-    how many have one. UserError where there is nothing to compare.
+    """Compare judgements with labels of the same names, and count those that have a label.
+
+    `judgements` are (caption, (K,) of bool) about the subgoals `names`. Raises UserError if there
+    is nothing to compare.
     """
-    known = [
-        (labels.by_caption[text], said)
-        for text, said in judged
-        if labels.by_caption.get(text) is not None
-    ]
-    if not known:
+    truth: list[Label] = []
+    judged: list[Array] = []
+    for caption, judgement in judgements:
+        label = labels.by_caption.get(caption)
+        if label is not None:
+            truth.append(label)
+            judged.append(judgement)
+    if not truth:
         raise UserError(
             "none of the judged transitions has a label in that file",
-            "autoreward runs labels RUN --write FILE tells how they read",
+            "autoreward runs labels RUN --write FILE lists their captions",
             REFUSED,
         )
-    shared = [n for n in labels.names if n in names]
+    shared = tuple(name for name in labels.names if name in names)
     if not shared:
         raise UserError(
-            f"the file labels {', '.join(labels.names)}; judged were {', '.join(names)}",
-            "the same names, for the same subgoals",
+            f"the file labels {', '.join(labels.names)}, but the run judges {', '.join(names)}",
+            "label the same subgoals, under the same names",
             REFUSED,
         )
-    truth, said = (
-        np.array([label for label, _ in known], bool),
-        np.array([s for _, s in known], bool),
-    )
+    in_labels = [labels.names.index(name) for name in shared]
+    in_judgements = [names.index(name) for name in shared]
     both = (
-        truth[:, [labels.names.index(n) for n in shared]],
-        said[:, [names.index(n) for n in shared]],
+        np.array(truth, bool)[:, in_labels],
+        np.array(judged, bool)[:, in_judgements],
     )
-    return compare(tuple(shared), tuple(shared), [both]), len(known)
+    return compare(shared, shared, [both]), len(truth)

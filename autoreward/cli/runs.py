@@ -137,7 +137,7 @@ def labels_of_run(
 
     Prints accuracy, precision, recall and F1 (docs/annotator.md).
     """
-    from autoreward.annotation.measure import Labels, ends
+    from autoreward.annotation.measure import Labels, recorded_endings
     from autoreward.loop.trust import card_of, require_trusted
     from autoreward.store.run import find_run
 
@@ -152,7 +152,7 @@ def labels_of_run(
     require_trusted(found, trust, "autoreward runs labels RUN --trust")
     chosen, card = found.chosen(candidate), card_of(found)
     captioned = _captions(found, chosen, card)
-    names, ended = ends(chosen, card, signal_class, found.header.sandbox)
+    names, ended = recorded_endings(chosen, card, signal_class, found.header.sandbox)
     if against is not None:
         labels = []
         for captions, episode in zip(captioned.texts, ended, strict=True):
@@ -258,11 +258,11 @@ def _print_measures(
     """Compare labels with those of a file, and print how often they agree."""
     import numpy as np
 
-    from autoreward.annotation.measure import Labels, against
+    from autoreward.annotation.measure import Labels, compare_with_labels
 
     trusted: Labels = Labels.read(labelled)
     arrays = [(caption, np.array(label)) for caption, label in labels]
-    measures, known = against(trusted, names, arrays)
+    measures, known = compare_with_labels(trusted, names, arrays)
     if as_json:
         rates = ("accuracy", "precision", "recall", "f1")
         rows = [{**m.model_dump(), **{rate: getattr(m, rate) for rate in rates}} for m in measures]

@@ -150,7 +150,7 @@ def test_a_budget_that_runs_out_half_way_is_told_and_the_training_goes_on(
         and record.unanswered > 0
     )
     assert [a[1] for a, _ in said] == [
-        "annotator stopped, training goes on without it",
+        "annotator stopped, training continues without it",
         "annotated",
     ] and "--max-calls" in said[0][1]["why"]
     told = json.loads((tmp_path / "a" / "signal.json").read_text())

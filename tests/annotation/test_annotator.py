@@ -85,9 +85,12 @@ def test_a_caption_under_way_is_not_asked_twice_and_everybody_is_told(annotator)
         ('{"1": [], "2": []}', "transition 3 is missing"),
         (
             '{"1": [], "2": ["take_key"], "3": []}',
-            "transition 2: there is no subgoal 'take_key'; there are past_two, at_exit",
+            "transition 2: unknown subgoal 'take_key'; the subgoals are past_two, at_exit",
         ),
-        ('{"1": [], "2": [], "3": [], "4": []}', "there is no transition '4'; they are 1 to 3"),
+        (
+            '{"1": [], "2": [], "3": [], "4": []}',
+            "unknown transition '4'; they are numbered 1 to 3",
+        ),
         ('{"1": [], "2": "at_exit", "3": []}', "2: Input should be a valid list"),
         ('{"1": [], "2": [[]], "3": []}', "2.0: Input should be a valid string"),
         ("[" * 100_000, "the reply holds no JSON object"),
@@ -144,7 +147,7 @@ def test_a_bug_in_a_models_client_ends_the_questions_and_nothing_else(annotator,
 
 def test_its_own_limit_of_calls(annotator, tmp_path):
     box, model = Mailbox(), Judge(none)
-    with annotator(model, batch=2, most_calls=2, workers=1) as answers:
+    with annotator(model, batch=2, max_calls=2, workers=1) as answers:
         answers.ask("t", captions(9), box)
         box.wait(9)
     record = read(tmp_path / "run" / "annotation.json", Annotation)
@@ -220,8 +223,8 @@ def test_labels_belong_to_model_template_and_subgoals(annotator, tmp_path):
     other = Annotator(
         first.caller,
         Prompts(str(tmp_path / "prompts")),
-        first.template,
-        first.variables,
+        first.question.template,
+        first.question.variables,
         NAMES,
         tmp_path / "x",
         tmp_path / "x.json",
@@ -230,8 +233,8 @@ def test_labels_belong_to_model_template_and_subgoals(annotator, tmp_path):
     renamed = Annotator(
         first.caller,
         Prompts(),
-        first.template,
-        first.variables,
+        first.question.template,
+        first.question.variables,
         ("at_exit", "past_two"),
         tmp_path / "x",
         tmp_path / "x.json",

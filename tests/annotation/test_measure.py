@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreward.annotation.measure import Labels, against, ends
+from autoreward.annotation.measure import Labels, compare_with_labels, recorded_endings
 from autoreward.errors import UserError
 from autoreward.rewards.signals.subgoals import Subgoals
 from autoreward.store.candidate import CandidateFolder
@@ -35,7 +35,7 @@ def test_a_subgoal_ends_where_it_holds_and_did_not_before(tmp_path):
         fields[:, 0] = cells
         episodes.append(Episode(fields, np.zeros(len(cells) - 1, np.int64), False, True, False))
     Trajectories(CARD.card.layout, tuple(episodes)).save(place / "6-episodes.npz")
-    names, found = ends(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
+    names, found = recorded_endings(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
     assert names == ("half", "moved")
     assert found[0].astype(int).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0], [1, 0]]
     assert found[1].astype(int).tolist() == [[1, 0], [0, 1]], (
@@ -57,7 +57,7 @@ def test_the_four_counts_by_hand(tmp_path):
         ("open", [1, 1]),
         ("unheard of", [1, 1]),
     ]
-    measures, known = against(
+    measures, known = compare_with_labels(
         labels, ("half", "moved"), [(c, np.array(e, bool)) for c, e in judged]
     )
     assert known == 4
@@ -81,7 +81,7 @@ def test_names_meet_by_name_and_not_by_place(tmp_path):
             ("other", "moved", "half"),
         )
     )
-    measures, _ = against(labels, ("half", "moved"), [("one", np.array([False, True]))])
+    measures, _ = compare_with_labels(labels, ("half", "moved"), [("one", np.array([False, True]))])
     assert {
         m.what: (m.true_positive, m.true_negative) for m in measures if m.what in ("half", "moved")
     } == {"half": (0, 1), "moved": (1, 0)}
@@ -90,7 +90,7 @@ def test_names_meet_by_name_and_not_by_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "no file"),
+        (None, "file not found"),
         ("", "does not name the labels"),
         ("[1]\n", "does not name the labels"),
         ('{"labels": []}\n', "does not name"),
@@ -99,9 +99,9 @@ def test_names_meet_by_name_and_not_by_place(tmp_path):
         ('{"labels": ["a", "a"]}\n', "each once"),
         (
             '{"labels": ["a"]}\n\n{"caption": "x", "label": [1, 0]}\n',
-            "l.jsonl:3: no caption with a label of 1 zeros or ones",
+            "l.jsonl:3: not a caption with a label of 1 zeros or ones",
         ),
-        ('{"labels": ["a"]}\nnonsense\n', "l.jsonl:2: no caption"),
+        ('{"labels": ["a"]}\nnonsense\n', "l.jsonl:2: not a caption"),
     ],
 )
 def test_what_is_no_file_of_labels_is_told(tmp_path, text, said):
@@ -121,7 +121,7 @@ def test_only_what_both_name_is_compared(tmp_path):
     labels = Labels.read(
         written(tmp_path / "l.jsonl", [{"caption": "one", "label": [0]}], ("half",))
     )
-    measures, _ = against(labels, ("half", "moved"), [("one", np.array([False, True]))])
+    measures, _ = compare_with_labels(labels, ("half", "moved"), [("one", np.array([False, True]))])
     assert all(m.accuracy == 1.0 for m in measures), (
         "that `moved` ends is not labelled, so it is no mistake"
     )
@@ -138,15 +138,15 @@ def test_a_program_that_fails_is_told_in_a_sentence(tmp_path):
         CARD.card.layout, (Episode(fields, np.zeros(2, np.int64), False, True, False),)
     ).save(place / "6-episodes.npz")
     with pytest.raises(UserError, match=r"the program of candidate 1a: .*ValueError: x"):
-        ends(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
+        recorded_endings(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
 
 
 def test_nothing_to_compare_is_told(tmp_path):
     labels = Labels.read(written(tmp_path / "l.jsonl", [{"caption": "one", "label": [1, 0]}]))
     with pytest.raises(UserError, match="none of the judged transitions"):
-        against(labels, ("half",), [("two", np.array([True]))])
-    with pytest.raises(UserError, match="the file labels half, moved; judged were far"):
-        against(labels, ("far",), [("one", np.array([True]))])
+        compare_with_labels(labels, ("half",), [("two", np.array([True]))])
+    with pytest.raises(UserError, match="the file labels half, moved, but the run judges far"):
+        compare_with_labels(labels, ("far",), [("one", np.array([True]))])
 
 
 @pytest.mark.parametrize(
