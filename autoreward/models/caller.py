@@ -1,9 +1,8 @@
-"""The one who asks: records every call before its reply is used, keeps the limits, retries what
-may pass.
+"""The only place that asks a model: it records calls, enforces the limits, and retries.
 
 `calls/iteration-I/a-designer-0.json` holds the prompt, how often it was sent, and the reply once
-there is one. A call is noted before it is sent: killed in between, it counts as spent. A reply on
-disk is never asked for again.
+there is one. A call is recorded before it is sent, so one that is killed in between counts as
+spent. A request whose reply is on disk is never sent again.
 """
 
 from __future__ import annotations
@@ -19,16 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import BudgetExhausted, ModelFailed, UserError
-from autoreward.models import Model, Reply, Request, Transient
+from autoreward.models.model import Model, Reply, Request, Transient
 from autoreward.store.files import plain, write
 from autoreward.store.records import Limits, Usage
 
 RETRIES = 5
+# Seconds between two tries, at most. A server that asks for more ends the run instead.
 LONGEST_WAIT = 60.0
+RAISE_LIMIT = "autoreward resume, with a higher limit"
 
 
 class Caller:
-    """Asks `model`; its records lie in `folder`. Used from several threads."""
+    """Asks `model` and records each call in `folder`. Safe to use from several threads.
+
+    Raises UserError if a cost limit is given and the model's price is unknown.
+    """
 
     def __init__(
         self,
@@ -38,43 +42,34 @@ class Caller:
         settings: dict[str, str] | None = None,
         retries: int = RETRIES,
     ) -> None:
-        self.model, self.folder, self.limits, self.settings, self.retries = (
-            model,
-            folder,
-            limits,
-            settings or {},
-            retries,
-        )
+        self.model = model
+        self.folder = folder
+        self.limits = limits
+        self.settings = settings or {}
+        self.retries = retries
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._notes: dict[Path, dict[str, Any]] = {
-            p: _read(p) for p in sorted(folder.glob("iteration-*/*.json"))
+            path: _read(path) for path in sorted(folder.glob("iteration-*/*.json"))
         }
-        if limits.max_cost is not None and model.price(1000, 1000) is None:
-            raise UserError(
-                f"--max-cost: no price is known for {model.name}, so the limit cannot be kept",
-                "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls",
-            )
+        _require_price(model, limits)
 
     def beside(self, model: Model) -> Caller:
-        """Asks another model; calls, limits and what was spent are shared."""
+        """Return a caller that asks another model, with the same calls, limits and usage."""
+        _require_price(model, self.limits)
         other = copy.copy(self)
         other.model = model
-        if self.limits.max_cost is not None and model.price(1000, 1000) is None:
-            raise UserError(
-                f"--max-cost: no price is known for {model.name}, so the limit cannot be kept",
-                "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls",
-            )
         return other
 
     def usage(self) -> Usage:
-        """What was spent, failed and lost calls included."""
+        """Return what was spent, including failed and lost calls."""
         return spent(list(self._notes.values()))
 
     def ask(self, request: Request) -> Reply:
-        """The reply to a request: from disk, else from the model.
+        """Return the reply to a request: from disk if it is there, else from the model.
 
-        BudgetExhausted, ModelFailed or another UserError.
+        Raises BudgetExhausted if a limit would be passed, and ModelFailed or another UserError if
+        the model cannot be asked.
         """
         path = self.folder / f"iteration-{request.iteration}" / f"{request.name}.json"
         note = self._notes.get(path) or _read(path)
@@ -83,110 +78,144 @@ class Caller:
         request = replace(request, place=path.with_suffix(""))
         tokens = self.model.tokens(request.text)
         if not note:
-            note = {
-                "agent": request.agent,
-                "iteration": request.iteration,
-                "candidate": request.candidate,
-                "attempt": request.attempt,
-                "turn": request.turn,
-                **({"key": request.key} if request.key else {}),
-                "model": self.model.name,
-                "prompt_sha256": digest(request),
-                "messages": [asdict(m) for m in request.messages],
-                "sent": 0,
-                "failures": [],
-                "expected_tokens": tokens,
-                "expected_cost": self.model.price(tokens, 0),
-            }
+            note = self._new_note(request, tokens)
         for trial in range(self.retries + 1):
             with self._lock:
                 self._permit(tokens, request.max_tokens)
                 note["sent"] += 1
                 self._notes[path] = note
-                write(path, json.dumps(note, indent=1, ensure_ascii=False))
+                _write(path, note)
             try:
                 reply = self.model.ask(request)
             except Transient as error:
-                wait = (
-                    error.wait
-                    if error.wait is not None
-                    else min(LONGEST_WAIT, 0.5 * 2**trial) * random.uniform(0.75, 1.25)
-                )
                 note["failures"].append(str(error))
-                write(path, json.dumps(note, indent=1, ensure_ascii=False))
-                if trial == self.retries or wait > LONGEST_WAIT:
-                    why = (
-                        f"the server asks to wait {wait:.0f} s"
-                        if wait > LONGEST_WAIT
-                        else f"{trial + 1} tries"
-                    )
-                    raise ModelFailed(
-                        f"{self.model.name} ({request.agent} {request.iteration}{request.candidate}): {error} ({why})",
-                        "later: autoreward resume",
-                    ) from None
-                time.sleep(wait)
+                _write(path, note)
+                time.sleep(self._wait(error, trial, request))
                 continue
             except UserError as error:
                 note["failures"].append(error.message)
-                write(path, json.dumps(note, indent=1, ensure_ascii=False))
+                _write(path, note)
                 raise
-            # half a surrogate pair can be told in JSON, and not be written
+            # JSON can carry half a surrogate pair, which cannot be written as UTF-8.
             reply = replace(reply, text=reply.text.encode("utf-8", "replace").decode())
             note["reply"] = asdict(reply)
-            write(path, json.dumps(note, indent=1, ensure_ascii=False))
+            _write(path, note)
             return reply
-        raise AssertionError("unreachable")
+        raise AssertionError("unreachable: the last trial returns or raises")
+
+    def _new_note(self, request: Request, tokens: int) -> dict[str, Any]:
+        """Return the record of a call that has not been sent yet."""
+        key = {"key": request.key} if request.key else {}
+        return {
+            "agent": request.agent,
+            "iteration": request.iteration,
+            "candidate": request.candidate,
+            "attempt": request.attempt,
+            "turn": request.turn,
+            **key,
+            "model": self.model.name,
+            "prompt_sha256": digest(request),
+            "messages": [asdict(m) for m in request.messages],
+            "sent": 0,
+            "failures": [],
+            "expected_tokens": tokens,
+            "expected_cost": self.model.price(tokens, 0),
+        }
+
+    def _wait(self, error: Transient, trial: int, request: Request) -> float:
+        """Return the seconds until the next try. Raises ModelFailed if there is none."""
+        wait = error.wait
+        if wait is None:
+            # Exponential backoff, with jitter so that concurrent calls do not return together.
+            wait = min(LONGEST_WAIT, 0.5 * 2**trial) * random.uniform(0.75, 1.25)
+        if wait > LONGEST_WAIT:
+            why = f"the server asks to wait {wait:.0f} s"
+        elif trial == self.retries:
+            why = f"{trial + 1} tries"
+        else:
+            return wait
+        asked_for = f"{request.agent} {request.iteration}{request.candidate}"
+        raise ModelFailed(
+            f"{self.model.name} ({asked_for}): {error} ({why})", "later: autoreward resume"
+        ) from None
 
     def _permit(self, tokens: int, answer: int) -> None:
-        """BudgetExhausted where the next call could pass a limit."""
-        limits, used = self.limits, self.usage()
-        hint = "autoreward resume, with a higher limit"
+        """Raise BudgetExhausted if the next call could pass a limit.
+
+        `tokens` are the prompt's, `answer` those that the reply may have.
+        """
+        limits = self.limits
+        used = self.usage()
         if limits.max_calls is not None and used.calls + 1 > limits.max_calls:
             raise BudgetExhausted(
-                f"--max-calls {limits.max_calls}: {used.calls} calls were made", hint
+                f"--max-calls {limits.max_calls}: {used.calls} calls were made", RAISE_LIMIT
             )
         total = used.prompt_tokens + used.completion_tokens
         if limits.max_tokens is not None and total + tokens > limits.max_tokens:
             raise BudgetExhausted(
-                f"--max-tokens {limits.max_tokens}: {total} were used, the next prompt has {tokens}",
-                hint,
+                f"--max-tokens {limits.max_tokens}: {total} were used, the next prompt has "
+                f"{tokens}",
+                RAISE_LIMIT,
             )
         if limits.max_time is not None and time.monotonic() - self._began > limits.max_time:
-            raise BudgetExhausted(f"--max-time: {limits.max_time / 60:g} minutes have passed", hint)
+            minutes = limits.max_time / 60
+            raise BudgetExhausted(f"--max-time: {minutes:g} minutes have passed", RAISE_LIMIT)
         if limits.max_cost is not None:
             next_cost = self.model.price(tokens, answer)
             if used.cost is None or next_cost is None or used.cost + next_cost > limits.max_cost:
                 raise BudgetExhausted(
-                    f"--max-cost {limits.max_cost:g}: {used.cost or 0:.4f} dollars were spent, the next call may cost {next_cost or 0:.4f}",
-                    hint,
+                    f"--max-cost {limits.max_cost:g}: {used.cost or 0:.4f} dollars were spent, "
+                    f"the next call may cost {next_cost or 0:.4f}",
+                    RAISE_LIMIT,
                 )
 
 
+def _require_price(model: Model, limits: Limits) -> None:
+    if limits.max_cost is not None and model.price(1000, 1000) is None:
+        raise UserError(
+            f"--max-cost: no price is known for {model.name}, so the limit cannot be kept",
+            "give --prices TABLE (docs/models.md), or use --max-tokens or --max-calls",
+        )
+
+
 def spent(notes: list[dict[str, Any]]) -> Usage:
-    """The sum over recorded calls; one without a reply counts with what its prompt was expected to
-    cost.
+    """Return the sum over recorded calls.
+
+    A call without a reply counts with what its prompt was expected to cost.
     """
-    costs = [n["reply"]["cost"] if n.get("reply") else n["expected_cost"] for n in notes]
+    costs = []
+    prompt_tokens = 0
+    completion_tokens = 0
+    for note in notes:
+        reply = note.get("reply")
+        if reply:
+            costs.append(reply["cost"])
+            prompt_tokens += reply["prompt_tokens"]
+            completion_tokens += reply["completion_tokens"]
+        else:
+            costs.append(note["expected_cost"])
+            prompt_tokens += note["expected_tokens"]
     return Usage(
-        calls=sum(n["sent"] for n in notes),
-        prompt_tokens=sum(
-            n["reply"]["prompt_tokens"] if n.get("reply") else n["expected_tokens"] for n in notes
-        ),
-        completion_tokens=sum(n["reply"]["completion_tokens"] for n in notes if n.get("reply")),
-        cost=None if any(c is None for c in costs) else sum(costs),
+        calls=sum(note["sent"] for note in notes),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        cost=None if any(cost is None for cost in costs) else sum(costs),
     )
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    """All recorded calls of a run's `calls/`."""
-    return [_read(p) for p in sorted(folder.glob("iteration-*/*.json"))]
+    """Return all recorded calls of a run's `calls/`."""
+    return [_read(path) for path in sorted(folder.glob("iteration-*/*.json"))]
 
 
 def digest(request: Request) -> str:
-    """Identity of a prompt."""
-    return hashlib.sha256(
-        json.dumps([asdict(m) for m in request.messages], ensure_ascii=False).encode()
-    ).hexdigest()[:16]
+    """Return the digest of a prompt, by which replay notices that it changed."""
+    messages = json.dumps([asdict(m) for m in request.messages], ensure_ascii=False)
+    return hashlib.sha256(messages.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, note: dict[str, Any]) -> None:
+    write(path, json.dumps(note, indent=1, ensure_ascii=False))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -196,6 +225,6 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged: {error}", "move it away; the call is then made again"
+            f"{path} is damaged: {error}", "move it away, and the call is made again"
         ) from None
     return data if isinstance(data, dict) else {}

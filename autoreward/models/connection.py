@@ -9,39 +9,45 @@ from __future__ import annotations
 from autoreward.errors import UserError
 from autoreward.models.model import Model, ModelOptions
 
+# Ways to name a model, and what each is: `autoreward models list`.
 BUILT_IN = {
-    "offline/search": "a search over a grammar of reward terms, from the card's hints; no language model (the default)",
+    "offline/search": (
+        "a search over a grammar of reward terms, guided by the card's hints; no language model "
+        "(the default)"
+    ),
     "replay/RUN_OR_FILE": "the replies of a recorded run, or of a file",
-    "manual": "writes each prompt to a file and waits for the reply file: any chat window, or a person",
-    "cmd:COMMAND": "prompt on standard input, reply on standard output",
-    "simulated/p=0.9": "judges transitions only: the card's own predicates, each answer wrong with probability 0.1; a test of methods, no model",
-    "PROVIDER/MODEL": "any name litellm knows: openai/..., anthropic/..., gemini/..., ollama/..., openrouter/...",
+    "manual": (
+        "writes each prompt to a file and waits for the reply file: any chat window, or a person"
+    ),
+    "cmd:COMMAND": "a command: prompt on standard input, reply on standard output",
+    "simulated/p=0.9": (
+        "judges transitions only: the card's own predicates, each answer wrong with probability "
+        "0.1; not a model, but a way to test methods"
+    ),
+    "PROVIDER/MODEL": (
+        "any name that litellm knows: openai/..., anthropic/..., gemini/..., ollama/..., "
+        "openrouter/..."
+    ),
 }
 
 
 def connect(name: str, options: ModelOptions | None = None, judging: bool = False) -> Model:
-    """The model of that name; UserError where there is none such, or its key is missing.
+    """Return the model of that name.
 
-    `judging`: it is asked about transitions alone.
+    `judging` says that it will only judge transitions; simulated models can do nothing else.
+    Raises UserError if the name is unknown, or if the model needs a key that is missing.
     """
     options = options or ModelOptions()
     if name.startswith("simulated/"):
-        from autoreward.models.simulated import Simulated
-
-        judge = Simulated(name)
-        if not judging:
-            raise UserError(
-                f"--model {name}: it judges transitions, and writes nothing",
-                "--model offline/search, and as a judge: --set annotator=simulated/p=0.9 (docs/annotator.md)",
-            )
-        return judge
+        return _simulated(name, judging)
     if name == "offline/search":
         from autoreward.models.offline.search import OfflineSearch
 
         return OfflineSearch()
     if name.startswith("offline/"):
         raise UserError(
-            f"no model {name!r}: the offline designer is offline/search", "autoreward models list"
+            f"unknown model {name!r}: the offline designer is offline/search",
+            "autoreward models list",
         )
     if name.startswith("replay/"):
         from autoreward.models.local import Replay
@@ -58,3 +64,16 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
     from autoreward.models.remote import Remote
 
     return Remote(name, options)
+
+
+def _simulated(name: str, judging: bool) -> Model:
+    from autoreward.models.simulated import Simulated
+
+    model = Simulated(name)
+    if not judging:
+        raise UserError(
+            f"--model {name}: it judges transitions and cannot write programs",
+            "--model offline/search, and to judge: --set annotator=simulated/p=0.9 "
+            "(docs/annotator.md)",
+        )
+    return model

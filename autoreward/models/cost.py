@@ -8,32 +8,36 @@ from autoreward.models.connection import connect
 from autoreward.models.model import ModelOptions
 from autoreward.store.records import RunHeader
 
+# Reply tokens, from recorded runs: a program with its reasoning; a review or an explanation.
+PROGRAM_TOKENS = 1500
+RECORD_TOKENS = 500
+
 
 def estimate(
     header: RunHeader, prompt: str, options: ModelOptions, calls: tuple[int, int], before: int = 0
 ) -> dict[str, Any]:
-    """What a run will ask of its model, at the least and at the most, and what that costs; nothing
-    is asked. For --dry-run.
+    """Return the calls, tokens and dollars that a run will need. For --dry-run.
 
-    `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as long.
-    `calls`: of a language model in one iteration, at the least and at the most; a designer without
-    a language asks no critic and no analyzer. `before`: calls that prepare the first iteration's.
+    `prompt` is the first designer prompt; later ones carry feedback and are taken as twice as
+    long. `calls` are a language model's calls in one iteration, at least and at most; `before` are
+    those that prepare the first iteration.
     """
     model = connect(header.model, options)
     drafts = header.iterations * header.candidates
     least, most = (header.iterations * n + before for n in calls)
-    # reviews and analyses
+    # Reviews, analyses and preparing calls.
     others = least - drafts
     first = model.tokens(prompt)
-    asked = first * header.candidates + 2 * first * (drafts - header.candidates) + others * first
-    answered = 1500 * drafts + 500 * others
-    cost = model.price(asked, answered)
+    revised = 2 * first * (drafts - header.candidates)
+    prompt_tokens = first * header.candidates + revised + others * first
+    completion_tokens = PROGRAM_TOKENS * drafts + RECORD_TOKENS * others
+    cost = model.price(prompt_tokens, completion_tokens)
     found: dict[str, Any] = {
         "model": header.model,
         "calls": least,
         "calls_at_most": most,
-        "prompt_tokens": asked,
-        "completion_tokens": answered,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
         "cost_dollars": None if cost is None else round(cost, 4),
     }
     limit = header.limits.max_cost

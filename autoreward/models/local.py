@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import MODEL, ModelFailed, UserError
-from autoreward.models import Reply, Request
 from autoreward.models.caller import digest
+from autoreward.models.model import Reply, Request
 from autoreward.store.files import plain, write
+
+# Seconds between two looks at a reply file that somebody is writing.
+POLL = 0.5
 
 
 class _Free:
-    """No price, and tokens as a quarter of the characters."""
+    """A model without a price, whose tokens are a quarter of the characters."""
 
     name: str
     language = True
@@ -40,50 +43,36 @@ class _Free:
 
 
 class Replay(_Free):
-    """Replies of a recorded run (its `calls/`), or of a file: JSON lines of recorded calls, or one
-    plain reply for every designer call.
+    """The replies of a recorded run (its `calls/`), or of a file.
+
+    A file holds recorded calls as JSON lines, or one plain reply for every designer call. Replies
+    are found by agent, iteration, candidate, attempt, turn and key; a prompt that differs from the
+    recorded one is reported, and with `strict` it is an error.
     """
 
     def __init__(self, place: str, strict: bool) -> None:
-        self.name, self.strict = f"replay/{place}", strict
+        self.name = f"replay/{place}"
+        self.strict = strict
         path = next((p for p in (Path(place), Path("runs") / place) if p.exists()), None)
         if path is None:
-            raise UserError(f"replay: there is no run or file {place!r}", "autoreward runs list")
+            raise UserError(f"replay: no run or file {place!r}", "autoreward runs list")
         self.plain: str | None = None
         self.calls: dict[tuple[Any, ...], dict[str, Any]] = {}
         try:
-            if path.is_dir():
-                recorded = [
-                    json.loads(plain(p)) for p in sorted(path.glob("calls/iteration-*/*.json"))
-                ]
-            elif path.suffix in (".json", ".jsonl"):
-                recorded = [
-                    json.loads(line)
-                    for line in path.read_text(encoding="utf-8").splitlines()
-                    if line.strip()
-                ]
-            else:
-                recorded, self.plain = [], path.read_text(encoding="utf-8")
-            self.calls = {
-                (
-                    r["agent"],
-                    r["iteration"],
-                    r["candidate"],
-                    r["attempt"],
-                    r.get("turn", 0),
-                    r.get("key", ""),
-                ): r
-                for r in recorded
-                if r.get("reply")
-            }
+            recorded = _recorded_calls(path)
+            if recorded is None:
+                self.plain = path.read_text(encoding="utf-8")
+            for call in recorded or ():
+                if call.get("reply"):
+                    self.calls[_identity(call)] = call
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"replay: {path} holds no recorded calls: {error}",
-                "a run directory, or JSON lines as in its calls/",
+                "name a run directory, or a file of JSON lines like those in its calls/",
             ) from None
         if not self.calls and self.plain is None:
             raise UserError(f"replay: {path} holds no recorded replies", "autoreward runs list")
-        models = {str(r.get("model", "")) for r in self.calls.values()}
+        models = {str(call.get("model", "")) for call in self.calls.values()}
         self.language = self.plain is None and not models <= {"offline/search"}
 
     def ask(self, request: Request) -> Reply:
@@ -93,7 +82,11 @@ class Replay(_Free):
                     f"{self.name}: a plain reply answers the designer, not the {request.agent}"
                 )
             return Reply(self.plain, self.name)
-        recorded = self.calls.get(
+        asked_for = (
+            f"{request.agent}, iteration {request.iteration}, candidate {request.candidate}, "
+            f"try {request.attempt}"
+        )
+        call = self.calls.get(
             (
                 request.agent,
                 request.iteration,
@@ -103,75 +96,99 @@ class Replay(_Free):
                 request.key,
             )
         )
-        where = f"{request.agent}, iteration {request.iteration}, candidate {request.candidate}, try {request.attempt}"
-        if recorded is None:
+        if call is None:
             raise ModelFailed(
-                f"{self.name}: no reply was recorded for {where}",
+                f"{self.name}: no reply was recorded for {asked_for}",
                 "replay with the options of the recorded run",
             )
-        changed = recorded.get("prompt_sha256") not in (None, digest(request))
-        if changed and self.strict:
-            raise ModelFailed(
-                f"{self.name}: the prompt differs from the recorded one ({where}), and --set strict=on was given",
-                "leave strict off to use the reply all the same",
-            )
-        note = f"the prompt differs from the recorded one ({where})" if changed else ""
-        if note:
+        note = ""
+        if call.get("prompt_sha256") not in (None, digest(request)):
+            note = f"the prompt differs from the recorded one ({asked_for})"
+            if self.strict:
+                raise ModelFailed(
+                    f"{self.name}: {note}, and --set strict=on was given",
+                    "leave strict off to use the reply all the same",
+                )
             print(f"replay: {note}", file=sys.stderr)
-        told = recorded["reply"]
-        told = {"text": told} if isinstance(told, str) else told
+        return self._recorded_reply(call["reply"], note)
+
+    def _recorded_reply(self, recorded: Any, note: str) -> Reply:
+        if isinstance(recorded, str):
+            recorded = {"text": recorded}
         return Reply(
-            str(told["text"]),
+            str(recorded["text"]),
             self.name,
-            int(told.get("prompt_tokens", 0)),
-            int(told.get("completion_tokens", 0)),
-            0.0,
-            0.0,
-            str(told.get("finish", "stop")),
-            note,
+            int(recorded.get("prompt_tokens", 0)),
+            int(recorded.get("completion_tokens", 0)),
+            finish=str(recorded.get("finish", "stop")),
+            note=note,
         )
 
 
+def _recorded_calls(path: Path) -> list[dict[str, Any]] | None:
+    """Return the calls of a run or of a file, None if the file is a plain reply."""
+    if path.is_dir():
+        files = sorted(path.glob("calls/iteration-*/*.json"))
+        return [json.loads(plain(file)) for file in files]
+    if path.suffix in (".json", ".jsonl"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+    return None
+
+
+def _identity(call: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        call["agent"],
+        call["iteration"],
+        call["candidate"],
+        call["attempt"],
+        call.get("turn", 0),
+        call.get("key", ""),
+    )
+
+
 class Manual(_Free):
-    """The prompt goes to a file, the reply is awaited in another: any chat window, or a person,
-    can be the model.
+    """Writes the prompt to a file and waits for the reply in another.
+
+    Any chat window can be the model that way, and so can a person.
     """
 
     name = "manual"
 
     def ask(self, request: Request) -> Reply:
         assert request.place is not None
-        prompt, reply = (
-            request.place.with_name(request.place.name + ".prompt.md"),
-            request.place.with_name(request.place.name + ".reply.md"),
-        )
+        prompt = request.place.with_name(request.place.name + ".prompt.md")
+        reply = request.place.with_name(request.place.name + ".reply.md")
         write(prompt, request.text + "\n")
         if not reply.exists():
             print(
-                f"manual: prompt in {prompt}\n        waiting for the reply in {reply} (Ctrl-C stops, autoreward resume goes on)",
+                f"manual: prompt in {prompt}\n"
+                f"        waiting for the reply in {reply} "
+                "(Ctrl-C stops, autoreward resume continues)",
                 file=sys.stderr,
                 flush=True,
             )
-        began, before = time.monotonic(), -1
-        # a reply counts once it has stopped growing
+        began = time.monotonic()
+        before = -1
+        # A reply counts once it has stopped growing.
         while True:
             size = reply.stat().st_size if reply.exists() else -1
             if size > 0 and size == before:
-                return self._reply(
-                    request, reply.read_text(encoding="utf-8", errors="replace"), began
-                )
+                text = reply.read_text(encoding="utf-8", errors="replace")
+                return self._reply(request, text, began)
             before = size
-            time.sleep(0.5)
+            time.sleep(POLL)
 
 
 class Command(_Free):
-    """Any command-line model or agent: the prompt on standard input, the reply on standard output.
+    """Any command-line model or agent: prompt on standard input, reply on standard output.
 
-    Runs through no shell.
+    The command is not run through a shell. `timeout` is in seconds.
     """
 
     def __init__(self, command: str, timeout: float) -> None:
-        self.name, self.timeout = f"cmd:{command}", timeout
+        self.name = f"cmd:{command}"
+        self.timeout = timeout
         try:
             self.words = shlex.split(command)
         except ValueError as error:
@@ -191,15 +208,14 @@ class Command(_Free):
             )
         except FileNotFoundError:
             raise UserError(
-                f"--model {self.name}: there is no command {self.words[0]!r}",
+                f"--model {self.name}: command {self.words[0]!r} not found",
                 "is it on PATH?",
                 MODEL,
             ) from None
         except (subprocess.TimeoutExpired, PermissionError) as error:
             raise ModelFailed(f"{self.name}: {error}") from None
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise ModelFailed(
-                f"{self.name} ended with exit code {done.returncode}: {said[-1] if said else 'no word on stderr'}"
-            )
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            last = lines[-1] if lines else "(no output on stderr)"
+            raise ModelFailed(f"{self.name} ended with exit code {done.returncode}: {last}")
         return self._reply(request, done.stdout.decode(errors="replace"), began)

@@ -20,22 +20,18 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True)
 class Message:
+    """One message of a prompt."""
+
     role: Role
     content: str
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question.
+    """One call to a model.
 
-    (agent, iteration, candidate, attempt, turn, key) is its identity: never a counter, so
-    concurrency cannot reorder it.
-
-    `key` takes the place of the attempt where questions are known by what they hold: a digest of a
-    batch of captions.
-
-    `material` is typed data for the offline designer and is sent nowhere. `place` is where the
-    Caller records it, without suffix.
+    A request is identified by (agent, iteration, candidate, attempt, turn, key), never by a
+    counter, so that calls made concurrently are recorded and replayed under the same names.
     """
 
     agent: str
@@ -45,51 +41,59 @@ class Request:
     messages: tuple[Message, ...]
     turn: int = 0
     material: Mapping[str, Any] = field(default_factory=dict)
+    """Typed data for the offline designer and simulated models. It is never sent anywhere."""
     max_tokens: int = 4096
+    """Tokens that the reply may have."""
     temperature: float | None = None
     schema: type[BaseModel] | None = None
+    """The record that the reply must hold, for providers that can enforce it."""
     place: Path | None = None
+    """Where the Caller records the call, without suffix."""
     key: str = ""
+    """Takes the place of the attempt for requests known by their content: a digest of captions."""
 
     @property
     def name(self) -> str:
-        """`a-designer-0`, and `a-designer-0.1` for a second turn; `a-annotator-1c9d0e6f2b7a` where
-        there is a key.
+        """The file name of the call, without suffix.
+
+        `a-designer-0`; `a-critic-0.1` for a second turn; `a-annotator-1c9d0e6f2b7a` with a key.
         """
-        return f"{self.candidate}-{self.agent}-{self.key or self.attempt}" + (
-            f".{self.turn}" if self.turn else ""
-        )
+        turn = f".{self.turn}" if self.turn else ""
+        return f"{self.candidate}-{self.agent}-{self.key or self.attempt}{turn}"
 
     @property
     def text(self) -> str:
         """The whole prompt as one text, for people and commands."""
-        return "\n\n".join(
-            m.content if m.role == "user" else f"[{m.role}]\n{m.content}" for m in self.messages
-        )
+        parts = []
+        for message in self.messages:
+            if message.role == "user":
+                parts.append(message.content)
+            else:
+                parts.append(f"[{message.role}]\n{message.content}")
+        return "\n\n".join(parts)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back.
-
-    `cost` in dollars, None where no price is known; `latency` in seconds; `finish` is "stop",
-    "length", ...
-    """
+    """What a model answered."""
 
     text: str
     model: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = 0.0
+    """Dollars; None if no price is known."""
     latency: float = 0.0
+    """Seconds."""
     finish: str = "stop"
+    """Why the reply ended: "stop", "length" (cut off), ..."""
     note: str = ""
 
 
 class Transient(Exception):
-    """A failure that repeating may mend: rate limits, overload, resets.
+    """A failure that may pass when the call is repeated: a rate limit, overload, a reset.
 
-    `wait` in seconds where the server named a time.
+    `wait` is in seconds, if the server asked for a time.
     """
 
     def __init__(self, message: str, wait: float | None = None) -> None:
@@ -98,28 +102,38 @@ class Transient(Exception):
 
 
 class Model(Protocol):
-    """Raises Transient, or ModelFailed when repeating cannot help."""
+    """Anything that answers requests."""
 
     name: str
-    # False: code alone; critic and analyzer then work without a model, and say so
     language: bool
+    """False for models that do not read prompts; critic and analyzer then work by code only."""
 
-    def ask(self, request: Request) -> Reply: ...
+    def ask(self, request: Request) -> Reply:
+        """Answer a request.
 
-    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Dollars, or None where no price is known."""
+        Raises Transient, or ModelFailed if repeating the call cannot help.
+        """
         ...
 
-    def tokens(self, text: str) -> int: ...
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """Return the price in dollars, None if it is unknown."""
+        ...
+
+    def tokens(self, text: str) -> int:
+        """Return how many tokens a text has, at least approximately."""
+        ...
 
 
 class Price(BaseModel):
-    """One line of a user's own price table: dollars per million tokens, and the window in tokens."""
+    """One line of the user's price table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     input: float
+    """Dollars per million prompt tokens."""
     output: float
+    """Dollars per million reply tokens."""
     window: int | None = None
+    """Prompt tokens that the model accepts."""
 
 
 @dataclass(frozen=True)
@@ -130,29 +144,35 @@ class ModelOptions:
     headers: dict[str, str] = field(default_factory=dict)
     key_command: str | None = None
     prices: str | None = None
+    """A file with the user's price table."""
     num_ctx: int | None = None
     strict: bool = False
     timeout: float = 600.0
+    """Seconds for a whole reply."""
 
     def price(self, name: str) -> Price | None:
-        """The line of the user's table for that model. UserError where the table is not one."""
+        """Return the price of a model in the user's table, None if it has none.
+
+        Raises UserError if the table cannot be read.
+        """
         if not self.prices:
             return None
-        import yaml
+        return _price_table(self.prices).get(name)
 
-        try:
-            data = yaml.safe_load(Path(self.prices).read_text(encoding="utf-8")) or {}
-            table = {k: Price.model_validate(v) for k, v in data.items()}
-        except OSError as error:
-            raise UserError(
-                f"--prices {self.prices}: {error.strerror}",
-                "docs/models.md shows a price table",
-                MISSING,
-            ) from None
-        except (yaml.YAMLError, ValidationError, AttributeError) as error:
-            raise UserError(
-                f"--prices {self.prices}: {str(error).splitlines()[0]}",
-                "MODEL: {input: dollars per million tokens, output: ...}",
-                REFUSED,
-            ) from None
-        return table.get(name)
+
+def _price_table(file: str) -> dict[str, Price]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        return {name: Price.model_validate(line) for name, line in data.items()}
+    except OSError as error:
+        raise UserError(
+            f"--prices {file}: {error.strerror}", "docs/models.md shows a price table", MISSING
+        ) from None
+    except (yaml.YAMLError, ValidationError, AttributeError) as error:
+        raise UserError(
+            f"--prices {file}: {str(error).splitlines()[0]}",
+            "each line is MODEL: {input: dollars per million tokens, output: ...}",
+            REFUSED,
+        ) from None

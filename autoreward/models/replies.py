@@ -1,6 +1,6 @@
-"""From a model's reply to what was asked for: code out of fenced blocks, verdicts out of JSON.
+"""Read replies: code out of fenced blocks, records out of JSON.
 
-Nothing is executed, nothing trusted.
+Nothing in a reply is executed or trusted here.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import textwrap
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -21,29 +23,52 @@ FENCE = re.compile(
     r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:\1[`~]*[ \t]*$|\Z)", re.M | re.S
 )
 THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.S | re.I)
-NOT_THIS = re.compile(
-    r"\b(do not|don't|never|avoid|bad|wrong|naive|broken|hacked|instead of|example|draft|first (try|attempt|idea)|sketch|not like)\b",
+# Words before a block that say whether it is the answer.
+NOT_THE_ANSWER = re.compile(
+    r"\b(do not|don't|never|avoid|bad|wrong|naive|broken|hacked|instead of|example|draft|"
+    r"first (try|attempt|idea)|sketch|not like)\b",
     re.I,
 )
-THIS = re.compile(
-    r"\b(final|complete|full program|corrected|revised|improved version|my answer|the answer|solution)\b",
+THE_ANSWER = re.compile(
+    r"\b(final|complete|full program|corrected|revised|improved version|my answer|the answer|"
+    r"solution)\b",
     re.I,
 )
+# Lines and characters before a block that are searched for these words.
+LEAD_LINES = 3
+LEAD_CHARACTERS = 300
+# Opening braces that are tried as the start of a JSON object.
+MOST_STARTS = 50
 
 
 class UnreadableReply(Exception):
-    """What was asked for is not in the reply; `kind` and the message say why, fit to be sent back."""
+    """A reply does not hold what was asked for.
+
+    `kind` is the verdict's kind. The message is written for the model: it is sent back.
+    """
 
     def __init__(self, kind: str, message: str, line: int | None = None, hint: str = "") -> None:
         super().__init__(message)
-        self.kind, self.message, self.line, self.hint = kind, message, line, hint
+        self.kind = kind
+        self.message = message
+        self.line = line
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its code, the text just before it, and whether its fence is closed."""
+
+    code: str
+    lead: str
+    closed: bool
 
 
 def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
-    """(program, explanation).
+    """Return the program in a reply, and the explanation around it.
 
-    Of several blocks that define a program, the one that prose marks as final; Unreadable where
-    that is unsure.
+    If several blocks define a program, the one that the text marks as final is chosen. Raises
+    UnreadableReply if the reply holds no program, or several and none is marked.
     """
     text = THINKING.sub("", text).strip()
     if not text:
@@ -51,69 +76,78 @@ def program_of(text: str, finish: str = "stop") -> tuple[str, str]:
             "empty-reply",
             "the reply was empty; answer with one fenced block that holds the complete program",
         )
-    found: list[tuple[str, str, bool]] = []
-    for match in FENCE.finditer(text):
-        closed = (
-            match[0].rstrip().endswith(match[1][:3]) and len(match[0].rstrip()) > len(match[1]) * 2
-        )
-        before = text[: match.start()].rstrip()
-        found.append((_dedent(match[3]), "\n".join(before.splitlines()[-3:])[-300:], closed))
-    programs = [(code, lead) for code, lead, _ in found if _defines(code)]
+    blocks = _blocks(text)
+    programs = [block for block in blocks if _defines(block.code)]
     if not programs and _defines(text):
         return text + "\n", ""
-    if not programs:
-        cut = finish == "length" or (found and not found[-1][2])
-        if cut:
-            raise UnreadableReply(
-                "cut-off",
-                "the reply was cut off before the program's end; answer shorter, the program first",
-            )
-        broken = next(
-            (
-                code
-                for code, _, _ in reversed(found)
-                if "def reward" in code or "def potential" in code
-            ),
-            None,
-        )
-        if broken is not None:
-            # the linter names the syntax error
-            return broken, FENCE.sub("", text).strip()
-        what = (
-            f"{len(found)} fenced blocks, none of which defines reward() or potential()"
-            if found
-            else "no fenced block with a program"
-        )
-        raise UnreadableReply(
-            "no-program",
-            f"the reply holds {what}; answer with exactly one ```python block that holds the complete program",
-        )
     explanation = FENCE.sub("", text).strip()
-    distinct = {_same(code): (code, lead) for code, lead in programs}
-    if len(distinct) > 1:
-        kept = {
-            k: v for k, v in distinct.items() if THIS.search(v[1]) and not NOT_THIS.search(v[1])
-        } or {k: v for k, v in distinct.items() if not NOT_THIS.search(v[1])}
-        if len(kept) == 1:
-            distinct = kept
-    if len(distinct) > 1:
+    if not programs:
+        return _broken_program(blocks, finish), explanation
+    return _marked(programs).code, explanation
+
+
+def _blocks(text: str) -> list[Block]:
+    found = []
+    for match in FENCE.finditer(text):
+        whole = match[0].rstrip()
+        fence = match[1]
+        closed = whole.endswith(fence[:3]) and len(whole) > len(fence) * 2
+        before = text[: match.start()].rstrip().splitlines()
+        lead = "\n".join(before[-LEAD_LINES:])[-LEAD_CHARACTERS:]
+        found.append(Block(_dedent(match[3]), lead, closed))
+    return found
+
+
+def _broken_program(blocks: list[Block], finish: str) -> str:
+    """Return a block that would be a program but for a syntax error, which the linter names.
+
+    Raises UnreadableReply if there is none.
+    """
+    if finish == "length" or (blocks and not blocks[-1].closed):
         raise UnreadableReply(
-            "several-programs",
-            f"the reply holds {len(distinct)} different programs, and none is marked as the final one; answer with exactly one ```python block",
+            "cut-off",
+            "the reply was cut off before the program's end; answer shorter, the program first",
         )
-    return next(iter(distinct.values()))[0], explanation
+    for block in reversed(blocks):
+        if "def reward" in block.code or "def potential" in block.code:
+            return block.code
+    holds = "no fenced block with a program"
+    if blocks:
+        holds = f"{len(blocks)} fenced blocks, none of which defines reward() or potential()"
+    raise UnreadableReply(
+        "no-program",
+        f"the reply holds {holds}; answer with exactly one ```python block that holds the "
+        "complete program",
+    )
+
+
+def _marked(programs: list[Block]) -> Block:
+    """Return the program that counts. Raises UnreadableReply if that is unclear."""
+    # Blocks with the same syntax tree are one program; the last one's text is taken.
+    distinct = list({_same(block.code): block for block in programs}.values())
+    if len(distinct) == 1:
+        return distinct[0]
+    possible = [b for b in distinct if not NOT_THE_ANSWER.search(b.lead)]
+    final = [b for b in possible if THE_ANSWER.search(b.lead)]
+    chosen = final or possible
+    if len(chosen) == 1:
+        return chosen[0]
+    raise UnreadableReply(
+        "several-programs",
+        f"the reply holds {len(distinct)} different programs, and none is marked as the final "
+        "one; answer with exactly one ```python block",
+    )
 
 
 def composition_of(text: str) -> Composition | None:
-    """What the last fenced block marked yaml says; None where there is none.
+    """Return the composition in the last fenced block marked yaml, None if there is no such block.
 
-    Unreadable with the line in that block.
+    Raises UnreadableReply, with the line in that block, if it cannot be read.
     """
-    blocks = [
-        _dedent(m[3])
-        for m in FENCE.finditer(THINKING.sub("", text))
-        if m[2].lower() in ("yaml", "yml")
-    ]
+    blocks = []
+    for match in FENCE.finditer(THINKING.sub("", text)):
+        if match[2].lower() in ("yaml", "yml"):
+            blocks.append(_dedent(match[3]))
     if not blocks:
         return None
     try:
@@ -125,22 +159,26 @@ def composition_of(text: str) -> Composition | None:
 
 
 def record_of(text: str, record: type[R]) -> R:
-    """The first JSON object in the reply that is such a record: whole, fenced, or anywhere.
+    """Return the first JSON object in a reply that is such a record.
 
-    Unreadable with the reason.
+    The object may be the whole reply, in a fenced block, or anywhere in the text. Raises
+    UnreadableReply with the reason if there is none.
     """
     text = THINKING.sub("", text).strip()
     why = "the reply holds no JSON object"
     decoder = json.JSONDecoder()
-    for start in [m.start() for m in re.finditer(r"\{", text)][:50]:
+    starts = [match.start() for match in re.finditer(r"\{", text)]
+    for start in starts[:MOST_STARTS]:
         try:
             value, _ = decoder.raw_decode(text[start:])
             return record.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
-            why = f"{'.'.join(map(str, first['loc'])) or 'the object'}: {first['msg']}"
+            place = ".".join(map(str, first["loc"])) or "the object"
+            why = f"{place}: {first['msg']}"
         except (ValueError, RecursionError) as error:
-            why = f"not JSON: {error}" if "no JSON" in why else why
+            if "no JSON" in why:
+                why = f"not JSON: {error}"
     raise UnreadableReply("no-record", why)
 
 
@@ -156,6 +194,4 @@ def _same(code: str) -> str:
 
 
 def _dedent(code: str) -> str:
-    import textwrap
-
     return textwrap.dedent(code).strip("\n") + "\n"

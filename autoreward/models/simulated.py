@@ -1,9 +1,9 @@
-"""`simulated/p=0.9`: no model, but the card's own trusted predicates with a given share of wrong
-answers. It judges transitions, and nothing else.
+"""`simulated/p=0.9`: the card's own predicates, with a given share of wrong answers.
 
-For testing how a method bears a model's mistakes. A mistake is fixed by (seed, caption, name):
-asked again, it is made again, as a model's are; so it does not average out over a training.
-`simulated/p=0.9,seed=1` makes others at the same rate.
+It is no model: it tests how well a method copes with a model's mistakes, and can only judge
+transitions. A mistake is fixed by (seed, caption, label), so that asking again gives the same
+mistake, as with a real model, and mistakes do not average out over a training.
+`simulated/p=0.9,seed=1` makes other mistakes at the same rate.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import hashlib
 import json
 
 from autoreward.errors import ModelFailed, UserError
-from autoreward.models import Reply, Request
+from autoreward.models.model import Reply, Request
 
 SCALE = 2**64
 
 
 class Simulated:
-    """Answers the annotator's questions, in the form a model would, from the truth that comes
-    beside them.
+    """Answers an annotator's questions from the truth that comes with them.
+
+    `p` is the share of right answers. Raises UserError if the name cannot be read.
     """
 
     language = True
@@ -27,17 +28,18 @@ class Simulated:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        given = dict(
-            part.partition("=")[::2] for part in name.removeprefix("simulated/").split(",")
-        )
+        settings = name.removeprefix("simulated/").split(",")
+        given = dict(part.partition("=")[::2] for part in settings)
         try:
-            self.p, self.seed = float(given.pop("p")), int(given.pop("seed", "0"))
+            self.p = float(given.pop("p"))
+            self.seed = int(given.pop("seed", "0"))
             if given or not 0 <= self.p <= 1:
                 raise ValueError
         except (KeyError, ValueError):
             raise UserError(
-                f"no judge {name!r}",
-                "simulated/p=0.9, or simulated/p=0.9,seed=1: p is the share of right answers, from 0 to 1",
+                f"unknown model {name!r}",
+                "write simulated/p=0.9 or simulated/p=0.9,seed=1, where p, from 0 to 1, is the "
+                "share of right answers",
             ) from None
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
@@ -47,32 +49,38 @@ class Simulated:
         return 0
 
     def judged(self, caption: str, name: str, truth: bool) -> bool:
-        """The truth, or its opposite for a share 1 - p of all pairs."""
-        drawn = int.from_bytes(
-            hashlib.sha256(json.dumps([self.seed, caption, name]).encode()).digest()[:8], "big"
-        )
-        return truth if drawn < self.p * SCALE else not truth
+        """Return the truth, or its opposite for a share 1 - p of all (caption, label) pairs."""
+        identity = json.dumps([self.seed, caption, name]).encode()
+        drawn = int.from_bytes(hashlib.sha256(identity).digest()[:8], "big")
+        right = drawn < self.p * SCALE
+        return truth if right else not truth
 
     def ask(self, request: Request) -> Reply:
         if request.agent != "annotator":
             raise UserError(
-                f"{self.name} judges transitions, and is no {request.agent}",
-                "name who designs, as --model offline/search",
+                f"{self.name} judges transitions and cannot be the {request.agent}",
+                "name a model that writes programs, such as --model offline/search",
             )
-        names, captions, truths = (
-            request.material.get(k, ()) for k in ("labels", "captions", "truth")
-        )
-        if not truths or any(t is None for t in truths):
+        material = request.material
+        labels = material.get("labels", ())
+        captions = material.get("captions", ())
+        truths = material.get("truth", ())
+        if not truths or any(truth is None for truth in truths):
             raise ModelFailed(
-                f"{self.name}: no trusted predicate came with the captions",
-                "it needs subgoals that the card tells by conditions: hints: subgoals",
+                f"{self.name}: the captions came without trusted predicates",
+                "it needs subgoals that the card defines by conditions (hints: subgoals)",
             )
-        said = {
-            str(k): [n for n, t in zip(names, truth, strict=True) if self.judged(caption, n, t)]
-            for k, (caption, truth) in enumerate(zip(captions, truths, strict=True), 1)
-        }
+        answer = {}
+        for number, (caption, truth) in enumerate(zip(captions, truths, strict=True), 1):
+            answer[str(number)] = [
+                label
+                for label, holds in zip(labels, truth, strict=True)
+                if self.judged(caption, label, holds)
+            ]
+        wrong = 1 - self.p
         return Reply(
-            json.dumps(said),
+            json.dumps(answer),
             self.name,
-            note=f"simulated: trusted predicates with a share {1 - self.p:g} of wrong answers; no model was asked",
+            note=f"simulated: trusted predicates with a share {wrong:g} of wrong answers; no "
+            "model was asked",
         )

@@ -308,7 +308,7 @@ def test_a_misspelled_judge_is_refused_with_the_way_out(name):
 
 
 def test_a_simulated_judge_designs_nothing(command):
-    with pytest.raises(UserError, match="judges transitions, and writes nothing"):
+    with pytest.raises(UserError, match="judges transitions and cannot write programs"):
         connect("simulated/p=0.9")
     done = command("design", "corridor", "--model", "simulated/p=0.9")
     assert (

@@ -89,7 +89,7 @@ def test_a_command_gets_the_prompt_and_answers(tmp_path):
 @pytest.mark.parametrize(
     ("command", "word"),
     [
-        ("no-such-command-here", "no command"),
+        ("no-such-command-here", "not found"),
         (f"{sys.executable} -c 'import sys; sys.exit(\"out of luck\")'", "out of luck"),
     ],
 )
