@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoreward.errors import MISSING, USAGE, UserError
 from autoreward.loop import origin
+from autoreward.loop.card_copy import card_files, changed_card
 from autoreward.loop.context import RunContext
 from autoreward.loop.engine import Engine, Progress
 from autoreward.loop.header import card_for, header, versions
@@ -47,7 +48,9 @@ def start(options: DesignOptions, model_options: ModelOptions) -> Run:
     _require_disk_space()
     if options.origin:
         origin.require(options.origin)
-    run = Run.create(options.folder, made, options.name)
+    card_copy, task_files = card_files(card)
+    made = made.model_copy(update={"card_copy": str(card_copy)})
+    run = Run.create(options.folder, made, options.name, task_files)
     if options.origin:
         origin.keep(run, options.origin)
     mark_trusted(run)
@@ -119,6 +122,8 @@ def tools(
     hide_process()
     card = card_of(run)
     require_simulator(card.card)
+    if changed_path := changed_card(run):
+        say("run", "keeps its own card", why=f"{changed_path} has changed since the run started")
     run.header = run.header.model_copy(update={"card_path": str(card.path)})
     made = run.header
     if changed := _version_changes(made):

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from autoreward.errors import REFUSED, UserError
+from autoreward.loop.card_copy import card_copy_path, same_card
 from autoreward.resources import cache_folder
 from autoreward.store.files import plain, write
 from autoreward.store.run import Run
@@ -35,8 +36,8 @@ def outside_access(run: Run) -> list[str]:
     """
     header = run.header
     found = []
-    if _brings_own_card(run):
-        found.append(f"the card {header.card_path} and its Python file")
+    if card := _foreign_card(run):
+        found.append(f"the card {card} and its Python file")
     if header.trainer_python:
         found.append(f"the interpreter {header.trainer_python}")
     if key_command := header.settings.get("key_command"):
@@ -51,13 +52,15 @@ def outside_access(run: Run) -> list[str]:
     return found
 
 
-def _brings_own_card(run: Run) -> bool:
-    """Whether the run names a card file that differs from the one found here by its name."""
-    path = Path(run.header.card_path)
-    if not path.is_file():
-        return False
+def _foreign_card(run: Run) -> Path | None:
+    """The card that the run would use, if it differs from the one found here by its name."""
+    card = _recorded_card(run)
+    if card is None:
+        return None
     own = listing().get(run.header.task)
-    return own is None or load(own[1]).digest() != load(path).digest()
+    if own is not None and same_card(card, load(own[1])):
+        return None
+    return card.path
 
 
 def require_trusted(run: Run, given: bool, again: str = "autoreward resume RUN --trust") -> None:
@@ -94,14 +97,12 @@ def _first_link(root: Path) -> Path | None:
 
 
 def card_of(run: Run) -> LocatedCard:
-    """The run's card: at the path the run recorded, otherwise by name.
+    """The run's card: its own copy, otherwise the card at the recorded path, otherwise by name.
 
     Raises UserError if it is not the card that the run was created with.
     """
     header = run.header
-    recorded = Path(header.card_path)
-    # a run may have been copied here from another machine
-    card = load(recorded) if recorded.is_file() else find(header.task)
+    card = _recorded_card(run) or find(header.task)
     if header.episodic_return:
         card = card.at_end()
     if card.digest() != header.card_digest:
@@ -111,3 +112,15 @@ def card_of(run: Run) -> LocatedCard:
             REFUSED,
         )
     return card
+
+
+def _recorded_card(run: Run) -> LocatedCard | None:
+    """The card that the run names; None if the run was copied here without it."""
+    copy = card_copy_path(run, run.header)
+    if copy is not None:
+        card = load(copy)
+        # The files that its code looks for may be on another machine.
+        if card.code_origin is None or card.code_origin.is_file():
+            return card
+    recorded = Path(run.header.card_path)
+    return load(recorded) if recorded.is_file() else None

@@ -336,6 +336,8 @@ class RunHeader(Record):
     card_path: str
     # Of the card and its Python file together.
     card_digest: str
+    # The run's own copy of the card, relative to RUN/task/; None in runs of earlier versions.
+    card_copy: str | None = None
     method: str = "auto-mc-reward"
     model: str = "offline/search"
     hints_used: bool = False

@@ -23,10 +23,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -161,8 +161,17 @@ class Run(RunFolder):
             ) from None
 
     @classmethod
-    def create(cls, folder: Path, header: RunHeader, name: str | None = None) -> Run:
+    def create(
+        cls,
+        folder: Path,
+        header: RunHeader,
+        name: str | None = None,
+        task_files: Mapping[PurePosixPath, bytes] | None = None,
+    ) -> Run:
         """Make a new directory with its header; without a `name` it is called TASK-xyz.
+
+        `task_files` are the run's own copy of its card, by their paths in the task folder; the
+        header is written after them, so that a run has all or none.
 
         Raises UserError if that directory already holds a run.
         """
@@ -178,6 +187,8 @@ class Run(RunFolder):
                 f"{place.path} already holds a run",
                 f"autoreward resume {place.path}, or choose another --name",
             )
+        for path, content in (task_files or {}).items():
+            write(place.task_path / path, content)
         data = header.model_dump(mode="json")
         write(
             place.header_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)

@@ -39,6 +39,13 @@ class LocatedCard(BaseModel):
     def human(self) -> Path | None:
         return self.path.parent / self.card.human if self.card.human else None
 
+    @property
+    def code_origin(self) -> Path | None:
+        """The file that `code` is a copy of, if the code asks where it is (loop/card_copy.py)."""
+        if self.code is None or not code_origin_path(self.code).is_file():
+            return None
+        return Path(code_origin_path(self.code).read_text(encoding="utf-8"))
+
     def at_end(self) -> LocatedCard:
         """The same task with its return held back to the end of an episode, as `episodic_return:
         true` would. UserError where there is none to hold back.
@@ -57,6 +64,11 @@ class LocatedCard(BaseModel):
         """Identity of card and trusted code together, as 12 hex digits."""
         code = self.code.read_bytes() if self.code and self.code.exists() else b""
         return hashlib.sha256(self.card.digest().encode() + code).hexdigest()[:12]
+
+
+def code_origin_path(code: Path) -> Path:
+    """The file beside a copy of a card's code that says where the original is."""
+    return code.with_suffix(".origin")
 
 
 def folders() -> list[tuple[str, Path]]:

@@ -53,6 +53,9 @@ def trusted_code(card: LocatedCard) -> ModuleType | None:
     if spec is None or spec.loader is None:
         raise CardProblem(f"code: {card.code} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    if origin := card.code_origin:
+        # A run's copy of the code: the files beside the original are not copied.
+        module.__file__ = str(origin)
     try:
         spec.loader.exec_module(module)
     except ImportError as error:

@@ -1,0 +1,98 @@
+"""The run's own copy of its task card, with the card's Python file and human program.
+
+Trainers read the card and run its code at every training, so a run would change if the user edited
+them while it goes on. A run therefore keeps what it was created with in RUN/task/, and every job
+names that copy. The digest in run.yaml covers card and code together.
+
+Runs of earlier versions have no copy; they use the user's card.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from autoreward.errors import REFUSED, UserError
+from autoreward.store.files import plain
+from autoreward.store.records import RunHeader
+from autoreward.store.run import Run, RunFolder
+from autoreward.tasks.find import LocatedCard, code_origin_path, load
+
+
+def card_files(card: LocatedCard) -> tuple[PurePosixPath, dict[PurePosixPath, bytes]]:
+    """What a new run keeps of a card: where the copy of the card is, and all files by path.
+
+    Paths are relative to the run's task folder. The files keep their places relative to one another
+    (a card may name `../shared.py`); files that the card names by absolute paths are not copied.
+    """
+    sources = [card.path]
+    for path, name in ((card.code, card.card.code), (card.human, card.card.human)):
+        if path and name and path.is_file() and not Path(name).is_absolute():
+            sources.append(path)
+
+    places = [Path(os.path.normpath(path)) for path in sources]
+    root = Path(os.path.commonpath([place.parent for place in places]))
+    files = {}
+    for source, place in zip(sources, places, strict=True):
+        files[PurePosixPath(place.relative_to(root))] = plain(source)
+
+    code = PurePosixPath(os.path.normpath(card.code)) if card.code else None
+    if code and card.code in sources and b"__file__" in files[code.relative_to(root)]:
+        # The code looks for files beside itself, so it must know where it was.
+        origin = code_origin_path(Path(code.relative_to(root)))
+        files[PurePosixPath(origin)] = str(code).encode()
+    return PurePosixPath(places[0].relative_to(root)), files
+
+
+def card_copy_path(run: RunFolder, header: RunHeader) -> Path | None:
+    """The run's copy of its card, None if it has none.
+
+    Raises UserError if run.yaml names a file outside of the run's task folder.
+    """
+    if header.card_copy is None:
+        return None
+    relative = PurePosixPath(header.card_copy)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise UserError(
+            f"{run.header_path} is damaged: card_copy: {header.card_copy} is not in the run's folder",
+            "restore it from a copy",
+            REFUSED,
+        )
+    path = run.task_path / relative
+    return path if path.is_file() else None
+
+
+def same_card(one: LocatedCard, other: LocatedCard) -> bool:
+    """True if two cards have the same content and run the same code.
+
+    This compares everything, not digests: it decides whether code from elsewhere may run.
+    """
+    if one.card != other.card or _code(one) != _code(other):
+        return False
+    return one.code_origin is None or one.code_origin == _place_of_code(other)
+
+
+def _place_of_code(card: LocatedCard) -> Path | None:
+    """Where the card's code looks for files beside itself."""
+    if card.code_origin or card.code is None:
+        return card.code_origin
+    return Path(os.path.normpath(card.code))
+
+
+def _code(card: LocatedCard) -> bytes | None:
+    return plain(card.code) if card.code and card.code.exists() else None
+
+
+def changed_card(run: Run) -> Path | None:
+    """The user's card if it is no longer the one that the run was created with."""
+    header = run.header
+    path = Path(header.card_path)
+    if card_copy_path(run, header) is None or not path.is_file():
+        return None
+    try:
+        card = load(path)
+        card = card.at_end() if header.episodic_return else card
+        unchanged = card.digest() == header.card_digest
+    except UserError:
+        unchanged = False
+    return None if unchanged else path
