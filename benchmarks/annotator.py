@@ -66,7 +66,9 @@ class Timed(Signal):
         if self.channel is None:
             return np.zeros(terms.shape), before, after
         start = self.now()
-        labels = self.channel.of(self.channel.key(batch.prev, batch.action, batch.curr))
+        labels = self.channel.labels_of(
+            self.channel.caption_numbers(batch.prev, batch.action, batch.curr)
+        )
         self.inside += self.now() - start
         return 0.1 * labels, before, after
 

@@ -35,7 +35,7 @@ def main(task: str) -> None:
         made = {}
         for name, asked in (("sparse", None), ("program", worker)):
             rewards = RewardVecEnv(
-                hindsight.kept(environments(card, code, training.n_envs), card.card),
+                hindsight.with_recorder(environments(card, code, training.n_envs), card.card),
                 SignalContext(card.card, ()),
                 asked,
                 Composition(),
@@ -43,7 +43,7 @@ def main(task: str) -> None:
             )
             view = policy.PolicyView(rewards, card, code, training=True)
             agent = policy.build(
-                card.card, view, 0, "cpu", replay=hindsight.buffer(card, code, rewards, view)
+                card.card, view, 0, "cpu", replay=hindsight.replay_buffer(card, code, rewards, view)
             )
             agent.learning_starts = 10**9
             agent.learn(STEPS * training.n_envs)

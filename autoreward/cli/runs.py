@@ -184,7 +184,7 @@ def _subgoal_signal(run: Run) -> Any:
     from autoreward.methods import find_method
     from autoreward.rewards.signals.subgoals import Subgoals
 
-    signal_class = find_method(run.header.method).kind
+    signal_class = find_method(run.header.method).signal_class
     if not issubclass(signal_class, Subgoals):
         raise UserError(
             f"{run.path}: the method {run.header.method} labels no transitions",

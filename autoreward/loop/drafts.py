@@ -199,7 +199,7 @@ def _check(
         header.sandbox,
         context.template,
         composition,
-        context.method.kind,
+        context.method.signal_class,
     )
     return origin.compare_with_original(context, proposed.candidate, program, result)
 

@@ -59,7 +59,7 @@ def start(options: DesignOptions, model_options: ModelOptions) -> Run:
 
 def _require_entry_point(options: DesignOptions, made: RunHeader, method: Method) -> None:
     """Raise UserError if a study or `--from` is used with a method that cannot serve it."""
-    entry = method.kind.entry
+    entry = method.signal_class.entry
     if entry != "reward" and (options.external_training or options.origin):
         what = "a study" if options.external_training else "--from"
         raise UserError(

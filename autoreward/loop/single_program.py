@@ -48,13 +48,18 @@ def check_program(
     `composition` must fit the program's terms; `method` is the one that the program was written
     for.
     """
-    signal = (method or find_method(DEFAULT)).kind
-    found = tuple(lint(program, card.card.reward_layout, signal.entry))
+    signal_class = (method or find_method(DEFAULT)).signal_class
+    found = tuple(lint(program, card.card.reward_layout, signal_class.entry))
     if any(verdict.severity == "refuse" for verdict in found):
         return Check(ok=False, verdicts=found, sandbox=sandbox)
 
     result = check.check(
-        program, card.card, probes(card, engine), sandbox, composition=composition, signal=signal
+        program,
+        card.card,
+        probes(card, engine),
+        sandbox,
+        composition=composition,
+        signal=signal_class,
     )
     return result.model_copy(update={"verdicts": found + result.verdicts})
 

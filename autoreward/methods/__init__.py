@@ -161,7 +161,7 @@ class Method:
     ) = None
 
     @property
-    def kind(self) -> type[Signal]:
+    def signal_class(self) -> type[Signal]:
         """The class of its signal."""
         return find_signal(self.signal)
 
@@ -277,7 +277,7 @@ class Method:
                     f"--set {setting.name}={setting.default}; autoreward methods show {self.name}",
                     USAGE,
                 )
-        self.kind.require(card.card, self.own(settings))
+        self.signal_class.require(card.card, self.own(settings))
         for agent, values in SWITCHES.items():
             value = settings.get(agent, "on" if agent in self.agents else "off")
             if value not in values:

@@ -1,10 +1,10 @@
-"""The reward of training: asks the reward worker once per vector step, and composes.
+"""The reward of training: asks the reward worker once per vector step, and composes the answer.
 
 Innermost of the wrappers, on raw fields.
 
-Auto-reset: stable-baselines3 returns the next episode's first observation at a done; `curr` takes
-the true last state from `terminal_observation`, and memory rows are reset before the next step.
-`terminated` is a done that is no truncation.
+Auto-reset: stable-baselines3 returns the next episode's first observation at a done. `curr` takes
+the true last state from `terminal_observation` instead, and the program's memory of that row is
+reset before the next step. `terminated` is a done that is no truncation.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
+from autoreward.rewards.composition import Composer, Composition
+from autoreward.rewards.reward import ProgramReward, sparse_reward
 from autoreward.rewards.signals import Signal, SignalContext, StepBatch
-from autoreward.sandbox.outside.worker import ProgramRefused, Worker
+from autoreward.sandbox.outside.worker import Worker
 from autoreward.state import Array
 from autoreward.store.episodes import columns
-from autoreward.store.records import Verdict
+from autoreward.trainer.deferred import DeferredRewards, StepInFlight
+
+# finished episodes that success rates and means are taken over
+RECENT_EPISODES = 100
 
 
 @dataclass(frozen=True)
-class Finished:
-    """One finished training episode: undiscounted sums."""
+class FinishedEpisode:
+    """One finished training episode; reward and terms are undiscounted sums."""
 
     success: bool
     length: int
@@ -38,108 +41,113 @@ class Finished:
 
 @dataclass
 class Recording:
-    """Raw material and rewards of the first vector steps, (T, n, ...): what a replay must
-    reproduce bit for bit.
+    """Inputs and rewards of the first `limit` vector steps: what a replay must reproduce bit for
+    bit.
     """
 
     limit: int
     steps: list[dict[str, Array]] = field(default_factory=list)
 
+    def add(self, batch: StepBatch, reward: Array) -> None:
+        """Record one vector step, unless there are enough."""
+        if len(self.steps) >= self.limit:
+            return
+        step = {"updated": np.array(False), "reward": reward.astype(np.float32)}
+        for attribute in fields(batch):
+            part = getattr(batch, attribute.name)
+            if part is not None:
+                step[attribute.name] = part.copy()
+        self.steps.append(step)
+
     def arrays(self) -> dict[str, Array]:
-        return (
-            {k: np.stack([s[k] for s in self.steps]) for k in self.steps[0]} if self.steps else {}
-        )
+        """Return the steps by name, (T, n, ...)."""
+        if not self.steps:
+            return {}
+        return {name: np.stack([step[name] for step in self.steps]) for name in self.steps[0]}
 
 
 class RewardVecEnv(VecEnvWrapper):
-    """Replaces the task reward by the composed one.
+    """Replaces the task reward by the program's.
 
-    `worker` None: the sparse task reward alone; `kind`: the signal between answers and terms.
+    `worker` None means the sparse task reward only. `signal_class` stands between the program's
+    answers and its terms. With `deferred` a step returns zeros, and its reward reaches the
+    learner's buffer one step later (trainer/deferred.py).
 
-    With `late` a step returns zeros, and its reward is added to the learner's buffer
-    (`LateRollout`) one step later: the worker then works while the trainer does.
-
-    Raises ProgramRefused (the candidate's fault, a composition that does not fit it among them) or
-    MachineFault out of `step`.
+    Raises ProgramRefused (also for a composition that does not fit the program) or MachineFault
+    out of `step`.
     """
 
     def __init__(
         self,
         venv: VecEnv,
-        making: SignalContext,
+        context: SignalContext,
         worker: Worker | None,
         composition: Composition,
-        kind: type[Signal],
+        signal_class: type[Signal],
         record: int = 0,
     ) -> None:
         super().__init__(venv)
-        card = making.card
-        self.worker, self.composition, self.gamma = worker, composition, card.training.gamma
-        self.kind, self.making = kind, making
+        card = context.card
+        self.worker = worker
+        self.composition = composition
+        self.context = context
+        self.signal_class = signal_class
         self.metric = card.metric.name if card.metric else None
         self.picked = columns(card.layout, card.reward_layout)
-        # this and the composer: once the program has named its terms
-        self.signal: Signal | None = None
-        self.composer: Composer | None = None
-        self.names: tuple[str, ...] = ()
-        self.finished: deque[Finished] = deque(maxlen=100)
-        self.ended = 0
-        # ended since the last window
-        self.fresh: list[Finished] = []
-        self.recording = Recording(record)
-        self.none = np.zeros(venv.num_envs, bool)
-        # vector steps so far
-        self.ticks = 0
-        n = venv.num_envs
-        self.previous, self.first = np.zeros((n, len(self.picked))), np.ones(n, bool)
-        self.sums: Array = np.zeros((n, 0))
-        self.rewards, self.actions = np.zeros(n), np.zeros(0)
-        self.late = False
-        # the signal knew something while the last rollout was scored
-        self.taught = True
-        # a step that the worker was asked about, and the infos of the rows whose episode ended
-        self.asked: tuple[StepBatch, dict[int, dict[str, Any]]] | None = None
-        self.row: Array | None = None
-        self.early: Array | None = None
+        self.deferred: DeferredRewards | None = None
+        # built once the program has named its terms
+        self.reward: ProgramReward | None = None
+        # whether the signal was ready while the last rollout was scored
+        self.signal_ready = True
 
-    def _begin(self, worker: Worker) -> tuple[Signal, Composer]:
-        signal = self.kind(
-            replace(
-                self.making,
-                terms=worker.terms,
-                potentials=worker.potentials,
-                sparse=worker.sparse,
-                rows=self.num_envs,
-            )
-        )
-        composer = Composer(
-            self.composition,
-            self.kind.columns(worker.terms, worker.potentials, worker.sparse),
-            self.gamma,
-        )
-        self.names = composer.names
-        self.sums = np.zeros((self.num_envs, len(self.names)))
-        self.signal, self.composer = signal, composer
-        return signal, composer
+        self.recent_episodes: deque[FinishedEpisode] = deque(maxlen=RECENT_EPISODES)
+        # finished since the last window of the curve
+        self.new_episodes: list[FinishedEpisode] = []
+        self.episode_count = 0
+        self.vector_steps = 0
+        self.recording = Recording(record)
+
+        n = venv.num_envs
+        self.previous = np.zeros((n, len(self.picked)))
+        self.first = np.ones(n, bool)
+        self.actions = np.zeros(0)
+        self.no_success = np.zeros(n, bool)
+        # sums over each row's episode so far
+        self.term_sums: Array = np.zeros((n, 0))
+        self.reward_sums = np.zeros(n)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the shaped terms; () until the program has named them."""
+        return self.reward.names if self.reward else ()
+
+    @property
+    def signal(self) -> Signal | None:
+        """The signal at work; None until the program has named its terms."""
+        return self.reward.signal if self.reward else None
+
+    @property
+    def composer(self) -> Composer | None:
+        """The composition at work; None until the program has named its terms."""
+        return self.reward.composer if self.reward else None
 
     def rollout_ended(self) -> None:
-        """Between two rollouts of the learner: what signal and composition have learned takes
-        effect.
-        """
-        self.settle()
-        if self.signal is not None and self.composer is not None:
-            self.taught = self.signal.knows
-            self.signal.update()
-            self.composer.update()
-            if self.recording.steps and self.ticks == len(self.recording.steps):
-                self.recording.steps[-1]["updated"] = np.array(True)
+        """Apply what signal and composition have learned, between two rollouts of the learner."""
+        self.collect_reward()
+        if self.reward is None:
+            return
+        self.signal_ready = self.reward.signal.ready
+        self.reward.update()
+        if self.recording.steps and self.vector_steps == len(self.recording.steps):
+            self.recording.steps[-1]["updated"] = np.array(True)
 
     def reset(self) -> Array:
-        self.settle()
+        self.collect_reward()
         vectors = np.asarray(self.venv.reset(), np.float64)
-        self.previous, self.first = vectors[:, self.picked], np.ones(self.num_envs, bool)
-        self.rewards[:] = 0
-        self.sums[:] = 0
+        self.previous = vectors[:, self.picked]
+        self.first = np.ones(self.num_envs, bool)
+        self.reward_sums[:] = 0
+        self.term_sums[:] = 0
         return vectors
 
     def step_async(self, actions: Array) -> None:
@@ -149,142 +157,113 @@ class RewardVecEnv(VecEnvWrapper):
     def step_wait(self) -> Any:
         vectors, task, dones, infos = self.venv.step_wait()
         vectors = np.asarray(vectors, np.float64)
-        current, terminated = vectors[:, self.picked], dones.copy()
+        batch = self._batch(vectors, task, dones, infos)
+        endings = {int(i): infos[i] for i in np.flatnonzero(dones)}
+        self.previous = vectors[:, self.picked]
+        self.first = dones.copy()
+
+        if self.worker is None:
+            reward = sparse_reward(self.composition, batch.task)
+            return vectors, self._account(batch, endings, reward), dones, infos
+
+        step = StepInFlight(batch, endings)
+        if self.deferred is None:
+            self._ask(self.worker, batch)
+            return vectors, self._receive(self.worker, step), dones, infos
+
+        self.collect_reward()
+        self._ask(self.worker, batch)
+        self.deferred.start(step)
+        return vectors, np.zeros(len(dones), np.float32), dones, infos
+
+    def collect_reward(self) -> None:
+        """Receive the reward in flight, if any, and deliver it to the row of its step."""
+        if self.deferred is None or self.worker is None:
+            return
+        step = self.deferred.take()
+        if step is not None:
+            self.deferred.deliver(self._receive(self.worker, step))
+
+    def _batch(self, vectors: Array, task: Array, dones: Array, infos: Any) -> StepBatch:
+        """The step just taken, with the true last state of every episode that ended."""
+        current = vectors[:, self.picked]
+        terminated = dones.copy()
+        success = self.no_success
         if dones.any():
             current = current.copy()
+            success = np.zeros(len(dones), bool)
             for i in np.flatnonzero(dones):
                 current[i] = infos[i]["terminal_observation"][self.picked]
                 terminated[i] = not infos[i].get("TimeLimit.truncated", False)
-        ended = {int(i): infos[i] for i in np.flatnonzero(dones)}
-        success = (
-            np.array([i in ended and bool(ended[i]["success"]) for i in range(len(dones))])
-            if ended
-            else self.none
-        )
-        facts = StepBatch(
-            self.previous,
-            self.actions,
-            current,
-            self.first,
-            terminated,
-            dones,
-            success,
-            np.asarray(task, np.float64),
-            self._dense(infos),
-        )
-        self.previous, self.first = vectors[:, self.picked], dones.copy()
-        if self.worker is None:
-            reward = self._account(
-                facts, ended, self.composition.task_reward * facts.task, np.zeros((len(dones), 0))
-            )
-        else:
-            self.settle()
-            self.worker.send(
-                facts.prev[None], facts.action[None], facts.curr[None], facts.first[None]
-            )
-            self.asked = facts, ended
-            reward = np.zeros(len(dones), np.float32) if self.late else self.settle()
-        return vectors, reward, dones, infos
-
-    def _dense(self, infos: Any) -> Array | None:
-        return (
-            np.array([info["dense"] for info in infos])
-            if self.making.card.episodic_return
-            else None
+                success[i] = bool(infos[i]["success"])
+        dense = None
+        if self.context.card.episodic_return:
+            dense = np.array([info["dense"] for info in infos])
+        return StepBatch(
+            prev=self.previous,
+            action=self.actions,
+            curr=current,
+            first=self.first,
+            terminated=terminated,
+            done=dones,
+            success=success,
+            task=np.asarray(task, np.float64),
+            dense=dense,
         )
 
-    def settle(self) -> Array:
-        """Take the answer that is still out, if any: compose, account, and put the reward where
-        its step was stored. (n,) float32.
-        """
-        asked, self.asked = self.asked, None
-        if asked is None or self.worker is None:
-            return np.zeros(self.num_envs, np.float32)
-        facts, ended = asked
-        answer = self.worker.receive()
-        try:
-            signal, composer = (
-                (self.signal, self.composer)
-                if self.signal and self.composer
-                else self._begin(self.worker)
-            )
-            terms, before, after = signal.step(
-                answer.terms[0], answer.before[0], answer.after[0], facts
-            )
-            task = np.zeros_like(facts.task) if signal.replaces_task else facts.task
-            reward, shaped = composer.step(
-                terms, before, after, task, facts.first, facts.terminated, facts.done, facts.success
-            )
-        except UnsuitableComposition as error:
-            raise ProgramRefused(
-                Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)
-            ) from None
-        told = self._account(facts, ended, reward, shaped)
-        if self.late and self.row is not None:
-            self.row += told
-            self.row = None
-        elif self.late:
-            self.early = told
-        return told
+    @staticmethod
+    def _ask(worker: Worker, batch: StepBatch) -> None:
+        worker.send(batch.prev[None], batch.action[None], batch.curr[None], batch.first[None])
 
-    def belongs_to(self, row: Array) -> None:
-        """`row` (n,) float32 of the learner's buffer holds the step before: its reward is added
-        there, now or once it is answered.
-        """
-        if self.early is not None:
-            row += self.early
-            self.early = None
-        else:
-            self.row = row
+    def _receive(self, worker: Worker, step: StepInFlight) -> Array:
+        """The reward (n,) float32 of a step that the worker was asked about."""
+        answer = worker.receive()
+        program_reward = self.reward or self._begin(worker)
+        reward, shaped = program_reward.step(
+            answer.terms[0], answer.before[0], answer.after[0], step.batch
+        )
+        return self._account(step.batch, step.endings, reward, shaped)
+
+    def _begin(self, worker: Worker) -> ProgramReward:
+        """Build signal and composition, now that the program has named its terms."""
+        named = replace(
+            self.context,
+            terms=worker.terms,
+            potentials=worker.potentials,
+            sparse=worker.sparse,
+            rows=self.num_envs,
+        )
+        self.reward = ProgramReward(self.signal_class, self.composition, named)
+        self.term_sums = np.zeros((self.num_envs, len(self.reward.names)))
+        return self.reward
 
     def _account(
-        self, facts: StepBatch, ended: dict[int, dict[str, Any]], reward: Array, shaped: Array
+        self,
+        batch: StepBatch,
+        endings: dict[int, dict[str, Any]],
+        reward: Array,
+        shaped: Array | None = None,
     ) -> Array:
-        self.ticks += 1
-        if len(self.recording.steps) < self.recording.limit:
-            kept = {
-                f.name: part.copy()
-                for f in fields(facts)
-                if (part := getattr(facts, f.name)) is not None
-            }
-            self.recording.steps.append(
-                {**kept, "updated": np.array(False), "reward": reward.astype(np.float32)}
-            )
-        self.sums = self.sums + shaped
-        self.rewards += reward
-        for i, info in ended.items():
-            metric = info["metrics"][self.metric] if self.metric else None
-            episode = Finished(
-                bool(info["success"]),
-                int(info["length"]),
-                float(self.rewards[i]),
-                self.sums[i].copy(),
-                metric,
-            )
-            self.finished.append(episode)
-            self.fresh.append(episode)
-            self.ended += 1
-            self.sums[i] = 0
-            self.rewards[i] = 0
-        told: Array = reward.astype(np.float32)
-        return told
+        """Add a step to the sums of its episodes; return its reward as float32."""
+        self.vector_steps += 1
+        self.recording.add(batch, reward)
+        self.reward_sums += reward
+        if shaped is not None:
+            self.term_sums = self.term_sums + shaped
+        for i, info in endings.items():
+            self._finish_episode(i, info)
+        return reward.astype(np.float32)
 
-
-class LateRollout(RolloutBuffer):
-    """A rollout whose rewards come one step late: the worker answers while the next step is taken.
-
-    The numbers are the same.
-    """
-
-    source: RewardVecEnv | None = None
-
-    def add(self, *arguments: Any, **named: Any) -> None:
-        row = self.pos
-        super().add(*arguments, **named)
-        if self.source is not None:
-            self.source.belongs_to(self.rewards[row])
-
-    def compute_returns_and_advantage(self, *arguments: Any, **named: Any) -> None:
-        if self.source is not None:
-            self.source.settle()
-        super().compute_returns_and_advantage(*arguments, **named)
+    def _finish_episode(self, row: int, info: dict[str, Any]) -> None:
+        episode = FinishedEpisode(
+            success=bool(info["success"]),
+            length=int(info["length"]),
+            reward=float(self.reward_sums[row]),
+            terms=self.term_sums[row].copy(),
+            metric=info["metrics"][self.metric] if self.metric else None,
+        )
+        self.recent_episodes.append(episode)
+        self.new_episodes.append(episode)
+        self.episode_count += 1
+        self.term_sums[row] = 0
+        self.reward_sums[row] = 0

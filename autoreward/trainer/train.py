@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -20,364 +18,274 @@ from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import SignalContext, find_signal
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.seeds import stream_seed
-from autoreward.state import Array
 from autoreward.store.files import plain, write, write_arrays
 from autoreward.store.jobs import TrainJob
-from autoreward.store.records import TermCurve, TrainingDone
+from autoreward.store.records import TrainingDone, Verdict
 from autoreward.store.training import TrainingFolder
-from autoreward.tasks.card import ROLLOUTS, TaskCard
+from autoreward.tasks.card import ROLLOUTS
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import hindsight, policy
+from autoreward.trainer.curve import Curve
+from autoreward.trainer.deferred import DeferredRewards, DeferredRolloutBuffer
 from autoreward.trainer.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
-from autoreward.trainer.rewards import LateRollout, RewardVecEnv
-
-# rows of the curve over the whole budget
-WINDOWS = 50
-# finished episodes that a success rate is taken over
-ENOUGH = 100
-# windows in a row at the card's `solved` rate that end a training
-HELD = 2
-# of the budget without a single success, and the return no longer rising
-HOPELESS_AFTER = 0.8
-PROGRESS_SECONDS = 1.0
-
-
-def environments(card: LocatedCard, code: ModuleType | None, n: int) -> DummyVecEnv:
-    """n environments of the card, stepped in this process (measured faster than one process each
-    for every shipped card).
-    """
-    return DummyVecEnv([lambda: CardEnvironment(card, code)] * n)
-
-
-class Curve(BaseCallback):
-    """Keeps the curve, tells progress, and stops when solved or hopeless.
-
-    Takes no random numbers and evaluates nothing.
-    """
-
-    def __init__(
-        self, rewards: RewardVecEnv, budget: int, card: TaskCard, may_give_up: bool
-    ) -> None:
-        super().__init__()
-        self.rewards, self.budget, self.metric = rewards, budget, card.metric
-        self.solved = card.training.solved if card.success else None
-        self.may_give_up = may_give_up and self.solved is not None
-        self.rows: list[tuple[int, float, float, float, float, Array]] = []
-        self.next, self.held, self.stopped = budget / WINDOWS, 0, "budget"
-        self.first_sums: Array | None = None
-        self.steps_to_80: int | None = None
-        self.any_success = False
-        self.told = 0.0
-
-    @property
-    def rate(self) -> float | None:
-        done = self.rewards.finished
-        return (
-            float(np.mean([e.success for e in done]))
-            if len(done) >= ENOUGH and self.solved is not None
-            else None
-        )
-
-    def _good(self) -> bool:
-        """Success at the rate that counts as solved, or, on a card without a success, the metric
-        at its goal.
-        """
-        done, rate = self.rewards.finished, self.rate
-        if self.solved is not None:
-            return rate is not None and rate >= self.solved
-        return (
-            self.metric is not None
-            and len(done) >= ENOUGH
-            and self.metric.reached(float(np.mean([e.metric for e in done])))
-        )
-
-    def _on_step(self) -> bool:
-        if self.num_timesteps < self.next and self.num_timesteps < self.budget:
-            return True
-        while self.next <= self.num_timesteps:
-            self.next += self.budget / WINDOWS
-        return self._window()
-
-    def _on_rollout_end(self) -> None:
-        self.rewards.rollout_ended()
-
-    def _window(self) -> bool:
-        self.rewards.settle()
-        fresh, self.rewards.fresh = self.rewards.fresh, []
-        nothing = np.full(len(self.rewards.names), np.nan)
-        terms = np.mean(
-            [e.terms for e in fresh if len(e.terms) == len(nothing)] or [nothing], axis=0
-        )
-        if self.first_sums is None and fresh and len(nothing):
-            self.first_sums = terms
-        rate = self.rate
-        success = (
-            float(np.mean([e.success for e in fresh]))
-            if fresh and self.solved is not None
-            else np.nan
-        )
-        length = float(np.mean([e.length for e in fresh])) if fresh else np.nan
-        metric = float(np.mean([e.metric for e in fresh])) if fresh and self.metric else np.nan
-        self.rows.append(
-            (
-                self.num_timesteps,
-                success,
-                length,
-                float(np.mean([e.reward for e in fresh])) if fresh else np.nan,
-                metric,
-                terms,
-            )
-        )
-        self.any_success = self.any_success or any(e.success for e in fresh)
-        for name, value in zip(self.rewards.names, terms, strict=True):
-            self.logger.record(f"terms/{name}", float(value))
-        self.logger.record("rollout/success", success)
-        if self.metric:
-            self.logger.record(f"rollout/{self.metric.name}", metric)
-        self._tell(rate, length, metric)
-        if self.steps_to_80 is None and rate is not None and rate >= 0.8:
-            self.steps_to_80 = self.num_timesteps
-        self.held = self.held + 1 if self._good() else 0
-        if self.held >= HELD:
-            self.stopped = "solved"
-        elif (
-            self.may_give_up
-            and not self.any_success
-            and self.num_timesteps >= HOPELESS_AFTER * self.budget
-            and not self._rising()
-        ):
-            self.stopped = "hopeless"
-        return self.stopped == "budget"
-
-    def _rising(self) -> bool:
-        """Whether the mean return still rises: the last fifth of the windows against the fifth
-        before.
-        """
-        returns = np.array([r[3] for r in self.rows])
-        fifth = WINDOWS // 5
-        last, before = returns[-fifth:], returns[-2 * fifth : -fifth]
-        if not (np.isfinite(last).any() and np.isfinite(before).any()):
-            return True
-        return bool(
-            np.nanmean(last) > np.nanmean(before) + 0.02 * (np.nanmax(returns) - np.nanmin(returns))
-        )
-
-    def _tell(self, rate: float | None, length: float, metric: float) -> None:
-        if time.monotonic() - self.told >= PROGRESS_SECONDS:
-            self.told = time.monotonic()
-            known = {k: v for k, v in (("length", length), ("metric", metric)) if not np.isnan(v)}
-            print(
-                json.dumps({"steps": self.num_timesteps, "success": rate, "length": None, **known}),
-                flush=True,
-            )
-
-    def save(self, path: Path) -> None:
-        width = len(self.rewards.names)
-        terms = (
-            np.stack([r[-1] if len(r[-1]) == width else np.full(width, np.nan) for r in self.rows])
-            if self.rows
-            else np.zeros((0, width))
-        )
-        columns = ("steps", "success", "length", "reward", *(("metric",) if self.metric else ()))
-        parts = {
-            name: np.array([r[k] for r in self.rows], np.float64) for k, name in enumerate(columns)
-        }
-        write_arrays(path, {**parts, "terms": terms, "names": np.array(self.rewards.names, str)})
-
-    def term_curves(self) -> tuple[TermCurve, ...]:
-        """Means over the last episodes; a share is of the sum of all terms' sizes."""
-        done = [e.terms for e in self.rewards.finished if len(e.terms) == len(self.rewards.names)]
-        if not done or not self.rewards.names:
-            return ()
-        means = np.mean(done, axis=0)
-        sizes = np.abs(done).mean(0)
-        total = float(sizes.sum()) or 1.0
-        first = self.first_sums if self.first_sums is not None else np.zeros(len(means))
-        return tuple(
-            TermCurve(
-                name=n, episode_sum=float(m), share=float(s / total), first_window_sum=float(f)
-            )
-            for n, m, s, f in zip(self.rewards.names, means, sizes, first, strict=True)
-        )
-
-
-def channel(card: LocatedCard, code: ModuleType | None, job: TrainJob) -> Channel | None:
-    """The annotator's channel over this process's pipes, where the job asks for one."""
-    if job.annotated is None:
-        return None
-    return Channel(
-        captions_of(card, code, job.annotated.most),
-        job.annotated,
-        Path(job.out),
-        lambda line: print(line, flush=True),
-        INBOX.lines,
-    )
+from autoreward.trainer.rewards import RewardVecEnv
 
 
 def train(job: TrainJob) -> None:
-    """Do the job.
+    """Do the job. A program that is rejected ends in done.json, not in an error.
 
-    UserError for what is wrong with the machine or the card; a refused program ends in done.json.
+    Raises UserError for what is wrong with the machine or the card.
     """
     torch.set_num_threads(job.threads)
-    out = Path(job.out)
-    folder = TrainingFolder(out)
-    card = load(Path(job.card))
-    card = card.at_end() if job.episodic_return else card
-    code = trusted_code(card)
-    budget = job.steps or card.card.training.steps
-    device = policy.choose_device(card.card, job.device)
-    program = plain(Path(job.program)).decode() if job.program else None
-    late = card.card.training.algorithm in ROLLOUTS and program is not None
-    kind = find_signal(job.signal)
-    if program is not None:
-        kind.require(card.card, job.settings)
+    setup = TrainingSetup(job)
     worker = None
     try:
-        worker = (
-            Worker(
-                program,
-                card.card.reward_layout,
-                card.card.action,
-                entry=kind.entry,
-                profile=job.sandbox,
-                same_cpu=not late,
-            )
-            if program is not None
-            else None
-        )
-        making = SignalContext(
-            card.card,
-            (),
-            settings=job.settings,
-            seed=job.seed,
-            folder=out,
-            device=device,
-            channel=channel(card, code, job),
-        )
-        environment = hindsight.kept(environments(card, code, card.card.training.n_envs), card.card)
-        rewards = RewardVecEnv(
-            environment,
-            making,
-            worker,
-            Composition.model_validate(job.composition),
-            kind,
-            job.record_rewards,
-        )
-        view = policy.PolicyView(rewards, card, code, training=True)
-        asks = kind.learns and program is not None and card.card.training.algorithm not in ROLLOUTS
-        replay = (
-            (RecomputedReplay, {"source": rewards})
-            if asks
-            else hindsight.buffer(card, code, rewards, view)
-        )
-        agent = policy.build(
-            card.card, view, job.seed, device, rollout=LateRollout if late else None, replay=replay
-        )
-        if kind.learns and program is not None:
-            _patient(agent, rewards)
-        if late:
-            rewards.late, agent.rollout_buffer.source = True, rewards  # type: ignore[attr-defined]
-        # the agent seeds environments with its own seed: ours come after
-        view.seed(stream_seed("training", job.seed))
-        agent.set_logger(
-            configure(str(folder.tensorboard_path), ["tensorboard"])
-            if job.tensorboard
-            else configure(None, [])
-        )
-        success = card.card.success is not None
-        curve = Curve(rewards, budget, card.card, may_give_up=program is not None)
-        refusal = None
-        try:
-            agent.learn(budget, callback=curve)
-            rewards.settle()
-        except ProgramRefused as error:
-            refusal = error.verdict.model_copy(
-                update={
-                    "stage": "training",
-                    "message": f"after {rewards.ticks * rewards.num_envs} steps: {error.verdict.message}",
-                }
-            )
+        worker = setup.start_worker()
+        training = Training(setup, worker)
+        refusal = training.run()
     except ProgramRefused as error:
-        write(
-            folder.done_path,
-            TrainingDone(
-                seed=job.seed, stopped="refused", steps=0, budget=budget, refusal=error.verdict
-            ),
+        refused = TrainingDone(
+            seed=job.seed, stopped="refused", steps=0, budget=setup.budget, refusal=error.verdict
         )
+        write(setup.folder.done_path, refused)
         return
     finally:
         if worker:
             worker.close()
-    if not all(torch.isfinite(p).all() for p in agent.policy.parameters()):
-        refusal = refusal or _diverged()
-    if rewards.fresh:
-        curve._window()
-    curve.save(folder.curve_path)
-    if job.record_rewards:
-        write_arrays(folder.rewards_path, rewards.recording.arrays())
-    policy.save(agent, view, folder.policy_path)
-    if rewards.composer and rewards.composer.bound:
-        kept = {
-            "composition": rewards.composition.data(),
-            "state": rewards.composer.state(),
-            "notes": rewards.composer.notes(),
+    training.save(refusal)
+
+
+def environments(card: LocatedCard, code: ModuleType | None, n: int) -> DummyVecEnv:
+    """Return n environments of the card, stepped in this process (measured faster than one process
+    each, for every shipped card).
+    """
+    return DummyVecEnv([lambda: CardEnvironment(card, code)] * n)
+
+
+class TrainingSetup:
+    """What a job asks for, with its files read and its names resolved.
+
+    Raises UserError if the card, its code or the signal cannot be used.
+    """
+
+    def __init__(self, job: TrainJob) -> None:
+        self.job = job
+        self.folder = TrainingFolder(Path(job.out))
+        card = load(Path(job.card))
+        self.card = card.at_end() if job.episodic_return else card
+        self.code = trusted_code(self.card)
+        self.budget = job.steps or self.card.card.training.steps
+        self.device = policy.choose_device(self.card.card, job.device)
+        self.program = plain(Path(job.program)).decode() if job.program else None
+        self.on_policy = self.card.card.training.algorithm in ROLLOUTS
+        self.signal_class = find_signal(job.signal)
+        if self.program is not None:
+            self.signal_class.require(self.card.card, job.settings)
+
+    @property
+    def defers_rewards(self) -> bool:
+        """Whether rewards may arrive one step late: on-policy learners need them at rollout end."""
+        return self.on_policy and self.program is not None
+
+    @property
+    def learns_signal(self) -> bool:
+        """Whether the signal learns during this training."""
+        return self.signal_class.learned and self.program is not None
+
+    def start_worker(self) -> Worker | None:
+        """Start the reward worker; None for the sparse task reward.
+
+        Raises ProgramRefused if the program does not load, MachineFault if no worker can run here.
+        """
+        if self.program is None:
+            return None
+        card = self.card.card
+        return Worker(
+            self.program,
+            card.reward_layout,
+            card.action,
+            entry=self.signal_class.entry,
+            profile=self.job.sandbox,
+            same_cpu=not self.defers_rewards,
+        )
+
+    def signal_context(self) -> SignalContext:
+        """Return what the signal is built from, without the names that the program gives."""
+        return SignalContext(
+            self.card.card,
+            (),
+            settings=self.job.settings,
+            seed=self.job.seed,
+            folder=self.folder.path,
+            device=self.device,
+            channel=self._channel(),
+        )
+
+    def _channel(self) -> Channel | None:
+        """The annotator's channel over this process's pipes, if the job asks for one."""
+        annotated = self.job.annotated
+        if annotated is None:
+            return None
+        return Channel(
+            captions_of(self.card, self.code, annotated.most),
+            annotated,
+            self.folder.path,
+            lambda line: print(line, flush=True),
+            INBOX.lines,
+        )
+
+
+class Training:
+    """The parts of one training, wired together: environments, rewards, agent and curve.
+
+    Raises ProgramRefused if the program or its composition cannot be used with this learner.
+    """
+
+    def __init__(self, setup: TrainingSetup, worker: Worker | None) -> None:
+        self.setup = setup
+        card = setup.card.card
+        job = setup.job
+        context = setup.signal_context()
+        raw = hindsight.with_recorder(
+            environments(setup.card, setup.code, card.training.n_envs), card
+        )
+        self.rewards = RewardVecEnv(
+            raw,
+            context,
+            worker,
+            Composition.model_validate(job.composition),
+            setup.signal_class,
+            job.record_rewards,
+        )
+        self.view = policy.PolicyView(self.rewards, setup.card, setup.code, training=True)
+        self.agent = self._agent()
+        if setup.learns_signal:
+            skip_updates_until_signal_ready(self.agent, self.rewards)
+        # the agent seeds environments with its own seed, so ours must come after
+        self.view.seed(stream_seed("training", job.seed))
+        if job.tensorboard:
+            self.agent.set_logger(configure(str(setup.folder.tensorboard_path), ["tensorboard"]))
+        else:
+            self.agent.set_logger(configure(None, []))
+        may_give_up = setup.program is not None
+        self.curve = Curve(self.rewards, setup.budget, card, may_give_up)
+
+    def _agent(self) -> BaseAlgorithm:
+        setup = self.setup
+        replay: tuple[type, dict[str, Any]] | None
+        if setup.learns_signal and not setup.on_policy:
+            replay = RecomputedReplay, {"source": self.rewards}
+        else:
+            replay = hindsight.replay_buffer(setup.card, setup.code, self.rewards, self.view)
+        agent = policy.build(
+            setup.card.card,
+            self.view,
+            setup.job.seed,
+            setup.device,
+            rollout=DeferredRolloutBuffer if setup.defers_rewards else None,
+            replay=replay,
+        )
+        if setup.defers_rewards:
+            self.rewards.deferred = DeferredRewards()
+            agent.rollout_buffer.source = self.rewards  # type: ignore[attr-defined]
+        return agent
+
+    def run(self) -> Verdict | None:
+        """Train to the end; return why the program was rejected on the way, if it was."""
+        try:
+            self.agent.learn(self.setup.budget, callback=self.curve)
+            self.rewards.collect_reward()
+        except ProgramRefused as error:
+            steps = self.rewards.vector_steps * self.rewards.num_envs
+            message = f"after {steps} steps: {error.verdict.message}"
+            return error.verdict.model_copy(update={"stage": "training", "message": message})
+        return None
+
+    def save(self, refusal: Verdict | None) -> None:
+        """Write everything that the training leaves; done.json comes last."""
+        folder = self.setup.folder
+        if not all(torch.isfinite(p).all() for p in self.agent.policy.parameters()):
+            refusal = refusal or _diverged()
+        if self.rewards.new_episodes:
+            self.curve.close_window()
+        self.curve.save(folder.curve_path)
+        if self.setup.job.record_rewards:
+            write_arrays(folder.rewards_path, self.rewards.recording.arrays())
+        policy.save(self.agent, self.view, folder.policy_path)
+        self._save_composition(folder.composition_path)
+        self._save_signal(folder.signal_path)
+        write(folder.done_path, self._done(refusal))
+
+    def _save_composition(self, path: Path) -> None:
+        """Write the composition and what it has learned, if it has any transforms."""
+        composer = self.rewards.composer
+        if composer is None or not composer.bound:
+            return
+        saved = {
+            "composition": self.rewards.composition.data(),
+            "state": composer.state(),
+            "notes": composer.notes(),
         }
-        write(folder.composition_path, json.dumps(kept, allow_nan=False) + "\n")
-    if rewards.signal:
-        rewards.signal.save(out)
-        if said := {
-            k: v
-            for k, v in (("notes", rewards.signal.notes()), ("evidence", rewards.signal.evidence()))
-            if v
-        }:
-            write(
-                folder.signal_path,
-                json.dumps({"signal": job.signal, **said}, indent=1, allow_nan=False) + "\n",
-            )
-    done = TrainingDone(
-        seed=job.seed,
-        stopped="refused" if refusal else curve.stopped,  # type: ignore[arg-type]
-        steps=int(agent.num_timesteps),
-        budget=budget,
-        episodes=rewards.ended,
-        success=float(np.mean([e.success for e in rewards.finished]))
-        if success and rewards.finished
-        else None,
-        steps_to_80=curve.steps_to_80,
-        refusal=refusal,
-        terms=curve.term_curves(),
-        device=str(agent.device),
-        threads=torch.get_num_threads(),
-        versions={"torch": torch.__version__, "numpy": np.__version__},
-    )
-    write(folder.done_path, done)
+        write(path, json.dumps(saved, allow_nan=False) + "\n")
+
+    def _save_signal(self, path: Path) -> None:
+        """Write what the signal has learned, and its notes and evidence if it has any."""
+        signal = self.rewards.signal
+        if signal is None:
+            return
+        signal.save(self.setup.folder.path)
+        saved: dict[str, Any] = {"signal": self.setup.job.signal}
+        notes = signal.notes()
+        if notes:
+            saved["notes"] = notes
+        evidence = signal.evidence()
+        if evidence:
+            saved["evidence"] = evidence
+        if notes or evidence:
+            write(path, json.dumps(saved, indent=1, allow_nan=False) + "\n")
+
+    def _done(self, refusal: Verdict | None) -> TrainingDone:
+        success = None
+        if self.setup.card.card.success is not None and self.rewards.recent_episodes:
+            success = float(np.mean([e.success for e in self.rewards.recent_episodes]))
+        return TrainingDone(
+            seed=self.setup.job.seed,
+            stopped="refused" if refusal else self.curve.stopped,  # type: ignore[arg-type]
+            steps=int(self.agent.num_timesteps),
+            budget=self.setup.budget,
+            episodes=self.rewards.episode_count,
+            success=success,
+            steps_to_80=self.curve.steps_to_80,
+            refusal=refusal,
+            terms=self.curve.term_curves(),
+            device=str(self.agent.device),
+            threads=torch.get_num_threads(),
+            versions={"torch": torch.__version__, "numpy": np.__version__},
+        )
 
 
-def _patient(agent: BaseAlgorithm, rewards: RewardVecEnv) -> None:
+def skip_updates_until_signal_ready(agent: BaseAlgorithm, rewards: RewardVecEnv) -> None:
     """Skip what the agent would learn from rewards that mean nothing yet.
 
-    Rewards of 0 do harm: small gradients then are what Adam remembers when the first real ones
-    come, clipped together with the critic's much larger ones, and the policy hardly moves for some
-    50,000 steps (docs/return-decomposition.md has it measured).
+    Rewards of 0 do harm: Adam remembers their small gradients when the first real ones come,
+    clipped together with the critic's much larger ones, and the policy hardly moves for some 50,000
+    steps (measured in docs/return-decomposition.md).
     """
     learn = agent.train  # type: ignore[attr-defined]
 
-    def train(*arguments: Any, **named: Any) -> None:
-        if rewards.taught:
+    def train_if_ready(*arguments: Any, **named: Any) -> None:
+        if rewards.signal_ready:
             learn(*arguments, **named)
 
-    agent.train = train  # type: ignore[attr-defined]
+    agent.train = train_if_ready  # type: ignore[attr-defined]
 
 
-def _diverged():  # type: ignore[no-untyped-def]
-    from autoreward.store.records import Verdict
-
+def _diverged() -> Verdict:
     return Verdict(
         kind="diverged",
         stage="training",
         message="the agent's weights are not finite at the end",
-        hint="smaller terms: an episode's sum of a term should stay below about 100",
+        hint="use smaller terms: the sum of a term over an episode should stay below about 100",
     )

@@ -29,17 +29,17 @@ class Judged(Signal):
         return Columns(terms, (), frozenset(terms))
 
     def step(self, terms, before, after, facts):
-        channel = self.making.channel
+        channel = self.context.channel
         return 0.1 * channel.labels_of(channel.caption_numbers(facts.prev, facts.action, facts.curr)), before, after
 
     def update(self):
-        self.making.channel.update()
+        self.context.channel.update()
 
     def notes(self):
-        return self.making.channel.notes()
+        return self.context.channel.notes()
 
     def evidence(self):
-        return self.making.channel.evidence()
+        return self.context.channel.evidence()
 '''
 
 

@@ -301,6 +301,7 @@ def test_begun_again_a_training_meets_the_same_labels_and_ends_with_the_same_wei
 
 def test_methods_say_what_they_are_made_of():
     assert (
-        METHOD.kind.entry == "subgoals" and replace(METHOD, judging=None).annotator({}, "m") == "m"
+        METHOD.signal_class.entry == "subgoals"
+        and replace(METHOD, judging=None).annotator({}, "m") == "m"
     )
     assert METHOD.annotator({"annotator": "other/model"}, "m") == "other/model"

@@ -131,7 +131,8 @@ def test_flags_alone_are_taken_and_what_holds_from_the_start_is_warned_about():
     values = np.zeros((3, 2, 2))
     values[1, 0, 0], values[..., 1] = 0.5, 1.0
     kinds = {
-        v.kind: v for v in Subgoals.judge(CARD, ("half", "always"), values, np.ones((3, 2), bool))
+        v.kind: v
+        for v in Subgoals.check_answers(CARD, ("half", "always"), values, np.ones((3, 2), bool))
     }
     assert kinds["no-flag"].severity == "refuse" and "'half' is 0.5" in kinds["no-flag"].message
     assert kinds["constant"].severity == "warn" and "'always'" in kinds["constant"].message

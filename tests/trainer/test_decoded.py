@@ -205,22 +205,22 @@ def test_off_policy_learners_train_on_rewards_that_were_not_stored(paid, tmp_pat
 class Doubled(Signal):
     """A signal of somebody's package, which counts its batches as what it has learned."""
 
-    entry, learns, replaces_task = "factors", True, True
+    entry, learned, replaces_task = "factors", True, True
     batches = 0
 
     @classmethod
     def columns(cls, terms, potentials, sparse):
         return Columns(("first", "second"))
 
-    def step(self, terms, before, after, facts):
-        self.latest, self.ended = terms[:, :1], {}
+    def step(self, terms, before, after, batch):
+        self.stored_inputs, self.finished_episodes = terms[:, :1], {}
         return np.zeros((len(terms), 2)), np.zeros((len(terms), 0)), np.zeros((len(terms), 0))
 
-    def sampled(self):
+    def before_sampling(self):
         self.batches += 1
 
-    def worth(self, kept, returns):
-        return np.concatenate([self.batches * kept, np.ones_like(kept)], 1)
+    def recompute(self, inputs, returns):
+        return np.concatenate([self.batches * inputs, np.ones_like(inputs)], 1)
 
 
 def test_any_signal_that_learns_feeds_an_off_policy_learner(paid):
@@ -239,7 +239,7 @@ def test_any_signal_that_learns_feeds_an_off_policy_learner(paid):
             )
         )
     ).at_end()
-    buffer, _ = buffer_of(card, "rd", {"first": 3.0, "second": 0.5}, kind=Doubled)
+    buffer, _ = buffer_of(card, "rd", {"first": 3.0, "second": 0.5}, signal_class=Doubled)
     for batches in (1, 2):
         batch = buffer.sample(64)
         for observation, reward in zip(
@@ -247,12 +247,12 @@ def test_any_signal_that_learns_feeds_an_off_policy_learner(paid):
         ):
             where = np.argwhere((buffer.observations == observation).all(-1))
             assert any(
-                np.isclose(3.0 * batches * buffer.kept[i, j, 0] + 0.5, reward, rtol=1e-5)
+                np.isclose(3.0 * batches * buffer.inputs[i, j, 0] + 0.5, reward, rtol=1e-5)
                 for i, j in where
             )
 
 
-def buffer_of(card, loss, weights=None, steps=118, kind=Decoded):
+def buffer_of(card, loss, weights=None, steps=118, signal_class=Decoded):
     """A buffer filled by random play, its signal, and the transitions as they went in: z and the
     episode's return, NaN where it is not over.
     """
@@ -270,7 +270,7 @@ def buffer_of(card, loss, weights=None, steps=118, kind=Decoded):
             SignalContext(card.card, (), settings={"loss": loss, "decoder_steps": "5"}),
             worker,
             composition,
-            kind,
+            signal_class,
         )
         view = policy.PolicyView(venv, card, trusted_code(card), training=True)
         agent = policy.build(card.card, view, 0, "cpu", replay=(RecomputedReplay, {"source": venv}))
@@ -299,13 +299,13 @@ def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
     ).at_end()
     buffer, signal = buffer_of(card, "rd", weights)
     assert buffer.full and (buffer.rewards == 0).all()
-    place = {z.tobytes(): (i, j) for i, row in enumerate(buffer.kept) for j, z in enumerate(row)}
+    place = {z.tobytes(): (i, j) for i, row in enumerate(buffer.inputs) for j, z in enumerate(row)}
     before = signal.decoder.fitted
     for _ in range(3):
         batch = buffer.sample(64)
         worth = (weights or {"decoded": 1.0})["decoded"] * signal.decoder.reward(
-            buffer.kept.reshape(-1, 3)
-        ).astype(np.float32).reshape(buffer.kept.shape[:2])
+            buffer.inputs.reshape(-1, 3)
+        ).astype(np.float32).reshape(buffer.inputs.shape[:2])
         for observation, reward in zip(
             batch.observations.numpy(), batch.rewards.numpy()[:, 0], strict=True
         ):
@@ -403,7 +403,7 @@ def test_factors_that_say_nothing_twice_the_same_or_the_time_are_told():
     )
     found = {
         (v.kind, v.severity): v.message
-        for v in Decoded.judge(None, ("a", "twice", "seven", "clock", "b"), values, first)
+        for v in Decoded.check_answers(None, ("a", "twice", "seven", "clock", "b"), values, first)
     }
     assert set(found) == {
         ("constant-factor", "warn"),
@@ -415,5 +415,5 @@ def test_factors_that_say_nothing_twice_the_same_or_the_time_are_told():
         and "'twice' is 'a' again" in found["duplicate-factor", "warn"]
         and "'clock'" in found["clock-factor", "warn"]
     )
-    refused = Decoded.judge(None, ("seven",), values[..., 2:3], first)
+    refused = Decoded.check_answers(None, ("seven",), values[..., 2:3], first)
     assert [(v.kind, v.severity) for v in refused] == [("constant-factor", "refuse")]

@@ -140,7 +140,7 @@ class Played:
         self.card = load(path)
         code = trusted_code(self.card)
         self.composition = composition or Composition()
-        venv = hindsight.kept(environments(self.card, code, 3), self.card.card)
+        venv = hindsight.with_recorder(environments(self.card, code, 3), self.card.card)
         rewards = RewardVecEnv(
             venv,
             SignalContext(self.card.card, ()),
@@ -151,7 +151,7 @@ class Played:
         )
         self.view = policy.PolicyView(rewards, self.card, code, training=True)
         self.view.seed(7)
-        made = hindsight.buffer(self.card, code, rewards, self.view)
+        made = hindsight.replay_buffer(self.card, code, rewards, self.view)
         assert made is not None
         self.buffer = made[0](
             size,
@@ -194,7 +194,7 @@ def asked(played: Played, monkeypatch) -> dict:
     """
     seen: dict = {"calls": 0}
     buffer = played.buffer
-    goals, rewards = buffer.goals, buffer.judge.rewards
+    goals, rewards = buffer.goals, buffer.goal_rewards.rewards
 
     def spied_goals(steps, envs):
         found, later = goals(steps, envs)
@@ -207,16 +207,16 @@ def asked(played: Played, monkeypatch) -> dict:
         return seen["answer"]
 
     monkeypatch.setattr(buffer, "goals", spied_goals)
-    monkeypatch.setattr(buffer.judge, "rewards", spied_rewards)
-    if buffer.judge.worker is not None:
-        ask = buffer.judge.worker.ask
+    monkeypatch.setattr(buffer.goal_rewards, "rewards", spied_rewards)
+    if buffer.goal_rewards.worker is not None:
+        ask = buffer.goal_rewards.worker.ask
 
         def spied_ask(prev, *rest):
             seen["calls"] += 1
             seen["asked"] = prev.shape[:2]
             return ask(prev, *rest)
 
-        monkeypatch.setattr(buffer.judge.worker, "ask", spied_ask)
+        monkeypatch.setattr(buffer.goal_rewards.worker, "ask", spied_ask)
     seen["batch"] = buffer.sample(250)
     return seen
 
@@ -291,9 +291,9 @@ def test_relabelled_transitions_are_what_environment_and_program_say_of_them_bit
         )
         steps, envs = seen["steps"], seen["envs"]
         assert (
-            steps.min() >= buffer.oldest
+            steps.min() >= buffer.oldest_step
             and steps.max() < 97
-            and (steps.max() > buffer.buffer_size) == (buffer.oldest > 0)
+            and (steps.max() > buffer.buffer_size) == (buffer.oldest_step > 0)
         )
         prev, curr, action = (
             played.lived[name][steps, envs].copy() for name in ("prev", "curr", "action")
@@ -370,7 +370,7 @@ def test_goals_are_of_the_same_episode_and_from_the_future(goal_card, size):
     """
     played = Played(goal_card(), None, 200, size)
     buffer = played.buffer
-    steps = np.repeat(np.arange(buffer.oldest, 200), 40)
+    steps = np.repeat(np.arange(buffer.oldest_step, 200), 40)
     for env in range(3):
         envs = np.full(len(steps), env)
         goals, later = buffer.goals(steps, envs)
@@ -395,7 +395,7 @@ def test_the_stored_fields_are_the_episodes_own(goal_card):
     assert (
         (prev == played.lived["prev"]).all()
         and (curr == played.lived["curr"]).all()
-        and (played.buffer.taken[:97] == played.lived["action"]).all()
+        and (played.buffer.raw_actions[:97] == played.lived["action"]).all()
     )
     on = ~played.dones[:-1]
     assert (
@@ -408,8 +408,8 @@ def test_the_stored_fields_are_the_episodes_own(goal_card):
     )
     won = np.array([[bool(i.get("success")) for i in infos] for infos in played.infos])
     assert (
-        (played.buffer.own[:97] == (played.dones & ~truncated & ~won)).all()
-        and played.buffer.own.any()
+        (played.buffer.failed[:97] == (played.dones & ~truncated & ~won)).all()
+        and played.buffer.failed.any()
         and won.any()
         and truncated.any()
     )

@@ -19,12 +19,13 @@ from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
 from autoreward.models.variables import AnalyzerContext, variables_for
-from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
+from autoreward.rewards.composition import Composition
 from autoreward.rewards.program import without_comments
+from autoreward.rewards.reward import ProgramReward
 from autoreward.rewards.signals import SignalContext, StepBatch
-from autoreward.sandbox.outside.replay import episode_transitions, replay
+from autoreward.sandbox.outside.replay import Transitions, episode_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused, Template
-from autoreward.store.episodes import Trajectories
+from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
 from autoreward.tasks.card import TaskCard
 
@@ -214,65 +215,56 @@ def _replay(
 
     No terms where a signal learned them in training: there the training itself tells (signal.json).
     """
-    kind = method.kind
+    signal_class = method.signal_class
     recordings = [episode_transitions(card, episode) for episode in recorded.episodes]
     names: tuple[str, ...] = ()
     shaped_terms = []
     try:
         replayed = replay(
-            program, card, recordings, entry=kind.entry, sandbox=sandbox, template=template
+            program, card, recordings, entry=signal_class.entry, sandbox=sandbox, template=template
         )
-        for episode, steps, answer in zip(
+        context = SignalContext(
+            card,
+            replayed.terms,
+            replayed.potentials,
+            replayed.sparse,
+            settings=method.own(settings),
+        )
+        for episode, transitions, answer in zip(
             recorded.episodes, recordings, replayed.answers, strict=True
         ):
-            if not kind.replays:
+            if not signal_class.replayable:
                 shaped_terms.append(np.zeros((episode.length, 0)))
                 continue
-            last = np.arange(episode.length)[:, None] == episode.length - 1
-            # nothing of it is in the columns; a gate may wait for it
-            task = last * float(episode.success)
-            facts = StepBatch(
-                steps.prev,
-                steps.action,
-                steps.curr,
-                steps.first,
-                last & episode.terminated,
-                last,
-                last & episode.success,
-                task,
-            )
-            made = kind(
-                SignalContext(
-                    card,
-                    replayed.terms,
-                    replayed.potentials,
-                    replayed.sparse,
-                    settings=method.own(settings),
-                )
-            )
-            composer = Composer(
-                composition,
-                kind.columns(replayed.terms, replayed.potentials, replayed.sparse),
-                card.training.gamma,
-            )
-            _, shaped = composer.replay(
-                *made.replay(*answer, facts),
-                task,
-                steps.first,
-                facts.terminated,
-                last,
-                facts.success,
-            )
-            names = composer.names
+            reward = ProgramReward(signal_class, composition, context)
+            _, shaped = reward.replay(*answer, _step_batch(episode, transitions))
+            names = reward.names
             shaped_terms.append(shaped[:, 0])
-    except (ProgramRefused, UnsuitableComposition):
+    except ProgramRefused:
         # it trained, so this is rare: a state that training never met
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
     answers = [
         (episode.fields, answer.terms[:, 0])
         for episode, answer in zip(recorded.episodes, replayed.answers, strict=True)
     ]
-    return names, shaped_terms, kind.measure(card, recorded.layout, replayed.terms, answers)
+    measures = signal_class.measure(card, recorded.layout, replayed.terms, answers)
+    return names, shaped_terms, measures
+
+
+def _step_batch(episode: Episode, transitions: Transitions) -> StepBatch:
+    """The T steps of one episode (T, 1, ...), as a signal gets them in training."""
+    last = np.arange(episode.length)[:, None] == episode.length - 1
+    return StepBatch(
+        prev=transitions.prev,
+        action=transitions.action,
+        curr=transitions.curr,
+        first=transitions.first,
+        terminated=last & episode.terminated,
+        done=last,
+        success=last & episode.success,
+        # no term depends on the task reward, but a gate may wait for it
+        task=last * float(episode.success),
+    )
 
 
 def _batch(recorded: Trajectories, batch: int) -> list[int]:

@@ -55,14 +55,15 @@ def check(
     recorded = read_arrays(probes)
     batch = probe_transitions(card, recorded)
     steps, n = batch.first.shape
-    half, kind = steps // 2, signal or find_signal(PLAIN)
+    half = steps // 2
+    signal_class = signal or find_signal(PLAIN)
 
     def start() -> Worker:
         return Worker(
             program,
             card.reward_layout,
             card.action,
-            entry=kind.entry,
+            entry=signal_class.entry,
             profile=sandbox,
             template=template,
         )
@@ -132,12 +133,12 @@ def check(
     )
     verdicts += (
         _warnings(values, names, worker, answer, card)
-        if kind.entry == "reward"
-        else kind.judge(card, names, answer.terms, batch.first)
+        if signal_class.entry == "reward"
+        else signal_class.check_answers(card, names, answer.terms, batch.first)
     )
     verdicts += _composed(
         composition or Composition(),
-        kind.columns(worker.terms, worker.potentials, worker.sparse),
+        signal_class.columns(worker.terms, worker.potentials, worker.sparse),
         card,
         worker.memory,
     )

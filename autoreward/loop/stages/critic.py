@@ -60,7 +60,7 @@ def review(
 
     An answer that cannot be read refuses nobody, and is told.
     """
-    found = tuple(lint(program, card.reward_layout, method.kind.entry))
+    found = tuple(lint(program, card.reward_layout, method.signal_class.entry))
     refused = any(v.severity == "refuse" for v in found)
     skipped = method.model_skipped_because("critic", caller.settings, caller.model)
     if refused or skipped:

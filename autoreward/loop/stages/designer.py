@@ -134,7 +134,7 @@ def design(
         "feedback": asked.feedback,
         "attempt": asked.attempt,
         "seed": asked.seed,
-        "entry": method.kind.entry,
+        "entry": method.signal_class.entry,
     }
     limit, temperature = (
         _number(settings, "max_tokens", int, 8192),

@@ -54,38 +54,38 @@ class Decoded(Signal):
 
     entry = "factors"
     replaces_task = True
-    replays = False
-    learns = True
+    replayable = False
+    learned = True
 
-    def __init__(self, making: SignalContext) -> None:
+    def __init__(self, context: SignalContext) -> None:
         from autoreward.rewards.signals.decoder import Decoder
 
-        super().__init__(making)
-        if not making.terms:
+        super().__init__(context)
+        if not context.terms:
             raise UnsuitableComposition(
                 "the program gives no factors", "return at least one named array", "return-form"
             )
-        given = {**DEFAULTS, **making.settings}
+        given = {**DEFAULTS, **context.settings}
         self.loss, self.steps = given["loss"], int(given["decoder_steps"])
-        self.on_policy = making.card.training.algorithm in ROLLOUTS
+        self.on_policy = context.card.training.algorithm in ROLLOUTS
         self.decoder = (
             None
             if self.loss == "ircr"
             else Decoder(
-                making.terms,
+                context.terms,
                 self.loss,  # type: ignore[arg-type]
-                seed=making.seed,
+                seed=context.seed,
                 penalty=0.0 if self.on_policy else PENALTY,
             )
         )
-        self.episodes = self.decoder.episodes if self.decoder else Episodes(len(making.terms))
-        n, limit = making.rows, making.card.environment.limit
+        self.episodes = self.decoder.episodes if self.decoder else Episodes(len(context.terms))
+        n, limit = context.rows, context.card.environment.limit
         self.z, self.length, self.returns = (
-            np.zeros((limit, n, len(making.terms))),
+            np.zeros((limit, n, len(context.terms))),
             np.zeros(n, int),
             np.zeros(n),
         )
-        self.latest = np.zeros((n, len(making.terms)))
+        self.stored_inputs = np.zeros((n, len(context.terms)))
         self.compared: list[tuple[Array, Array]] = []
 
     @classmethod
@@ -118,7 +118,7 @@ class Decoded(Signal):
             )
 
     @classmethod
-    def judge(
+    def check_answers(
         cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array
     ) -> list[Verdict]:
         """Factors that tell nothing, twice the same, or only the time; values (T, n, k), first (T,
@@ -176,22 +176,23 @@ class Decoded(Signal):
         return found
 
     def step(
-        self, terms: Array, before: Array, after: Array, facts: StepBatch
+        self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
         n = len(terms)
         rows = np.arange(n)
         # an episode that a reset cut short never gets in
-        self.length[facts.first] = 0
-        self.returns[facts.first] = 0.0
+        self.length[batch.first] = 0
+        self.returns[batch.first] = 0.0
         self.z[self.length, rows] = terms
         self.length += 1
-        self.returns += facts.task
+        self.returns += batch.task
         decoded = self.decoder.reward(terms) if self.decoder else np.zeros(n)
-        self.latest, self.ended = terms, {}
-        for i in np.flatnonzero(facts.done):
+        self.stored_inputs = terms
+        self.finished_episodes = {}
+        for i in np.flatnonzero(batch.done):
             self.episodes_end(int(i))
-        if facts.dense is not None:
-            self.compared.append((decoded, facts.dense.copy()))
+        if batch.dense is not None:
+            self.compared.append((decoded, batch.dense.copy()))
             del self.compared[: max(0, len(self.compared) - RECENT // n)]
         return decoded[:, None], np.zeros((n, 0)), np.zeros((n, 0))
 
@@ -202,10 +203,10 @@ class Decoded(Signal):
             self.decoder.add(self.z[:length, row], total)
         else:
             self.episodes.add(self.z[:length, row], total)
-        self.ended[row] = length, total
+        self.finished_episodes[row] = length, total
 
     @property
-    def knows(self) -> bool:
+    def ready(self) -> bool:
         if self.decoder is None:
             return self.episodes.ended > 0
         return self.decoder.fitted > 0 or (self.decoder.ready and not self.on_policy)
@@ -220,12 +221,12 @@ class Decoded(Signal):
     def needs_returns(self) -> bool:
         return self.decoder is None
 
-    def worth(self, kept: Array, returns: Array) -> Array:
+    def recompute(self, inputs: Array, returns: Array) -> Array:
         if self.decoder:
-            return self.decoder.reward(kept)[:, None]
+            return self.decoder.reward(inputs)[:, None]
         return np.nan_to_num(ircr(returns, *self.episodes.extremes))[:, None]
 
-    def sampled(self) -> None:
+    def before_sampling(self) -> None:
         """One gradient step of the decoder; before the first batch as many as on-policy."""
         if self.decoder:
             self.decoder.fit(1 if self.decoder.fitted else self.steps * FIRST)

@@ -17,11 +17,11 @@ class Plain(Signal):
         return Columns(terms, potentials, sparse)
 
     def step(
-        self, terms: Array, before: Array, after: Array, facts: StepBatch
+        self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
         return terms, before, after
 
     def replay(
-        self, terms: Array, before: Array, after: Array, facts: StepBatch
+        self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
         return terms, before, after

@@ -1,5 +1,7 @@
-"""What a signal is: a class with a few facts about it that any process may read, and an object in
-a trainer that lives as long as the training.
+"""What a signal is: a class that states what it needs and gives, and an object that lives as long
+as one training.
+
+Every process may read the class. Only a trainer (or a replay of recorded steps) makes the object.
 """
 
 from __future__ import annotations
@@ -23,14 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepBatch:
-    """One step of n rows, beside what the program answered.
+    """One step of n rows, without what the program answered.
 
-    prev, curr (n, D): fields that programs get, by the card's `reward_layout`.
+    With a leading axis T in every array it holds T steps; `at` gives one of them.
 
-    first: an episode begins with this step; done: it ends with it, terminated: by success or
-    failure and not by time. success (n,) counts where done; task (n,) is the task reward. dense
-    (n,): where the task reward is held back to the end, what it would have been at this step; for
-    measuring alone, and known in training only.
+    Attributes:
+        prev, curr: (n, D), the fields that programs get, by the card's `reward_layout`.
+        action: (n, *row), as the environment got it.
+        first: (n,) of bool, an episode begins with this step.
+        terminated: (n,) of bool, the episode ends by success or failure, not by time.
+        done: (n,) of bool, the episode ends with this step, for whatever reason.
+        success: (n,) of bool, meaningful where `done`.
+        task: (n,), the task reward.
+        dense: (n,), what the task reward would have been at this step if the card holds it back to
+            the end of the episode; for measurements only, and known in training only.
     """
 
     prev: Array
@@ -44,10 +52,13 @@ class StepBatch:
     dense: Array | None = None
 
     def at(self, t: int) -> StepBatch:
-        """Step t of T steps (T, n, ...)."""
-        return StepBatch(
-            **{f.name: part[t] for f in fields(self) if (part := getattr(self, f.name)) is not None}
-        )
+        """Return step t of T steps (T, n, ...)."""
+        parts = {}
+        for attribute in fields(self):
+            part = getattr(self, attribute.name)
+            if part is not None:
+                parts[attribute.name] = part[t]
+        return StepBatch(**parts)
 
 
 class LabelChannel(Protocol):
@@ -76,13 +87,14 @@ class LabelChannel(Protocol):
 
 @dataclass(frozen=True)
 class SignalContext:
-    """What a signal is made with, once the program has named its terms.
+    """What a signal is built from, once the program has named its terms.
 
-    `settings`: the method's own, defaults filled in.
-
-    `folder`: where the training leaves its files, None in a replay of recorded episodes. `rows`:
-    environments side by side. `channel`: to the annotator, where the job asks for one; the signal
-    calls `update` at its own.
+    Attributes:
+        settings: the method's own settings, with defaults filled in.
+        rows: how many environments run side by side.
+        folder: where the training writes its files; None in a replay of recorded episodes.
+        channel: to the annotator, if the job asks for one. The signal must call the channel's
+            `update` in its own.
     """
 
     card: TaskCard
@@ -98,46 +110,50 @@ class SignalContext:
 
 
 class Signal(ABC):
-    """From a program's answers to terms.
+    """Turns a program's answers into terms, for one stream of steps of the same rows.
 
-    One stream of steps of the same rows; what it learns takes effect in `update` alone.
+    What a signal learns takes effect in `update` only, between two rollouts of the learner.
     """
 
-    # the function that a program of such a method defines: reward, factors or subgoals
     entry: ClassVar[str] = "reward"
-    # the agent gets its terms in place of the task reward, which they explain
-    replaces_task: ClassVar[bool] = False
-    # recorded episodes give the terms of training again, without what was learned in it
-    replays: ClassVar[bool] = True
-    # terms of the same transition change between rollouts: an off-policy learner must ask again
-    # when it samples; then with `replaces_task`
-    learns: ClassVar[bool] = False
+    """The function that a program for this signal defines: reward, factors or subgoals."""
 
-    def __init__(self, making: SignalContext) -> None:
-        self.making = making
-        # Where `learns`: (n, m) of the last step, from which its worth can be told later; and of
-        # the rows that ended with it, length and return.
-        self.latest: Array = np.zeros((making.rows, 0))
-        self.ended: dict[int, tuple[int, float]] = {}
+    replaces_task: ClassVar[bool] = False
+    """True if the agent gets the terms instead of the task reward, which they explain."""
+
+    replayable: ClassVar[bool] = True
+    """True if recorded episodes give the terms of training again, without anything learned."""
+
+    learned: ClassVar[bool] = False
+    """True if a stored transition's reward changes as the signal learns, so that replay buffers
+    must recompute it on sampling. Such a signal must also set `replaces_task`."""
+
+    def __init__(self, context: SignalContext) -> None:
+        self.context = context
+        # Only if `learned`: what the last step's reward can be recomputed from, (n, m), and the
+        # (length, return) of the episodes that ended with that step, by row.
+        self.stored_inputs: Array = np.zeros((context.rows, 0))
+        self.finished_episodes: dict[int, tuple[int, float]] = {}
 
     @classmethod
     @abstractmethod
     def columns(
         cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]
     ) -> Columns:
-        """What a composition finds, from what a program names."""
+        """Return the columns that a composition gets, given the names that a program uses."""
 
     @classmethod
     def require(cls, card: TaskCard, settings: Mapping[str, str]) -> None:
-        """UserError where it cannot serve this card's learner, or these settings."""
+        """Raise UserError if the signal cannot serve this card's learner, or these settings."""
         return
 
     @classmethod
-    def judge(
+    def check_answers(
         cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array
     ) -> list[Verdict]:
-        """What is wrong with answers (T, n, k) to recorded steps, of which `first` (T, n) begin an
-        episode; for check.
+        """Return what is wrong with a program's answers to recorded steps, for the check stage.
+
+        values (T, n, k): one column for each of `names`. first (T, n): an episode begins there.
         """
         return []
 
@@ -149,69 +165,71 @@ class Signal(ABC):
         names: tuple[str, ...],
         episodes: Sequence[tuple[Array, Array]],
     ) -> tuple[Measure, ...]:
-        """How good the program's answers are, where the card can tell.
+        """Measure how good the program's answers are, if the card knows the right ones.
 
-        episodes: (fields (T + 1, D) by `layout`, answers (T, k)).
+        episodes: (fields (T + 1, D) by `layout`, answers (T, k)) of each.
         """
         return ()
 
     @abstractmethod
     def step(
-        self, terms: Array, before: Array, after: Array, facts: StepBatch
+        self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
-        """(terms (n, k'), potentials before and after (n, p')) from the program's own; in the
-        order of `columns`.
+        """Return (terms (n, k'), potentials before and after (n, p')) in the order of `columns`.
+
+        terms (n, k), before and after (n, p): what the program answered.
         """
 
     def replay(
-        self, terms: Array, before: Array, after: Array, facts: StepBatch
+        self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
-        """T recorded steps (T, n, ...) of the same rows, as `step` would have given them."""
-        steps = [self.step(terms[t], before[t], after[t], facts.at(t)) for t in range(len(terms))]
+        """Return for T recorded steps (T, n, ...) of the same rows what `step` would have."""
+        steps = [self.step(terms[t], before[t], after[t], batch.at(t)) for t in range(len(terms))]
         return tuple(np.stack(part) for part in zip(*steps, strict=True))  # type: ignore[return-value]
 
     @property
-    def knows(self) -> bool:
-        """Whether its terms mean anything yet.
+    def ready(self) -> bool:
+        """Whether the terms mean anything yet.
 
-        A learner learns nothing from a rollout that was scored while they did not.
+        The learner skips its updates on rollouts that were scored while they did not.
         """
         return True
 
-    def update(self) -> None:  # noqa: B027  most learn nothing
-        """A rollout of the learner has ended: what was learned takes effect now, and at no other
-        time.
-        """
+    def update(self) -> None:  # noqa: B027  most signals learn nothing
+        """Apply what was learned: a rollout of the learner has ended. Nothing else applies it."""
 
-    # -- where `learns`: for a learner that keeps transitions, and asks what they are worth when it draws them
+    # -- learned signals, for a learner that keeps transitions and recomputes their rewards --------
 
     @property
     def needs_returns(self) -> bool:
-        """Whether only transitions of finished episodes are worth something."""
+        """Whether `recompute` needs the return of a transition's episode."""
         return False
 
-    def worth(self, kept: Array, returns: Array) -> Array:
-        """Terms (B, k') of B transitions as of now; kept (B, m): `latest` when they were made,
-        returns (B,): of their episodes, NaN where they are not over.
+    def recompute(self, inputs: Array, returns: Array) -> Array:
+        """Return the terms (B, k') of B stored transitions, as the signal sees them now.
+
+        inputs (B, m): `stored_inputs` when each step was taken. returns (B,): of their episodes,
+        NaN while an episode is still running.
         """
         raise UserError(
-            f"the signal {type(self).__name__} learns, and does not say what stored transitions are worth",
-            "worth() in the signal's class, or a card that trains with PPO",
+            f"the signal {type(self).__name__} learns, but cannot recompute the rewards of stored"
+            " transitions",
+            "define recompute() in the signal's class, or use a card that trains with PPO",
             REFUSED,
         )
 
-    def sampled(self) -> None:  # noqa: B027
-        """A batch is about to be drawn: a moment to learn."""
+    def before_sampling(self) -> None:  # noqa: B027
+        """Learn, if the signal wants to: the learner is about to sample a batch."""
 
-    # -- what it knows at the end ------------------------------------------------------------------
+    # -- at the end of a training ------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:  # noqa: B027
-        """What was learned, beside the policy's weights."""
+        """Save what was learned, beside the policy's weights."""
 
     def notes(self) -> list[str]:
-        """What a person should know at the end of a training."""
+        """Return sentences that a person should read at the end of a training."""
         return []
 
     def evidence(self) -> dict[str, Any]:
-        """Numbers behind the notes, for JSON."""
+        """Return the numbers behind the notes, as JSON data."""
         return {}

@@ -70,13 +70,13 @@ class Subgoals(Signal):
 
     entry: ClassVar[str] = "subgoals"
 
-    def __init__(self, making: SignalContext) -> None:
-        super().__init__(making)
-        self.bonus = float(making.settings.get("bonus", "0.1"))
-        self.progress = Progress(len(making.terms), making.settings.get("order", "on") == "on")
-        self.initial = np.zeros((0, len(making.terms)), bool)
+    def __init__(self, context: SignalContext) -> None:
+        super().__init__(context)
+        self.bonus = float(context.settings.get("bonus", "0.1"))
+        self.progress = Progress(len(context.terms), context.settings.get("order", "on") == "on")
+        self.initial = np.zeros((0, len(context.terms)), bool)
         # predicates that became true in the episode
-        self.further = np.zeros((0, len(making.terms)), bool)
+        self.further = np.zeros((0, len(context.terms)), bool)
         # of finished episodes: ended, and came further than each
         self.lately: list[tuple[Array, Array]] = []
 
@@ -87,7 +87,7 @@ class Subgoals(Signal):
         return Columns(terms, (), frozenset(terms))
 
     @classmethod
-    def judge(
+    def check_answers(
         cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array
     ) -> list[Verdict]:
         found = []
@@ -139,25 +139,25 @@ class Subgoals(Signal):
         return compare(wanted, names, got)
 
     def step(
-        self, terms: Array, before: Array, after: Array, facts: StepBatch
+        self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
-        channel = self.making.channel
+        channel = self.context.channel
         held = (
-            channel.labels_of(channel.caption_numbers(facts.prev, facts.action, facts.curr))
+            channel.labels_of(channel.caption_numbers(batch.prev, batch.action, batch.curr))
             if channel
             else terms > 0.5
         )
         if len(self.initial) != len(held):
             self.initial, self.further = held.copy(), np.zeros_like(held)
-        self.initial[facts.first], self.further[facts.first] = held[facts.first], False
+        self.initial[batch.first], self.further[batch.first] = held[batch.first], False
         self.further |= held & ~self.initial
-        ends = self.progress.step(held, facts.first)
-        for i in np.flatnonzero(facts.done):
+        ends = self.progress.step(held, batch.first)
+        for i in np.flatnonzero(batch.done):
             later = np.logical_or.accumulate(self.further[i][::-1])[::-1]
             self.lately.append(
                 (
                     self.progress.ended[i].copy(),
-                    np.append(later[1:], False) | bool(facts.success[i]),
+                    np.append(later[1:], False) | bool(batch.success[i]),
                 )
             )
         return (
@@ -167,8 +167,8 @@ class Subgoals(Signal):
         )
 
     def update(self) -> None:
-        if self.making.channel:
-            self.making.channel.update()
+        if self.context.channel:
+            self.context.channel.update()
         self.lately = self.lately[-LATELY:]
         if self.progress.ordered and len(self.lately) == LATELY:
             ended = np.sum([e for e, _ in self.lately], 0)
@@ -184,7 +184,7 @@ class Subgoals(Signal):
             {
                 n: float(r)
                 for n, r in zip(
-                    self.making.terms, np.mean([e for e, _ in self.lately], 0), strict=True
+                    self.context.terms, np.mean([e for e, _ in self.lately], 0), strict=True
                 )
             }
             if self.lately
@@ -194,12 +194,12 @@ class Subgoals(Signal):
     def _left_out(self) -> list[str]:
         return [
             name
-            for name, gone in zip(self.making.terms, self.progress.left_out, strict=True)
+            for name, gone in zip(self.context.terms, self.progress.left_out, strict=True)
             if gone
         ]
 
     def notes(self) -> list[str]:
-        gone, judged = self._left_out(), self.making.channel
+        gone, judged = self._left_out(), self.context.channel
         out = [
             f"subgoal {name!r} was left out: of {LATELY} episodes none ended it, and {ENOUGH} or more came further without it"
             for name in gone
@@ -217,7 +217,7 @@ class Subgoals(Signal):
             "episodes": len(self.lately),
             "ended": self._rates(),
             "left_out": self._left_out(),
-            **({"judged": self.making.channel.evidence()} if self.making.channel else {}),
+            **({"judged": self.context.channel.evidence()} if self.context.channel else {}),
         }
 
 

@@ -1,0 +1,107 @@
+"""Deferred rewards: the reward worker computes a step's reward while the learner takes the next
+step.
+
+On-policy learners need their rewards only at the end of a rollout, so waiting for each one would
+leave both processes idle in turn. The numbers are those of a training without deferral.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from stable_baselines3.common.buffers import RolloutBuffer
+
+from autoreward.rewards.signals import StepBatch
+from autoreward.state import Array
+
+
+class StepInFlight(NamedTuple):
+    """A step whose answer the worker still owes.
+
+    endings: the info of every row whose episode ended with this step.
+    """
+
+    batch: StepBatch
+    endings: dict[int, dict[str, Any]]
+
+
+class DeferredRewards:
+    """Brings each reward to the buffer row of its step, whichever of the two comes first.
+
+    One step after the other goes through these states:
+
+              start                          take, deliver
+        idle --------> in flight ------------------------------> computed
+                           |                                        |
+                           | attach_buffer_row         row attached | row not attached yet
+                           v                                        |
+                      pending_row is set      added to pending_row <-+-> unclaimed_reward is set
+                                                      |                      |
+                                                    idle        attach_buffer_row adds it: idle
+
+    The usual order is start, attach_buffer_row, then (at the next step, or at the end of the
+    rollout) take and deliver. A callback that asks for up-to-date figures between the environment's
+    step and the buffer's `add` makes the reward come first: it waits as `unclaimed_reward`.
+    """
+
+    def __init__(self) -> None:
+        self.in_flight: StepInFlight | None = None
+        self.pending_row: Array | None = None
+        self.unclaimed_reward: Array | None = None
+
+    def start(self, step: StepInFlight) -> None:
+        """The worker has been asked about this step; the answer to the last one is in."""
+        assert self.in_flight is None
+        self.in_flight = step
+
+    def take(self) -> StepInFlight | None:
+        """Return the step in flight, if any, for the caller to receive its answer."""
+        step, self.in_flight = self.in_flight, None
+        return step
+
+    def deliver(self, reward: Array) -> None:
+        """Add `reward` (n,) float32 of the step just taken to its row, or keep it for that row."""
+        if self.pending_row is None:
+            self.unclaimed_reward = reward
+        else:
+            self.pending_row += reward
+            self.pending_row = None
+
+    def attach_buffer_row(self, row: Array) -> None:
+        """Name the buffer's row (n,) float32 that holds the last step: its reward is added there,
+        now or once it is computed.
+        """
+        if self.unclaimed_reward is None:
+            self.pending_row = row
+        else:
+            row += self.unclaimed_reward
+            self.unclaimed_reward = None
+
+
+class RewardSource(Protocol):
+    """What a rollout buffer needs of the environment (`rewards.RewardVecEnv`)."""
+
+    deferred: DeferredRewards | None
+
+    def collect_reward(self) -> None:
+        """Receive and deliver the reward in flight, if any."""
+        ...
+
+
+class DeferredRolloutBuffer(RolloutBuffer):
+    """A rollout buffer whose rewards arrive one step late."""
+
+    source: RewardSource | None = None
+
+    def add(self, *arguments: Any, **named: Any) -> None:
+        """Store a step with the reward 0 (or the value bootstrapped at a timeout) for now."""
+        row = self.pos
+        super().add(*arguments, **named)
+        if self.source is not None and self.source.deferred is not None:
+            self.source.deferred.attach_buffer_row(self.rewards[row])
+
+    def compute_returns_and_advantage(self, *arguments: Any, **named: Any) -> None:
+        """Collect the last reward of the rollout first."""
+        if self.source is not None:
+            self.source.collect_reward()
+        super().compute_returns_and_advantage(*arguments, **named)
