@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.store.files import plain
+from autoreward.store.files import read_bytes_safely
 from autoreward.store.records import Record
 
 Label = tuple[bool, ...] | None
@@ -155,7 +155,7 @@ class LabelFile:
         self.head = head
         self.names = len(head["labels"])
         try:
-            data = plain(path, MAX_FILE_BYTES)
+            data = read_bytes_safely(path, MAX_FILE_BYTES)
         except FileNotFoundError:
             data = b""
         lines = data.split(b"\n")

@@ -23,7 +23,7 @@ from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.state import Array
 from autoreward.store.candidate import CandidateFolder
 from autoreward.store.episodes import Trajectories
-from autoreward.store.files import plain
+from autoreward.store.files import read_bytes_safely
 from autoreward.store.records import Measure
 from autoreward.tasks.find import LocatedCard
 
@@ -62,7 +62,7 @@ class Labels:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return plain(path, MAX_FILE_BYTES).decode("utf-8-sig").split("\n")
+        return read_bytes_safely(path, MAX_FILE_BYTES).decode("utf-8-sig").split("\n")
     except FileNotFoundError:
         raise UserError(f"file not found: {path}", FORM) from None
     except (OSError, UnicodeDecodeError) as error:

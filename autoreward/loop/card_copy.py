@@ -13,7 +13,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.store.files import plain
+from autoreward.store.files import read_bytes_safely
 from autoreward.store.records import RunHeader
 from autoreward.store.run import Run, RunFolder
 from autoreward.tasks.find import LocatedCard, code_origin_path, load
@@ -34,7 +34,7 @@ def card_files(card: LocatedCard) -> tuple[PurePosixPath, dict[PurePosixPath, by
     root = Path(os.path.commonpath([place.parent for place in places]))
     files = {}
     for source, place in zip(sources, places, strict=True):
-        files[PurePosixPath(place.relative_to(root))] = plain(source)
+        files[PurePosixPath(place.relative_to(root))] = read_bytes_safely(source)
 
     code = PurePosixPath(os.path.normpath(card.code)) if card.code else None
     if code and card.code in sources and b"__file__" in files[code.relative_to(root)]:
@@ -80,7 +80,7 @@ def _place_of_code(card: LocatedCard) -> Path | None:
 
 
 def _code(card: LocatedCard) -> bytes | None:
-    return plain(card.code) if card.code and card.code.exists() else None
+    return read_bytes_safely(card.code) if card.code and card.code.exists() else None
 
 
 def changed_card(run: Run) -> Path | None:

@@ -29,7 +29,7 @@ from autoreward.rewards.program import facts
 from autoreward.sandbox.outside.replay import probe_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRefused
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.files import plain, read, read_arrays, text, write
+from autoreward.store.files import read, read_arrays, read_bytes_safely, text, write
 from autoreward.store.records import Check, Origin, Verdict
 from autoreward.store.run import Run, RunFolder
 from autoreward.tasks.card import TaskCard
@@ -86,13 +86,13 @@ class NotConvertible(Exception):
 
 def keep(run: Run, given: Path) -> None:
     """Copy the file into a new run, before anything else happens there."""
-    write(run.given_path, plain(given))
+    write(run.given_path, read_bytes_safely(given))
 
 
 def require(given: Path) -> None:
     """UserError where the file is no Python, or holds no reward; before a run begins."""
     try:
-        code = plain(given).decode()
+        code = read_bytes_safely(given).decode()
         tree = ast.parse(code)
     except FileNotFoundError:
         raise UserError(
@@ -289,7 +289,7 @@ def _width(run: RunFolder) -> int | None:
     import json
 
     try:
-        space = str(json.loads(plain(run.probes_report_path)).get("observation", ""))
+        space = str(json.loads(read_bytes_safely(run.probes_report_path)).get("observation", ""))
     except (OSError, ValueError):
         return None
     found = re.match(r"Box\(.*\((\d+),\), \w+\)$", space)

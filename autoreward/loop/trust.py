@@ -13,7 +13,7 @@ from pathlib import Path
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop.card_copy import card_copy_path, same_card
 from autoreward.resources import cache_folder
-from autoreward.store.files import plain, write
+from autoreward.store.files import read_bytes_safely, write
 from autoreward.store.run import Run
 from autoreward.tasks.find import LocatedCard, find, listing, load
 
@@ -25,7 +25,7 @@ def mark_trusted(run: Run) -> None:
 
 def _trust_mark(run: Run) -> Path:
     """The file whose existence says so; its name is a digest of run.yaml."""
-    header = hashlib.sha256(plain(run.header_path)).hexdigest()
+    header = hashlib.sha256(read_bytes_safely(run.header_path)).hexdigest()
     return cache_folder() / "trusted" / header[:32]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from autoreward.errors import BudgetExhausted, ModelFailed, UserError
 from autoreward.models.model import Model, Reply, Request, Transient
-from autoreward.store.files import plain, write
+from autoreward.store.files import read_bytes_safely, write
 from autoreward.store.records import Limits, Usage
 
 RETRIES = 5
@@ -220,7 +220,7 @@ def _write(path: Path, note: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(plain(path))
+        data = json.loads(read_bytes_safely(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

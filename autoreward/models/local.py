@@ -14,7 +14,7 @@ from typing import Any
 from autoreward.errors import MODEL, ModelFailed, UserError
 from autoreward.models.caller import digest
 from autoreward.models.model import Reply, Request
-from autoreward.store.files import plain, write
+from autoreward.store.files import read_bytes_safely, write
 
 # Seconds between two looks at a reply file that somebody is writing.
 POLL = 0.5
@@ -129,7 +129,7 @@ def _recorded_calls(path: Path) -> list[dict[str, Any]] | None:
     """Return the calls of a run or of a file, None if the file is a plain reply."""
     if path.is_dir():
         files = sorted(path.glob("calls/iteration-*/*.json"))
-        return [json.loads(plain(file)) for file in files]
+        return [json.loads(read_bytes_safely(file)) for file in files]
     if path.suffix in (".json", ".jsonl"):
         lines = path.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.strip()]

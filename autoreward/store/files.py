@@ -1,7 +1,8 @@
-"""Files of a run, written whole and read warily: a run may come from a stranger, so nothing is
-executed, no link followed, nothing huge.
+"""How files of a run are written and read.
 
-Records are JSON (pydantic), arrays are npz without pickle, weights safetensors (policy.py).
+They are written complete or not at all, and read with care: a run may come from a stranger, so
+nothing is executed, no link is followed, and nothing huge is loaded. Records are JSON (pydantic),
+arrays are npz without pickle, weights are safetensors (trainer/policy.py).
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from pydantic import BaseModel, ValidationError
 from autoreward.errors import REFUSED, UserError
 
 R = TypeVar("R", bound=BaseModel)
-# bytes of one record, program or log
-MOST_TEXT = 64 << 20
-# bytes of one file of arrays or weights, and of what it unpacks to
-MOST_ARRAYS = 1 << 30
+# Of one record, program or log.
+MAX_TEXT_BYTES = 64 << 20
+# Of one file of arrays or weights, and of what it unpacks to.
+MAX_ARRAY_BYTES = 1 << 30
 
 
 def write(path: Path, content: str | bytes | BaseModel) -> None:
-    """Write a file whole or not at all: a temporary file beside it, flushed to disk, then renamed."""
+    """Write a file completely or not at all.
+
+    The content goes to a temporary file beside it, which is flushed to disk and then renamed.
+    """
     if isinstance(content, BaseModel):
         content = content.model_dump_json(indent=1, exclude_defaults=False) + "\n"
     data = content.encode() if isinstance(content, str) else content
@@ -43,7 +47,7 @@ def write(path: Path, content: str | bytes | BaseModel) -> None:
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write an npz file without pickle, whole or not at all."""
+    """Write an npz file without pickle, completely or not at all."""
     import numpy as np
 
     buffer = io.BytesIO()
@@ -51,37 +55,39 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     write(path, buffer.getvalue())
 
 
-def plain(path: Path, most: int = MOST_TEXT) -> bytes:
-    """The bytes of a plain file.
+def read_bytes_safely(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Read a regular file.
 
-    FileNotFoundError; UserError for links, devices, pipes, and files above `most`.
+    Raises FileNotFoundError, and UserError for links, devices, pipes and files above `max_bytes`.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as error:
+        link = " (it is a link)" if path.is_symlink() else ""
         raise UserError(
-            f"{path} cannot be read: {error.strerror}"
-            + (" (it is a link)" if path.is_symlink() else ""),
-            "put a plain file there",
+            f"{path} cannot be read: {error.strerror}{link}",
+            "put a regular file there",
             REFUSED,
         ) from None
+
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
-            raise UserError(
-                f"{path} is {'no plain file' if not stat.S_ISREG(found.st_mode) else f'larger than {most >> 20} MiB'}",
-                "move it away",
-                REFUSED,
-            )
-        return file.read(most)
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{path} is not a regular file", "move it away", REFUSED)
+        if found.st_size > max_bytes:
+            raise UserError(f"{path} is larger than {max_bytes >> 20} MiB", "move it away", REFUSED)
+        return file.read(max_bytes)
 
 
 def text(path: Path) -> str:
-    """A plain UTF-8 file, every line ending as it stands; empty where there is no file."""
+    """Read a UTF-8 file with its line endings unchanged; empty if there is no file.
+
+    Raises UserError as `read_bytes_safely` does, and if the file is not UTF-8.
+    """
     try:
-        return plain(path).decode()
+        return read_bytes_safely(path).decode()
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:
@@ -89,35 +95,37 @@ def text(path: Path) -> str:
 
 
 def read(path: Path, record: type[R]) -> R | None:
-    """The record in that file, None where there is no file.
+    """Read a record; None if there is no file.
 
-    UserError where it is not what it should be.
+    Raises UserError if the file is damaged, and names the field.
     """
     try:
-        return record.model_validate_json(plain(path))
+        return record.model_validate_json(read_bytes_safely(path))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{path} is damaged: {place}: {first['msg']}",
             f"move it away, then: autoreward resume {path.parent}",
             REFUSED,
         ) from None
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of an npz file, no pickle.
+    """Read the arrays of an npz file, without pickle.
 
-    FileNotFoundError; UserError where it is none, or unpacks to more than a file may.
+    Raises FileNotFoundError, and UserError if the file holds no arrays or unpacks to more than
+    MAX_ARRAY_BYTES.
     """
     import numpy as np
 
-    data = plain(path, MOST_ARRAYS)
+    data = read_bytes_safely(path, MAX_ARRAY_BYTES)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             size = sum(item.file_size for item in packed.infolist())
-        if size > MOST_ARRAYS:
+        if size > MAX_ARRAY_BYTES:
             raise ValueError(f"it unpacks to {size >> 20} MiB")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -130,7 +138,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
         NotImplementedError,
     ) as error:
         raise UserError(
-            f"{path} is no file of arrays: {error}",
+            f"{path} cannot be read as npz arrays: {error}",
             "move it away, then: autoreward resume",
             REFUSED,
         ) from None

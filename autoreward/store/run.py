@@ -33,7 +33,7 @@ from pydantic import ValidationError
 
 from autoreward.errors import LOCKED, MISSING, REFUSED, UserError
 from autoreward.store.candidate import ITERATION_PREFIX, CandidateFolder, candidate_folders
-from autoreward.store.files import plain, read, write
+from autoreward.store.files import read, read_bytes_safely, write
 from autoreward.store.records import Event, Feedback, Final, Leaders, Outcome, RunHeader
 from autoreward.store.training import TrainingFolder, training_folders
 
@@ -145,7 +145,7 @@ class Run(RunFolder):
         import yaml
 
         try:
-            data = yaml.safe_load(plain(self.header_path))
+            data = yaml.safe_load(read_bytes_safely(self.header_path))
             if isinstance(data, dict) and data.get("format") != 1:
                 raise UserError(
                     f"{self.header_path}: this version cannot read format {data.get('format')!r}",
@@ -247,7 +247,7 @@ class Run(RunFolder):
             return []
 
         found = []
-        for line in plain(self.events_path).splitlines():
+        for line in read_bytes_safely(self.events_path).splitlines():
             try:
                 found.append(Event.model_validate(json.loads(line)))
             except (ValueError, ValidationError):

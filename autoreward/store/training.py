@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.store.files import plain, read, write, write_arrays
+from autoreward.store.files import read, read_bytes_safely, write, write_arrays
 from autoreward.store.records import Score, TrainingDone
 
 PREFIX = "seed-"
@@ -110,7 +110,7 @@ class TrainingFolder:
     def notes(self) -> tuple[str, ...]:
         """What the method's signal reports about this training, empty if it reports nothing."""
         try:
-            data: Any = json.loads(plain(self.signal_path))
+            data: Any = json.loads(read_bytes_safely(self.signal_path))
             return tuple(str(note)[:MAX_NOTE] for note in data.get("notes", ()))
         except FileNotFoundError:
             return ()

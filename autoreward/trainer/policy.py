@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State
-from autoreward.store.files import MOST_ARRAYS, plain
+from autoreward.store.files import MAX_ARRAY_BYTES, read_bytes_safely
 from autoreward.tasks.card import ROLLOUTS, TaskCard
 from autoreward.tasks.find import LocatedCard
 from autoreward.trainer.environment import CardProblem, function
@@ -216,7 +216,7 @@ def load(agent: BaseAlgorithm, view: PolicyView, path: Path) -> None:
     UserError where they do not fit.
     """
     try:
-        tensors = unpack(plain(path, MOST_ARRAYS))
+        tensors = unpack(read_bytes_safely(path, MAX_ARRAY_BYTES))
     except FileNotFoundError:
         raise UserError(
             f"no weights at {path}", "autoreward resume trains again", MISSING

@@ -18,7 +18,7 @@ from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import SignalContext, find_signal
 from autoreward.sandbox.outside.worker import ProgramRefused, Worker
 from autoreward.seeds import stream_seed
-from autoreward.store.files import plain, write, write_arrays
+from autoreward.store.files import read_bytes_safely, write, write_arrays
 from autoreward.store.jobs import TrainJob
 from autoreward.store.records import TrainingDone, Verdict
 from autoreward.store.training import TrainingFolder
@@ -78,7 +78,7 @@ class TrainingSetup:
         self.code = trusted_code(self.card)
         self.budget = job.steps or self.card.card.training.steps
         self.device = policy.choose_device(self.card.card, job.device)
-        self.program = plain(Path(job.program)).decode() if job.program else None
+        self.program = read_bytes_safely(Path(job.program)).decode() if job.program else None
         self.on_policy = self.card.card.training.algorithm in ROLLOUTS
         self.signal_class = find_signal(job.signal)
         if self.program is not None:

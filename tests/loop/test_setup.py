@@ -16,7 +16,7 @@ from autoreward.loop.options import DesignOptions
 from autoreward.loop.trust import outside_access, require_trusted
 from autoreward.results.report import write_report
 from autoreward.results.summary import summary
-from autoreward.store.files import plain, read_arrays, text
+from autoreward.store.files import read_arrays, read_bytes_safely, text
 from autoreward.store.records import RunHeader
 from autoreward.store.run import Run
 from autoreward.tasks.find import find
@@ -109,15 +109,15 @@ def test_links_devices_and_bombs_are_not_read(tmp_path):
         with pytest.raises(UserError):
             text(path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="no plain file"):
-        plain(tmp_path / "pipe")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_bytes_safely(tmp_path / "pipe")
     np.savez_compressed(
         tmp_path / "bomb.npz", zeros=np.zeros(1 << 28, np.uint8), more=np.zeros(1 << 28, np.float32)
     )
     with pytest.raises(UserError, match="unpacks to"):
         read_arrays(tmp_path / "bomb.npz")
     np.savez(tmp_path / "objects.npz", o=np.array([{}], object))
-    with pytest.raises(UserError, match="no file of arrays"):
+    with pytest.raises(UserError, match="cannot be read as npz arrays"):
         read_arrays(tmp_path / "objects.npz")
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.rewards.signals.episodes import CAPACITY, Episodes
 from autoreward.state import Array
-from autoreward.store.files import MOST_ARRAYS, plain, write
+from autoreward.store.files import MAX_ARRAY_BYTES, read_bytes_safely, write
 
 Loss = Literal["rd", "rrd", "rrd-unbiased"]
 LOSSES: tuple[str, ...] = get_args(Loss)
@@ -292,7 +292,7 @@ class Decoder:
         UserError where the file is none, or does not hold together.
         """
         try:
-            data = plain(path, MOST_ARRAYS)
+            data = read_bytes_safely(path, MAX_ARRAY_BYTES)
             tensors = unpack(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             known = json.loads(header["__metadata__"]["decoder"])
