@@ -1,5 +1,6 @@
-"""Auto MC-Reward (Li et al. 2023, arXiv 2312.09238): designer, critic, trajectory analyzer; here
-with the plain weighted sum.
+"""Auto MC-Reward (Li et al. 2023, arXiv 2312.09238): designer, critic and trajectory analyzer.
+
+Unlike the paper, terms are added up as a plain weighted sum.
 """
 
 from autoreward.methods import Method, Setting
@@ -13,7 +14,8 @@ METHOD = Method(
         Setting(
             "batches",
             "1",
-            "batches of four failed episodes that the analyzer reads, a call each; of several a last call sums up",
+            "batches of four failed episodes that the analyzer reads, one call each; with several, "
+            "a last call sums up",
             low=1,
             high=5,
             whole=True,

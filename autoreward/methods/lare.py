@@ -1,9 +1,9 @@
-"""LaRe (Qu et al. 2024, arXiv 2412.11120): a model writes code for latent factors, and a decoder
-learns from returns how they add up.
+"""LaRe (Qu et al. 2024, arXiv 2412.11120): code for latent factors of the return.
 
-As in the paper: several samples, one merge call, self-verification with the error sent back (here
-by linter and check on a thousand recorded steps, where the released code tries one observation,
-repeated). The losses are those of Ren et al. 2022 (RRD).
+A decoder learns from returns how the factors add up. As in the paper: several samples, one call
+that merges them, and self-verification with the error sent back (here by linter and check on a
+thousand recorded steps; the released code tries one observation, repeated). The losses are those of
+Ren et al. 2022 (RRD).
 """
 
 from autoreward.methods import Ask, Method, Setting
@@ -21,7 +21,7 @@ METHOD = Method(
         Setting(
             "samples",
             "5",
-            "programs that the merge call reads, for each candidate",
+            "programs that the merging call reads, for each candidate",
             low=1,
             high=20,
             whole=True,

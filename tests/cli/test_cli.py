@@ -70,7 +70,7 @@ BAD = [
     (("design", "corridor", "--model", "openai/gpt-4o-mini"), 3, "OPENAI_API_KEY"),
     (("design", "corridor", "--model", "no-such-model"), 4, "no-such-model"),
     (("design", "corridor", "--model", "replay/nowhere"), 2, "nowhere"),
-    (("design", "corridor", "--method", "magic"), 2, "no method 'magic'"),
+    (("design", "corridor", "--method", "magic"), 2, "unknown method 'magic'"),
     (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
     (("design", "corridor", "--prompts", "nowhere"), 2, "no such folder"),
     (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: unknown variable 'tsk'"),

@@ -113,6 +113,6 @@ def test_it_designs(place, command, tmp_path):
     gone = command("resume", "runs/own")
     assert (
         gone.returncode == 2
-        and "no method 'contrast'" in gone.stderr
+        and "unknown method 'contrast'" in gone.stderr
         and "contrast" in command("runs", "show", "runs/own").stdout
     )

@@ -79,7 +79,7 @@ def test_a_broken_package_is_one_line_of_warning_and_the_others_are_listed(tmp_p
     asked = autoreward("design", "corridor", "--method", "named", path=tmp_path)
     assert (
         asked.returncode == 1
-        and "calls itself 'else'" in asked.stderr
+        and "is named 'else'" in asked.stderr
         and not (tmp_path / "runs").exists()
     )
     misspelled = autoreward("design", "corridor", "--method", "leavin", path=tmp_path)
@@ -143,8 +143,8 @@ def test_a_sample_is_dropped_and_a_reward_of_ones_own_is_repaired():
 @pytest.mark.parametrize(
     ("name", "setting", "said"),
     [
-        ("auto-mc-reward", "critic=maybe", "it is on or off"),
-        ("auto-mc-reward", "critic=code", "it is on or off"),
+        ("auto-mc-reward", "critic=maybe", "must be on or off"),
+        ("auto-mc-reward", "critic=code", "must be on or off"),
         ("eureka", "critic=on", "the method eureka has no critic"),
         ("eureka", "analyzer=code", "the method eureka has no analyzer"),
     ],
