@@ -188,7 +188,7 @@ class Method:
         off = self.off(agent, settings)
         if off:
             return off
-        return "" if model.language else f"{model.name} is no language model"
+        return "" if model.language else f"{model.name} is not a language model"
 
     def tells_findings(self, settings: Mapping[str, str]) -> bool:
         """Whether the designer reads what the analyzer stage found."""

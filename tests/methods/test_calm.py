@@ -187,9 +187,9 @@ def test_check_and_train_take_the_method(tmp_path):
 
 def test_a_run_of_calm_refuses_what_it_cannot_do_before_a_folder_is_made(tmp_path):
     for words, said in (
-        (("--set", "judge=model"), "is no language model"),
+        (("--set", "judge=model"), "is not a language model"),
         (("--set", "subgoals=no-such-file.yaml"), "subgoals=no-such-file.yaml"),
-        (("--set", "samples=3"), "no setting 'samples'"),
+        (("--set", "samples=3"), "unknown setting 'samples'"),
         (("--model", "simulated/p=0.9"), "judges transitions"),
     ):
         done = autoreward("design", "corridor", "--method", "calm", *words, path=tmp_path)
