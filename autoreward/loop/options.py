@@ -329,7 +329,10 @@ def _known(written: str, source: Source) -> str:
 
 
 def _read(name: str, value: Any, source: Source) -> Any:
-    """The value in the option's type. Raises UserError if it has another type or is out of bounds."""
+    """The value in the option's type.
+
+    Raises UserError if it has another type or is out of bounds.
+    """
     kind = kind_of(name)
     read: Any = None
     if kind is dict:

@@ -1,6 +1,4 @@
-"""Manners: instant help, one sentence and an exit code for every fault, one JSON document on
-stdout.
-"""
+"""Instant help, one sentence and an exit code for every error, one JSON document on stdout."""
 
 import json
 import os
@@ -35,24 +33,37 @@ def autoreward(
     )
 
 
-def test_help_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['autoreward', '--help']\nfrom autoreward.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\nprint(*sorted(sys.modules), file=sys.stderr)"
+HEAVY = {
+    "torch",
+    "litellm",
+    "openai",
+    "stable_baselines3",
+    "gymnasium",
+    "numpy",
+    "pydantic",
+    "jinja2",
+    "yaml",
+}
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("design", "--help"), ("train", "--help"), ("envs", "--help")]
+)
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['autoreward', {', '.join(map(repr, words))}]\n"
+        "from autoreward.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     loaded = set(done.stderr.split())
-    assert "design" in done.stdout and not loaded & {
-        "torch",
-        "litellm",
-        "openai",
-        "stable_baselines3",
-        "gymnasium",
-        "numpy",
-        "pydantic",
-        "jinja2",
-        "yaml",
-    }
+    assert "--help" in done.stdout and not loaded & HEAVY
 
 
-def test_no_words_shows_help(tmp_path):
+def test_no_command_shows_help(tmp_path):
     assert (
         "Commands:" in autoreward(cwd=tmp_path).stdout + autoreward("--help", cwd=tmp_path).stdout
     )
@@ -132,22 +143,21 @@ def place(tmp_path_factory) -> Path:
     (folder / "suite.yaml").write_text("tasks: [corridor]\nseeds: [0\nmodels: x\n")
     (folder / "words.yaml").write_text("tasks: [corridor]\nseeds: [zero]\n")
     (folder / "bad.py").write_text(
-        "import numpy as np\n\n\nimport os\n\n\ndef reward(prev, action, curr, memory):\n    return {}\n"
+        "import numpy as np\n\n\nimport os\n\n\n"
+        "def reward(prev, action, curr, memory):\n    return {}\n"
     )
     return folder
 
 
-@pytest.mark.parametrize(("words", "code", "said"), BAD, ids=[" ".join(w) for w, _, _ in BAD])
-def test_a_fault_is_one_sentence_a_way_out_and_an_exit_code(place, words, code, said):
+@pytest.mark.parametrize(("words", "code", "expected"), BAD, ids=[" ".join(w) for w, _, _ in BAD])
+def test_an_error_is_one_sentence_a_next_command_and_an_exit_code(place, words, code, expected):
     done = autoreward(*words, cwd=place)
     assert done.returncode == code, (done.returncode, done.stderr[-1500:])
-    assert said in done.stderr + done.stdout and "Traceback" not in done.stderr
+    assert expected in done.stderr + done.stdout and "Traceback" not in done.stderr
     if "check" not in words[:2] or "nowhere" in words[1] or words[0] == "envs":
         assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
         assert "next:" in done.stderr
-    assert not list((place / "runs").glob("*/run.yaml")), (
-        "nothing is begun where something is wrong"
-    )
+    assert not list((place / "runs").glob("*/run.yaml")), "no run is created if something is wrong"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +182,7 @@ def test_json_is_one_document_on_stdout(place, words):
     assert json.loads(done.stdout) is not None
 
 
-def test_a_second_process_on_a_run_is_told_so(tmp_path):
+def test_a_second_process_on_a_run_is_rejected(tmp_path):
     from filelock import FileLock
 
     from autoreward.loop.header import header
@@ -185,9 +195,9 @@ def test_a_second_process_on_a_run_is_told_so(tmp_path):
     assert done.returncode == 6 and "another process" in done.stderr
 
 
-def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path):
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path):
     """A quota of zero bytes for files: every write fails as on a full disk."""
-    begun = autoreward(
+    first = autoreward(
         "design",
         "corridor",
         "--iterations",
@@ -200,7 +210,7 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path):
         "one",
         cwd=tmp_path,
     )
-    assert begun.returncode == 5 and "--max-calls" in begun.stderr
+    assert first.returncode == 5 and "--max-calls" in first.stderr
     before = sorted(p.name for p in (tmp_path / "runs" / "one").iterdir())
     code = (
         "import errno, os, sys\n"
@@ -225,7 +235,7 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path):
     ) == [n for n in before if not n.startswith("calls")]
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path):
     import signal
 
     process = subprocess.Popen(
@@ -245,9 +255,9 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     ):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, shown = process.communicate(timeout=30)
     assert (
         process.returncode == 130
-        and "autoreward resume runs/one" in said
-        and "Traceback" not in said
+        and "autoreward resume runs/one" in shown
+        and "Traceback" not in shown
     )

@@ -1,8 +1,13 @@
-"""`autoreward merge`: a program and its composition that check and train take as they are."""
+"""`autoreward merge` writes a program and its composition, which check and train accept."""
 
 import pytest
 
-PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'progress': SCALE * (curr.cell - prev.cell)}\n"
+PROGRAM = """import numpy as np
+
+
+def reward(prev, action, curr, memory):
+    return {'progress': SCALE * (curr.cell - prev.cell)}
+"""
 
 
 def written(tmp_path, *scales: float) -> list[str]:
@@ -11,7 +16,7 @@ def written(tmp_path, *scales: float) -> list[str]:
     return [f"{'abc'[k]}.py" for k in range(len(scales))]
 
 
-def test_what_merge_writes_is_checked_and_trained(command, tmp_path):
+def test_a_merged_program_passes_the_check_and_trains(command, tmp_path):
     done = command("merge", *written(tmp_path, 0.01, 0.02), "--how", "worst")
     assert (
         done.returncode == 0
@@ -39,7 +44,7 @@ def test_what_merge_writes_is_checked_and_trained(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "expected"),
     [
         (("a.py",), 2, "an ensemble of one program"),
         (("a.py", "none.py"), 2, "no file none.py"),
@@ -47,8 +52,8 @@ def test_what_merge_writes_is_checked_and_trained(command, tmp_path):
         (("a.py", "b.py", "--how", "best"), 2, "'best' is not one of"),
     ],
 )
-def test_wrong_words_are_told(command, tmp_path, words, code, said):
+def test_wrong_arguments_are_reported(command, tmp_path, words, code, expected):
     written(tmp_path, 1.0, 2.0)
     done = command("merge", *words)
-    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == code and expected in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ensemble.py").exists()

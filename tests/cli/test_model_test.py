@@ -1,6 +1,4 @@
-"""`autoreward models test`, against a real server on loopback: what is told, and what a bad answer
-or address looks like.
-"""
+"""`autoreward models test` against a real server on loopback: good and bad replies, a dead address."""
 
 import json
 import subprocess
@@ -13,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from server import serve
 
 
-def tried(*words: str) -> subprocess.CompletedProcess[str]:
+def try_model(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "autoreward", "models", "test", *words],
         capture_output=True,
@@ -22,10 +20,10 @@ def tried(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_good_server_is_told_with_price_window_speed_and_what_a_design_takes(tmp_path):
+def test_a_good_server_shows_price_window_speed_and_a_forecast(tmp_path):
     (tmp_path / "prices.yaml").write_text("test-model: {input: 1.0, output: 2.0, window: 32768}\n")
     with serve() as server:
-        done = tried(
+        done = try_model(
             "test-model",
             "--base-url",
             server.url,
@@ -55,15 +53,15 @@ def test_a_good_server_is_told_with_price_window_speed_and_what_a_design_takes(t
     ("agent", "fault", "words"),
     [("designer", "truncated", "cannot be read"), ("critic", "truncated", "could not be read")],
 )
-def test_answers_that_cannot_be_used_are_told_and_refused(agent, fault, words):
+def test_replies_that_cannot_be_used_are_reported(agent, fault, words):
     with serve(lambda who, number: fault if who == agent else None) as server:
-        done = tried("test-model", "--base-url", server.url, "--json")
-    told = json.loads(done.stdout)
-    assert done.returncode == 1 and not told["usable"] and words in json.dumps(told)
+        done = try_model("test-model", "--base-url", server.url, "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and not found["usable"] and words in json.dumps(found)
 
 
-def test_nobody_at_the_address_is_one_sentence():
-    done = tried("test-model", "--base-url", "http://127.0.0.1:9/v1")
+def test_a_dead_address_is_one_sentence():
+    done = try_model("test-model", "--base-url", "http://127.0.0.1:9/v1")
     assert (
         done.returncode == 4
         and "is it running" in done.stderr

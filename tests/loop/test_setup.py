@@ -1,6 +1,4 @@
-"""A run that came from a stranger executes nothing of his: looking is free, going on says what it
-would use and asks.
-"""
+"""A run from someone else executes nothing from it: looking is free, continuing asks first."""
 
 import os
 import shutil
@@ -26,7 +24,7 @@ EXAMPLE = Path(__file__).parents[2] / "runs" / "example"
 
 @pytest.fixture
 def stranger(tmp_path, monkeypatch):
-    """stranger(model=...) -> a run of somebody else with that header."""
+    """stranger(model=...) returns someone else's run with that header."""
     monkeypatch.setenv("AUTOREWARD_CACHE", str(tmp_path / "cache"))
 
     def make(**changes) -> Run:
@@ -39,7 +37,7 @@ def stranger(tmp_path, monkeypatch):
     return make
 
 
-def test_a_plain_run_goes_on_without_a_question(stranger):
+def test_a_plain_run_continues_without_a_question(stranger):
     run = stranger()
     assert outside_access(run) == []
     require_trusted(run, False)
@@ -55,7 +53,7 @@ def test_a_plain_run_goes_on_without_a_question(stranger):
         ({"sandbox": "unsafe"}, "the sandbox profile unsafe"),
     ],
 )
-def test_what_reaches_out_is_named_and_asked_for(stranger, changes, word):
+def test_what_a_run_would_access_is_named_and_needs_trust(stranger, changes, word):
     run = stranger(**changes)
     with pytest.raises(UserError) as caught:
         require_trusted(run, False)
@@ -67,7 +65,7 @@ def test_what_reaches_out_is_named_and_asked_for(stranger, changes, word):
     require_trusted(run, False)
 
 
-def test_a_card_out_of_the_run_directory_is_asked_for(stranger, tmp_path):
+def test_a_card_of_the_run_needs_trust(stranger, tmp_path):
     card = find("corridor")
     for source in (card.path, card.code):
         shutil.copy(source, tmp_path)  # type: ignore[arg-type]
@@ -86,7 +84,7 @@ def test_a_run_with_a_link_in_it_is_not_written_through(stranger, tmp_path, fold
         require_trusted(run, True)
 
 
-def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypatch):
+def test_a_run_created_here_is_trusted_until_its_header_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOREWARD_CACHE", str(tmp_path / "cache"))
     run = setup.start(
         DesignOptions("corridor", model="cmd:cat", folder=tmp_path / "runs", name="one"),
@@ -101,7 +99,7 @@ def test_a_run_begun_here_is_trusted_until_its_header_changes(tmp_path, monkeypa
         require_trusted(Run(run.path), False)
 
 
-def test_links_devices_and_bombs_are_not_read(tmp_path):
+def test_links_devices_and_archive_bombs_are_not_read(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("sk-SECRET")
     (tmp_path / "1-designer.py").symlink_to(secret)
@@ -121,7 +119,7 @@ def test_links_devices_and_bombs_are_not_read(tmp_path):
         read_arrays(tmp_path / "objects.npz")
 
 
-def test_weights_that_do_not_fit_are_refused(stranger, tmp_path):
+def test_weights_that_do_not_fit_are_rejected(stranger, tmp_path):
     from safetensors.numpy import load, save
 
     from autoreward.loop.engine import Engine
