@@ -1,16 +1,16 @@
-"""A study: the loop of design with your own training in place of ours.
+"""A study: the design loop with your own training in place of ours.
 
-`ask()` gives a candidate, `tell()` takes what became of it.
+`ask()` returns a candidate, `tell()` takes the outcome of its training.
 
-    study = autoreward.Study("corridor", model="offline/search", iterations=3, candidates=2, run="runs/mine")
+    study = autoreward.Study("corridor", iterations=3, candidates=2, run="runs/mine")
     for candidate in study:
-        env = candidate.wrap(my_environment())          # the program answers from its jail
+        env = candidate.wrap(my_environment())  # rewards come from the program in its sandbox
         agent = my_training(env)
         study.tell(candidate, study.evaluate(agent.act, env=my_environment()))
 
-The run directory, the designer, critic, check and analyzer are those of `loop.py`; only training
-and evaluation are told. Reopened on the same directory, a study goes on: what was told is kept, a
-candidate that was out is given again. One process at a time works on it.
+The run directory, the designer, critic, check and analyzer are those of a design; only training and
+evaluation are yours. A study opened again on the same directory continues: evidence is kept, and a
+pending candidate is returned again. Only one process at a time may work on it.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """`run`: the study's directory; one that is there is opened and goes on, else it is begun.
+    """A design whose agents you train yourself.
 
-    Options as in `autoreward.design`.
+    `run` is the study's directory; an existing study there is continued, otherwise one is created.
+    Options are those of `autoreward.design`. `tell` is called with one line of progress at a time,
+    for example `print`.
 
-    `tell`: takes a line of progress at a time, e.g. `print`. UserError where something is wrong;
-    nothing told is lost.
+    Raises UserError if an option is wrong, if `run` is no study or one of another task, and if a
+    study created elsewhere is opened without `trust=True`.
     """
 
     def __init__(
@@ -68,20 +70,7 @@ class Study:
     ) -> None:
         place = Path(run) if run is not None else None
         if place is not None and RunFolder(place).is_run:
-            self._run = Run(place)
-            if not self._run.header.external_training:
-                raise UserError(
-                    f"{place} is a run that trains its own agents, not a study",
-                    "another `run=`",
-                    USAGE,
-                )
-            if task is not None and task != self._run.header.task:
-                raise UserError(
-                    f"{place} is a study of {self._run.header.task}, not of {task}",
-                    "another `run=`, or no task",
-                    USAGE,
-                )
-            require_trusted(self._run, trust, f"autoreward.Study(run={str(place)!r}, trust=True)")
+            self._run = _open(place, task, trust)
         elif task is None:
             raise UserError("a new study needs a task", 'autoreward.Study("corridor")', USAGE)
         else:
@@ -90,73 +79,79 @@ class Study:
             options = read_options(({**given, "task": task, "headers": headers}, PYTHON))
             options = replace(options, external_training=True)
             self._run = setup.start(options, setup.model_options(options.stored_settings, headers))
-        how = setup.model_options(self._run.header.settings, headers)
+        model_options = setup.model_options(self._run.header.settings, headers)
         self._tools = setup.tools(
-            self._run, how, teller(self._run, tell), lambda label, numbers: None
+            self._run, model_options, teller(self._run, tell), lambda label, numbers: None
         )
-        self.path, self.card = self._run.path, self._tools.card
-        self._out: dict[str, Candidate] = {}
-        self._known: Task | None = None
+        self.path = self._run.path
+        self.card = self._tools.card
+        # candidates that `ask` has returned and `tell` has not seen yet
+        self._pending: dict[str, Candidate] = {}
+        self._task: Task | None = None
 
     def __repr__(self) -> str:
         return f"<autoreward study {self.path}: {self._run.header.task}, {self._run.header.model}>"
 
     @property
     def task(self) -> Task:
-        """The task as the wrappers take it; imports the card's Python where fields or success need
-        it.
+        """The task as the wrappers take it.
+
+        Imports the card's Python file if its fields or its success need it.
         """
-        if self._known is None:
+        if self._task is None:
             from autoreward.trainer.takeaway import task
 
-            self._known = task(self.card)
-        return self._known
+            self._task = task(self.card)
+        return self._task
 
     def make(self) -> gymnasium.Env:
-        """A fresh environment of the task, as its makers wrote it."""
+        """Create an environment of the task, without any wrapper of ours."""
         from autoreward.trainer.takeaway import bare
 
         return bare(self.card)
 
     def ask(self) -> Candidate | None:
-        """The next candidate: drafted, reviewed and checked.
+        """Return the next candidate, drafted, reviewed and checked.
 
-        None when every iteration is done; then `final` is there.
+        Returns None when every iteration is done; `final` is then available. Several candidates may
+        be pending at once.
 
-        Several may be out at once. UserError where the next one needs the outcome of one that is
-        out, and where a model fails or a limit is reached.
+        Raises UserError if the next candidate needs the outcome of a pending one, if a model fails,
+        and if a limit is reached.
         """
-        tools, header = self._tools, self._run.header
-        with self._run.locked(), tools.template:
+        with self._run.locked(), self._tools.template:
             if self._run.final is not None:
                 return None
-            record_probes(tools)
-            for iteration in range(1, header.iterations + 1):
+            record_probes(self._tools)
+            for iteration in range(1, self._run.header.iterations + 1):
                 if self._run.feedback(iteration) is not None:
                     continue
-                waiting = [
-                    c
-                    for c in draft_candidates(tools, iteration)
-                    if c.accepted and c.evaluation is None
-                ]
-                for folder in waiting:
-                    if folder.id not in self._out:
-                        self._out[folder.id] = Candidate(
-                            folder, self.card, self.task, header.sandbox
-                        )
-                        return self._out[folder.id]
-                if waiting:
-                    raise UserError(
-                        f"the next program is written from what became of {', '.join(c.id for c in waiting)}",
-                        "study.tell(candidate, evidence) first",
-                        USAGE,
-                    )
-                conclude(tools, iteration)
+                if candidate := self._next(iteration):
+                    return candidate
+                conclude(self._tools, iteration)
             self._finish()
         return None
 
+    def _next(self, iteration: int) -> Candidate | None:
+        """A candidate of this iteration that is not pending yet; None if all have their evidence."""
+        drafted = draft_candidates(self._tools, iteration)
+        waiting = [c for c in drafted if c.accepted and c.evaluation is None]
+        for folder in waiting:
+            if folder.id not in self._pending:
+                sandbox = self._run.header.sandbox
+                self._pending[folder.id] = Candidate(folder, self.card, self.task, sandbox)
+                return self._pending[folder.id]
+        if waiting:
+            pending = ", ".join(folder.id for folder in waiting)
+            raise UserError(
+                f"the next program is written from the outcome of {pending}",
+                "study.tell(candidate, evidence) first",
+                USAGE,
+            )
+        return None
+
     def __iter__(self) -> Iterator[Candidate]:
-        """Candidates one after another; tell each before the next."""
+        """Yield candidates one after another; call `tell` for each before the next."""
         while (candidate := self.ask()) is not None:
             yield candidate
 
@@ -165,44 +160,41 @@ class Study:
         candidate: Candidate | str,
         evidence: Evidence | Mapping[str, Any] | Sequence[Evidence | Mapping[str, Any]],
     ) -> Evaluation:
-        """What your training of that candidate came to; a list where you trained several agents,
-        each with its own `seed`.
+        """Record the outcome of your training of a candidate.
+
+        `evidence` is a list if you trained several agents, each with its own `seed`.
+
+        Raises UserError, and writes nothing, if the candidate is unknown or has its evidence
+        already, or if the evidence is incomplete.
         """
         name = candidate if isinstance(candidate, str) else candidate.id
         given = [evidence] if isinstance(evidence, (Evidence, Mapping)) else list(evidence)
-        parts = [_read(e) for e in given]
+        parts = [_read(item) for item in given]
         with self._run.locked():
             folder = self._run.find_candidate(name)
             if folder is None or not folder.accepted:
                 raise UserError(
-                    f"there is no candidate {name!r} to tell of", "study.ask() gives one", MISSING
+                    f"unknown candidate {name!r}", "study.ask() returns candidates", MISSING
                 )
             if folder.evaluation is not None:
                 raise UserError(
-                    f"candidate {name} was told already", "study.ask() gives the next one", USAGE
-                )
-            seeds = [e.seed for e in parts]
-            if not parts or len(set(seeds)) < len(seeds):
-                raise UserError(
-                    f"evidence of {name}: "
-                    + (
-                        "empty"
-                        if not parts
-                        else f"two trainings have the same seed {max(seeds, key=seeds.count)}"
-                    ),
-                    "one item per training, each with its own seed",
+                    f"candidate {name} already has its evidence",
+                    "study.ask() returns the next one",
                     USAGE,
                 )
+            _require_seeds(parts, name)
             for item in parts:
-                _fits(item, self.card, name)
+                _require_complete(item, self.card, name)
             result = self._write(folder, parts)
-        for started in [
-            self._out.pop(name, None),
-            candidate if isinstance(candidate, Candidate) else None,
-        ]:
-            if started:
-                started.close()
+        self._close(name, candidate)
         return result
+
+    def _close(self, name: str, candidate: Candidate | str) -> None:
+        """Stop the workers of a candidate that has its evidence."""
+        if pending := self._pending.pop(name, None):
+            pending.close()
+        if isinstance(candidate, Candidate):
+            candidate.close()
 
     def _write(self, folder: CandidateFolder, parts: Sequence[Evidence]) -> Evaluation:
         """Write the files that our own training and evaluation would leave, the evaluation last."""
@@ -243,56 +235,45 @@ class Study:
         episodes: int = 50,
         seed: int = 0,
         record: int = 20,
-        **told: Any,
+        **evidence: Any,
     ) -> Evidence:
-        """Play whole episodes on the true task, no program near: `act(observation)` gives an
-        action. The first `record` are kept for the analyzer.
+        """Play whole episodes on the true task, with no program involved.
 
-        `env`: your environment of the task, else a fresh one; `view`: a wrapper around it, for what
-        your policy sees; `told`: more for the Evidence, as `steps=`, `curve=`, `metrics=`.
+        `act(observation)` returns an action. `env` is your environment of the task (default: a new
+        one), and `view` a wrapper around it that changes what your policy sees. The first `record`
+        episodes are kept for the analyzer. `evidence` adds fields to the result: `steps=`,
+        `curve=`, `metrics=`, ...
         """
-        from autoreward.trainer.wrappers import KEY, TaskWrapper
+        from autoreward.trainer.wrappers import TaskWrapper
 
-        watched: Any = TaskWrapper(env if env is not None else self.make(), self.task)
-        watched = view(watched) if view else watched
+        wrapped: Any = TaskWrapper(env if env is not None else self.make(), self.task)
+        if view:
+            wrapped = view(wrapped)
         outcomes, lengths, kept = [], [], []
-        for k in range(episodes):
-            seen, info = watched.reset(seed=episode_seed(seed, k))
-            fields, actions, ended = [info[KEY]["fields"]], [], False
-            while not ended:
-                action = act(seen)
-                seen, _, terminated, truncated, info = watched.step(action)
-                fields.append(info[KEY]["fields"])
-                actions.append(info[KEY]["action"])
-                ended = terminated or truncated
-            outcomes.append(bool(info[KEY]["success"]))
-            lengths.append(len(actions))
-            if k < record:
-                kept.append(
-                    Episode(
-                        np.stack(fields), np.stack(actions), terminated, truncated, outcomes[-1]
-                    )
-                )
-        won = {"outcomes": tuple(outcomes)} if self.card.card.success else {}
-        return _read(
-            {
-                **won,
-                "episodes": episodes,
-                "mean_length": float(np.mean(lengths)),
-                "trajectories": tuple(kept),
-                "seed": seed,
-                **told,
-            }
-        )
+        for number in range(episodes):
+            episode = _play(wrapped, act, episode_seed(seed, number))
+            outcomes.append(episode.success)
+            lengths.append(episode.length)
+            if number < record:
+                kept.append(episode)
+        found: dict[str, Any] = {
+            "episodes": episodes,
+            "mean_length": float(np.mean(lengths)),
+            "trajectories": tuple(kept),
+            "seed": seed,
+        }
+        if self.card.card.success:
+            found["outcomes"] = tuple(outcomes)
+        return _read({**found, **evidence})
 
     @property
     def final(self) -> Final | None:
-        """The best candidate as told; None while the study goes on."""
+        """The best candidate by your evidence; None until the study is done."""
         return self._run.final
 
     @property
     def best(self) -> str | None:
-        """The best program so far, as text; of finished iterations."""
+        """The text of the best program of all finished iterations; None before the first."""
         best = self._run.best
         return best.program if best else None
 
@@ -317,6 +298,41 @@ class Study:
             )
         finish(self._tools, final)
         write_report(self._run.path)
+
+
+def _open(place: Path, task: str | None, trust: bool) -> Run:
+    """The study in a directory. Raises UserError if it is another kind of run, or another task's."""
+    run = Run(place)
+    if not run.header.external_training:
+        raise UserError(
+            f"{place} is a run that trains its own agents, not a study",
+            "use another `run=`",
+            USAGE,
+        )
+    if task is not None and task != run.header.task:
+        raise UserError(
+            f"{place} is a study of {run.header.task}, not of {task}",
+            "use another `run=`, or no task",
+            USAGE,
+        )
+    require_trusted(run, trust, f"autoreward.Study(run={str(place)!r}, trust=True)")
+    return run
+
+
+def _play(env: Any, act: Callable[[Any], Any], seed: int) -> Episode:
+    """Play one episode; its fields and actions as the wrapper records them."""
+    from autoreward.trainer.wrappers import KEY
+
+    observation, info = env.reset(seed=seed)
+    fields = [info[KEY]["fields"]]
+    actions = []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        observation, _, terminated, truncated, info = env.step(act(observation))
+        fields.append(info[KEY]["fields"])
+        actions.append(info[KEY]["action"])
+    success = bool(info[KEY]["success"])
+    return Episode(np.stack(fields), np.stack(actions), terminated, truncated, success)
 
 
 def _curve_arrays(item: Evidence) -> dict[str, np.ndarray]:
@@ -366,40 +382,61 @@ def _training_done(item: Evidence) -> TrainingDone:
 
 
 def _read(given: Evidence | Mapping[str, Any]) -> Evidence:
+    """Evidence from a mapping. Raises UserError, naming the field, if it cannot be read."""
     if isinstance(given, Evidence):
         return given
     try:
         return Evidence.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"evidence: {'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].removeprefix('Value error, ')}",
-            "docs/python.md lists what may be told",
+            f"evidence: {field}: {message}" if field else f"evidence: {message}",
+            "docs/python.md lists the fields",
             USAGE,
         ) from None
 
 
-def _fits(item: Evidence, card: LocatedCard, name: str) -> None:
-    """UserError where the task asks for more than was told."""
+def _require_seeds(parts: Sequence[Evidence], name: str) -> None:
+    """Raise UserError unless there is evidence, and each training has its own seed."""
+    hint = "one item per training, each with its own seed"
+    if not parts:
+        raise UserError(f"evidence of {name}: empty", hint, USAGE)
+    seeds = [item.seed for item in parts]
+    repeated = max(seeds, key=seeds.count)
+    if seeds.count(repeated) > 1:
+        raise UserError(
+            f"evidence of {name}: two trainings have the same seed {repeated}", hint, USAGE
+        )
+
+
+def _require_complete(item: Evidence, card: LocatedCard, name: str) -> None:
+    """Raise UserError if the task asks for more than the evidence holds."""
     if item.failure:
         return
-    if card.card.success is not None and item.won is None:
+    task = card.card
+    if task.success is not None and item.won is None:
         raise UserError(
-            f"evidence of {name}: the task {card.card.name} has a success; tell `outcomes`, or `successes` and `episodes`",
+            f"evidence of {name}: the task {task.name} defines success, "
+            "so give `outcomes`, or `successes` and `episodes`",
             "Evidence(successes=37, episodes=50)",
             USAGE,
         )
-    wanted = [m.name for m in [card.card.metric, *(c.metric for c in card.card.constraints)] if m]
-    if absent := [m for m in wanted if m not in item.metrics]:
+    metrics = [task.metric, *(constraint.metric for constraint in task.constraints)]
+    absent = [metric.name for metric in metrics if metric and metric.name not in item.metrics]
+    if absent:
         raise UserError(
             f"evidence of {name}: the task needs its metric {absent[0]!r}",
             f"Evidence(metrics={{'{absent[0]}': ...}})",
             USAGE,
         )
     for episode in item.trajectories:
-        if episode.fields.shape != (episode.length + 1, card.card.layout.width):
+        expected = (episode.length + 1, task.layout.width)
+        if episode.fields.shape != expected:
             raise UserError(
-                f"evidence of {name}: an episode of {episode.length} actions has fields of shape {episode.fields.shape}, not {(episode.length + 1, card.card.layout.width)}",
-                f"all fields of the card in order, in every state: {', '.join(card.card.layout.names)}",
+                f"evidence of {name}: an episode of {episode.length} actions has fields of shape "
+                f"{episode.fields.shape}, not {expected}",
+                f"all fields of the card in order, in each state: {', '.join(task.layout.names)}",
                 REFUSED,
             )

@@ -1,6 +1,4 @@
-"""A study: somebody else's training drives the loop by ask and tell; the run directory is the
-loop's own, and goes on where it was.
-"""
+"""A study: a training of your own drives the loop by ask and tell, in an ordinary run directory."""
 
 import asyncio
 import json
@@ -27,22 +25,38 @@ def _here(tmp_path_factory, tmp_path, monkeypatch):
     monkeypatch.delenv("AUTOREWARD_MODEL", raising=False)
 
 
+# A model that keeps each prompt, and answers with the number of prompts so far as a factor.
+WRITER = '''import pathlib
+import sys
+
+n = len(list(pathlib.Path(".").glob("prompt-*")))
+pathlib.Path(f"prompt-{n}").write_text(sys.stdin.read())
+print(f"""```python
+import numpy as np
+
+
+def reward(prev, action, curr, memory):
+    return {{"nearer": {n + 1}.0 * (curr.cell - prev.cell)}}
+```""")
+'''
+
+
 def handle_puller(seen) -> int:
     """The corridor's solution."""
     return int(seen[2])
 
 
-def test_ask_and_tell_until_the_end_and_in_between_from_another_process():
+def test_ask_and_tell_to_the_end_with_another_process_in_between():
     study = Study("corridor", run="runs/mine", **SMALL)
     first, second = study.ask(), study.ask()
     assert (first.id, second.id) == ("1a", "1b") and "def reward" in first.program
-    with pytest.raises(UserError, match=r"what became of 1a, 1b"):
+    with pytest.raises(UserError, match=r"the outcome of 1a, 1b"):
         study.ask()
     result = study.tell(second, study.evaluate(handle_puller, episodes=10, steps=100))
     assert result.success == 1.0 and result.steps == (100,)
-    with pytest.raises(UserError, match="told already"):
+    with pytest.raises(UserError, match="already has its evidence"):
         study.tell(second, Evidence(successes=1, episodes=2))
-    # as after a kill: what was told is kept, what was out is given again
+    # As after a kill: evidence is kept, and a pending candidate is returned again.
     again = Study(run="runs/mine")
     assert again.ask().id == "1a"
     again.tell(
@@ -96,7 +110,7 @@ def test_ask_and_tell_until_the_end_and_in_between_from_another_process():
         ({"successes": 5, "episodes": 3}, "how many episodes"),
         ({"outcomes": [True], "successes": 1}, "not both"),
         ({"successes": -1, "episodes": 3}, "successes: Input should be greater"),
-        ({"episodes": 3}, "has a success"),
+        ({"episodes": 3}, "defines success"),
         ({"sucesses": 1, "episodes": 3}, "sucesses: Extra inputs"),
         ({"outcomes": [True], "metrics": {"height": float("nan")}}, "metrics.height is not finite"),
         ([], "empty"),
@@ -112,7 +126,7 @@ def test_ask_and_tell_until_the_end_and_in_between_from_another_process():
         ),
     ],
 )
-def test_evidence_that_cannot_be_is_a_sentence_and_nothing_is_written(evidence, word):
+def test_wrong_evidence_is_one_sentence_and_nothing_is_written(evidence, word):
     study = Study("corridor", run="runs/mine", **SMALL)
     candidate = study.ask()
     with pytest.raises(UserError, match=word):
@@ -120,7 +134,7 @@ def test_evidence_that_cannot_be_is_a_sentence_and_nothing_is_written(evidence, 
     assert Run(Path("runs/mine")).candidate(1, "a").evaluation is None
 
 
-def test_rewards_of_arrays_of_wrapped_environments_and_of_vectors_are_the_same():
+def test_arrays_wrapped_environments_and_vectors_give_the_same_rewards():
     study = Study("corridor", run="runs/mine", **SMALL)
     candidate = study.ask()
     env, venv = candidate.wrap(study.make()), candidate.vector(study.make, 2)
@@ -155,14 +169,8 @@ def test_rewards_of_arrays_of_wrapped_environments_and_of_vectors_are_the_same()
         candidate.rewards({"cell": [1.0]}, [0], {"cell": [1.0]}, first=[True], terminated=[False])
 
 
-def test_the_designer_reads_what_was_told(tmp_path):
-    (tmp_path / "model.py").write_text(
-        "import sys, pathlib\n"
-        "n = len(list(pathlib.Path('.').glob('prompt-*')))\n"
-        "text = sys.stdin.read()\n"
-        "pathlib.Path(f'prompt-{n}').write_text(text)\n"
-        "print('```python\\nimport numpy as np\\n\\n\\ndef reward(prev, action, curr, memory):\\n    return {\"nearer\": %d.0 * (curr.cell - prev.cell)}\\n```' % (n + 1))\n"
-    )
+def test_the_designer_reads_the_evidence(tmp_path):
+    (tmp_path / "model.py").write_text(WRITER)
     settings = {"critic": "off", "analyzer": "off"}
     study = Study(
         "corridor",
@@ -193,7 +201,7 @@ def test_the_designer_reads_what_was_told(tmp_path):
     )
 
 
-def test_a_study_works_inside_of_a_running_event_loop_and_touches_no_signal_handler():
+def test_a_study_works_inside_an_event_loop_and_touches_no_signal_handler():
     import signal
 
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -210,7 +218,7 @@ def test_a_study_works_inside_of_a_running_event_loop_and_touches_no_signal_hand
     )
 
 
-def test_a_study_and_a_run_are_not_taken_for_each_other():
+def test_a_study_and_a_run_are_not_confused():
     Study("corridor", run="runs/mine", **SMALL)
     said = subprocess.run(
         [sys.executable, "-m", "autoreward", "resume", "mine"], capture_output=True, text=True
@@ -222,7 +230,7 @@ def test_a_study_and_a_run_are_not_taken_for_each_other():
         Study("swingup", run="runs/mine")
     with pytest.raises(UserError, match="needs a task"):
         Study()
-    with pytest.raises(UserError, match="no option 'iteratons'"):
+    with pytest.raises(UserError, match="unknown option 'iteratons'"):
         Study("corridor", iteratons=3)
 
 
@@ -244,23 +252,17 @@ def test_check_and_train_take_text_or_a_path(tmp_path):
     )
     refused = autoreward.check("import os\n", "corridor")
     assert not refused.ok and any(v.kind == "import" for v in refused.verdicts)
-    with pytest.raises(UserError, match="not readable"):
+    with pytest.raises(UserError, match="cannot be read"):
         autoreward.check("nothing.py", "corridor")
     result = autoreward.train(human, "corridor", seeds=1, steps=512, out=tmp_path / "out")
     assert result.scores[0].episodes == 50 and (tmp_path / "out" / "program.py").is_file()
 
 
 def test_importing_loads_nothing_heavy():
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import autoreward, sys; print(sorted({'numpy', 'torch', 'pydantic', 'gymnasium', 'litellm'} & set(sys.modules)))",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert said.stdout.strip() == "[]", said.stderr
+    heavy = {"numpy", "torch", "pydantic", "gymnasium", "litellm"}
+    code = f"import autoreward, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
     assert set(autoreward.__all__) <= set(dir(autoreward)) and all(
         getattr(autoreward, name) for name in autoreward.__all__
     )

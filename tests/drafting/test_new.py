@@ -152,7 +152,7 @@ def test_documentation_names_columns_and_discrete_observations_stay_whole(comman
         (("--factory", "mine:Vector", "--kwargs", "[1]"), 2, "--kwargs"),
         (("--factory", "mine:Vector", "--kwargs", '{"wide": 1}'), 3, "wide"),
         (("--factory", "mine:Vector", "--steps", "5"), 2, "--steps is 5"),
-        (("--factory", "mine:Vector", "--model", "offline/search"), 2, "no language model"),
+        (("--factory", "mine:Vector", "--model", "offline/search"), 2, "not a language model"),
     ],
 )
 def test_what_cannot_be_carded_is_refused_in_one_sentence(command, here, words, code, said):
@@ -164,7 +164,7 @@ def test_what_cannot_be_carded_is_refused_in_one_sentence(command, here, words, 
 def test_a_file_that_is_there_is_left_alone(command, here):
     (here / "v.yaml").write_text("mine")
     done = new(command, "--factory", "mine:Vector", "--out", "v.yaml", code=1)
-    assert "left alone" in done.stderr and (here / "v.yaml").read_text() == "mine"
+    assert "already exists" in done.stderr and (here / "v.yaml").read_text() == "mine"
     new(command, "--factory", "mine:Vector", "--out", "v.yaml", "--force")
     assert (here / "v.yaml").read_text() != "mine"
 
