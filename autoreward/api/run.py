@@ -182,7 +182,7 @@ def _go(run: Run, how: Any, tell: Tell | None) -> LoadedRun:
     from autoreward.results.report import write_report
 
     with run.locked():
-        loop.design(setup.tools(run, how, teller(run, tell), _silent))
+        loop.design(setup.run_context(run, how, teller(run, tell), _silent))
         write_report(run.path)
     return LoadedRun(run.path)
 

@@ -80,11 +80,11 @@ class Study:
             options = replace(options, external_training=True)
             self._run = setup.start(options, setup.model_options(options.stored_settings, headers))
         model_options = setup.model_options(self._run.header.settings, headers)
-        self._tools = setup.tools(
+        self._context = setup.run_context(
             self._run, model_options, teller(self._run, tell), lambda label, numbers: None
         )
         self.path = self._run.path
-        self.card = self._tools.card
+        self.card = self._context.card
         # candidates that `ask` has returned and `tell` has not seen yet
         self._pending: dict[str, Candidate] = {}
         self._task: Task | None = None
@@ -119,22 +119,22 @@ class Study:
         Raises UserError if the next candidate needs the outcome of a pending one, if a model fails,
         and if a limit is reached.
         """
-        with self._run.locked(), self._tools.template:
+        with self._run.locked(), self._context.template:
             if self._run.final is not None:
                 return None
-            record_probes(self._tools)
+            record_probes(self._context)
             for iteration in range(1, self._run.header.iterations + 1):
                 if self._run.feedback(iteration) is not None:
                     continue
                 if candidate := self._next(iteration):
                     return candidate
-                conclude(self._tools, iteration)
+                conclude(self._context, iteration)
             self._finish()
         return None
 
     def _next(self, iteration: int) -> Candidate | None:
         """A candidate of this iteration that is not pending yet; None if all have their evidence."""
-        drafted = draft_candidates(self._tools, iteration)
+        drafted = draft_candidates(self._context, iteration)
         waiting = [c for c in drafted if c.accepted and c.evaluation is None]
         for folder in waiting:
             if folder.id not in self._pending:
@@ -214,9 +214,9 @@ class Study:
         result = evaluation.pool(self.card.card, trainings)
         folder.keep_screening(screening.screen())
         folder.keep_evaluation(result)
-        self._tools.say(
+        self._context.say(
             "evaluation",
-            "told",
+            "evidence recorded",
             folder.iteration,
             folder.name,
             success=result.success,
@@ -283,7 +283,7 @@ class Study:
         header = self._run.header
         feedback = self._run.feedback(header.iterations)
         best = feedback.best if feedback else None
-        hints = header.hints_used or self._tools.method.reads_hints(header.model, header.settings)
+        hints = header.hints_used or self._context.method.reads_hints(header.model, header.settings)
         if best is None or best.evaluation is None:
             final = Final(
                 winner=None, hints_used=hints, why="no candidate survived checking and training"
@@ -296,7 +296,7 @@ class Study:
                 hints_used=hints,
                 why="as reported by your own training; not confirmed on other seeds",
             )
-        finish(self._tools, final)
+        finish(self._context, final)
         write_report(self._run.path)
 
 

@@ -60,9 +60,9 @@ class LazyGroup(TyperGroup):
         found: Any = getattr(importlib.import_module(f"autoreward.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(found)
-        command = typer.main.get_command(app)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name)(found)
+        command = typer.main.get_command(alone)
         command.name = cmd_name
         return command
 
@@ -107,9 +107,10 @@ def _root(
     ),
     debug: bool = typer.Option(False, "--debug", help="show tracebacks of errors"),
 ) -> None:
-    """Reward design for reinforcement learning: a language model writes reward programs for a task
-    with sparse rewards; autoreward checks them, runs them in a sandbox, trains agents on them, and
-    shows the model what they achieved.
+    """Reward design for reinforcement learning, with a language model.
+
+    The model writes reward programs for a task whose own reward is sparse. autoreward checks them,
+    runs them in a sandbox, trains agents on them, and shows the model what they achieved.
 
     \b
     First:  autoreward design corridor    (one minute, no API key needed)
@@ -127,11 +128,10 @@ def _stop(message: str, hint: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """The console script. Exit codes: errors.py and docs/cli.md."""
+    """Run the console script. Exit codes: errors.py and docs/cli.md."""
     debug = "--debug" in sys.argv or bool(os.environ.get("AUTOREWARD_DEBUG"))
-    sys.argv[1:] = (["--debug"] if debug and "--debug" in sys.argv else []) + [
-        a for a in sys.argv[1:] if a != "--debug"
-    ]
+    # `--debug` may stand anywhere, so it is read here.
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
     if sys.platform == "win32" and not {"--help", "--version"} & set(sys.argv):
         _stop(
             "native Windows is not supported: it has no sandbox for reward programs",
@@ -149,8 +149,8 @@ def main() -> None:
         print(error.format_message())
         sys.exit(2)
     except click_errors.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "autoreward"
-        _stop(error.format_message(), f"{where} --help", 2)
+        command = error.ctx.command_path if error.ctx else "autoreward"
+        _stop(error.format_message(), f"{command} --help", 2)
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):

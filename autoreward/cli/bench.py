@@ -155,14 +155,14 @@ def _run_cell(options: DesignOptions) -> tuple[Final | None, str]:
 
     model_options = setup.model_options(options.stored_settings, options.headers)
     path = options.folder / str(options.name)
-    begun = RunFolder(path).is_run
-    run = Run(path) if begun else setup.start(options, model_options)
+    exists = RunFolder(path).is_run
+    run = Run(path) if exists else setup.start(options, model_options)
     if run.final is not None:
         return run.final, "done"
     with run.locked(), Display(run) as display:
         try:
-            tools = setup.tools(run, model_options, display.say, display.progress)
-            return loop.design(tools), "done"
+            context = setup.run_context(run, model_options, display.say, display.progress)
+            return loop.design(context), "done"
         except UserError as error:
             display.say("run", "stopped", why=error.message)
             return None, f"stopped: {error.message}"

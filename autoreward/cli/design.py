@@ -107,8 +107,8 @@ def run_design(
             folder=str(run.path),
         )
         try:
-            tools = setup.tools(run, model_options, display.say, display.progress, limits)
-            final = loop.design(tools)
+            context = setup.run_context(run, model_options, display.say, display.progress, limits)
+            final = loop.design(context)
         except KeyboardInterrupt:
             display.say("run", "stopped")
             raise UserError(

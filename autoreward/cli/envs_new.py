@@ -91,20 +91,20 @@ def new_env(
             f"{place} already exists", "--out ANOTHER.yaml, or --force to overwrite it", REFUSED
         )
     drafted = draft(survey)
-    judged: list[Any] = []
+    claims: list[Any] = []
     failed: UserError | None = None
     if model:
         try:
-            drafted, judged = _with_words(model, survey, drafted, place, options, no_source, yes)
+            drafted, claims = _with_words(model, survey, drafted, place, options, no_source, yes)
         except UserError as error:
             if error.code == USAGE:
                 raise
             failed = error
     write(place, drafted.text)
     if as_json:
-        print(json.dumps(_data(place, survey, drafted, judged), indent=1))
+        print(json.dumps(_data(place, survey, drafted, claims), indent=1))
     else:
-        print(clean("\n".join(_lines(place, survey, drafted, judged))))
+        print(clean("\n".join(_lines(place, survey, drafted, claims))))
     if failed:
         raise UserError(
             f"{failed.message}; {place} is written without the model's words",
@@ -210,7 +210,7 @@ def _with_words(
     no_source: bool,
     yes: bool,
 ) -> tuple[Any, list[Any]]:
-    """(the card with the model's words, how each of its claims stands)
+    """Return the card with the model's words, and how each of its claims stands.
 
     The card is unchanged if the user declines to send, or if the reply cannot be read.
     """
@@ -224,8 +224,8 @@ def _with_words(
     answer = _ask(model, variables, templates, place, yes, options.max_cost)
     if answer is None:
         return drafted, []
-    words, judged = words_of(answer, survey, drafted.fields, model.name)
-    return draft(survey, words), judged
+    words, claims = words_of(answer, survey, drafted.fields, model.name)
+    return draft(survey, words), claims
 
 
 def _ask(
@@ -291,17 +291,17 @@ def _confirmed() -> bool:
 # -- what is printed -------------------------------------------------------------------------------
 
 
-def _data(place: Path, survey: Survey, drafted: Any, judged: list[Any]) -> dict[str, Any]:
+def _data(place: Path, survey: Survey, drafted: Any, claims: list[Any]) -> dict[str, Any]:
     return {
         "card": str(place),
         "left": [{"line": line, "what": what} for line, what in drafted.left],
-        "claims": [vars(j) for j in judged],
+        "claims": [vars(claim) for claim in claims],
         "survey": survey.model_dump(mode="json", exclude={"doc", "source"}),
     }
 
 
-def _lines(place: Path, survey: Survey, drafted: Any, judged: list[Any]) -> list[str]:
-    lines = [*_found(survey, drafted), *_claims(judged), "", f"written      {place}"]
+def _lines(place: Path, survey: Survey, drafted: Any, claims: list[Any]) -> list[str]:
+    lines = [*_found(survey, drafted), *_claims(claims), "", f"written      {place}"]
     if drafted.left:
         lines += ["", "left for you"]
         for number, (line, what) in enumerate(drafted.left, 1):
@@ -357,14 +357,14 @@ def _matched(varying: list[Any]) -> str:
     return f"{text}, {ambiguous} of them ambiguous" if ambiguous else text
 
 
-def _claims(judged: list[Any]) -> list[str]:
+def _claims(claims: list[Any]) -> list[str]:
     """How the model's claims stand: counts, then each contradicted one."""
-    if not judged:
+    if not claims:
         return []
     marks = ("probed", "contradicted", "unchecked")
-    counts = [f"{sum(j.mark == mark for j in judged)} {mark}" for mark in marks]
-    wrong = [j for j in judged if j.mark == "contradicted"]
+    counts = [f"{sum(claim.mark == mark for claim in claims)} {mark}" for mark in marks]
+    wrong = [claim for claim in claims if claim.mark == "contradicted"]
     return [
         f"claims       {', '.join(counts)}",
-        *(f"contradicted {j.field}: {j.claim}: {j.why}" for j in wrong),
+        *(f"contradicted {claim.field}: {claim.claim}: {claim.why}" for claim in wrong),
     ]

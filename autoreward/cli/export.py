@@ -38,8 +38,9 @@ def export(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Write the winning reward as one Python file that needs only numpy and gymnasium; or, with
-    --policy, the agent as ONNX.
+    """Write the winning reward as one Python file, or its agent as ONNX.
+
+    The file needs only numpy and gymnasium. With --policy, the trained agent is written instead.
     """
     from autoreward.store.run import find_run
 
@@ -129,8 +130,9 @@ def play(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Play the trained agent: how each episode ends, its length, and a picture if the environment
-    can draw itself.
+    """Play the trained agent, and show its episodes in numbers and pictures.
+
+    Prints how each episode ends and how long it is; --out draws them if the environment can.
     """
     from autoreward.loop.trust import card_of, require_trusted
     from autoreward.store.files import read

@@ -199,8 +199,9 @@ def merge(
         Option(help="first divide each program by its running scale (not for SAC, TD3, DQN)"),
     ] = True,
 ) -> None:
-    """Merge several programs into one ensemble: a program with a term for each, and the
-    composition that combines them.
+    """Merge several programs into one ensemble.
+
+    Writes a program with one term for each, and the composition that combines them.
     """
     import yaml
 

@@ -191,7 +191,7 @@ def _print_messages(messages: Sequence[Message], as_json: bool) -> None:
 
 
 def _count(text: str) -> tuple[int, str]:
-    """(tokens, how they were counted)"""
+    """Return the number of tokens, and how they were counted."""
     try:
         import tiktoken
 

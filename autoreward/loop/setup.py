@@ -1,4 +1,4 @@
-"""From options to a run directory, and from a run directory to the tools that the loop uses."""
+"""From options to a run directory, and from a run directory to the context of the loop."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def hide_process() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def tools(
+def run_context(
     run: Run,
     model_options: ModelOptions,
     say: Callable[..., None],

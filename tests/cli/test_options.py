@@ -91,27 +91,27 @@ def design(monkeypatch, *words: str) -> tuple[object, object, DesignOptions]:
     return (*seen[0], options[0])
 
 
-def effects(run, model_options, tools) -> dict[str, object]:
+def effects(run, model_options, context) -> dict[str, object]:
     """Every option's value as read back from the place where it takes effect."""
     header = run.header
     resumed = setup.model_options(header.settings)
     return {
-        "model": tools.caller.model.name,
-        "method": tools.method.name,
+        "model": context.caller.model.name,
+        "method": context.method.name,
         "iterations": header.iterations,
         "candidates": header.candidates,
         "steps": header.steps,
         "seed": header.seed,
         "final_seeds": header.final_seeds,
-        "jobs": tools.engine.jobs,
+        "jobs": context.engine.jobs,
         "device": header.device,
-        "max_cost": tools.caller.limits.max_cost,
-        "max_tokens": tools.caller.limits.max_tokens,
-        "max_calls": tools.caller.limits.max_calls,
-        "max_time": tools.caller.limits.max_time / 60,
+        "max_cost": context.caller.limits.max_cost,
+        "max_tokens": context.caller.limits.max_tokens,
+        "max_calls": context.caller.limits.max_calls,
+        "max_time": context.caller.limits.max_time / 60,
         "hints": header.hints_used,
         "settings": {
-            "critic": tools.caller.settings["critic"],
+            "critic": context.caller.settings["critic"],
             "timeout": resumed.timeout and model_options.timeout,
         },
         "prompts": str(Path(header.prompts).relative_to(Path.cwd().resolve())),
@@ -121,11 +121,11 @@ def effects(run, model_options, tools) -> dict[str, object]:
         "prices": resumed.prices and model_options.prices,
         "sandbox": header.sandbox,
         "unsafe_no_sandbox": header.sandbox == "unsafe",
-        "trainer_python": tools.engine.python,
+        "trainer_python": context.engine.python,
         "name": run.path.name,
         "origin": (run.path / "origin" / "given.py").is_file() and header.origin,
         "compose": header.compose,
-        "episodic_return": tools.card.card.episodic_return,
+        "episodic_return": context.card.card.episodic_return,
     }
 
 
@@ -145,8 +145,8 @@ def test_every_option_takes_effect(place, monkeypatch, how):
             words += [word for name, value in given.items() for word in typed(name, value)]
         with monkeypatch.context() as patch:
             run, model_options, _ = design(patch, *words)
-        tools = setup.tools(run, model_options, lambda *_, **__: None, lambda *_: None)
-        found = effects(run, model_options, tools)
+        context = setup.run_context(run, model_options, lambda *_, **__: None, lambda *_: None)
+        found = effects(run, model_options, context)
         for name, value in given.items():
             assert found[name] == value, name
 
