@@ -161,6 +161,13 @@ def test_the_shell_lines_of_a_page_run(example, page):
         run_block(block, {})
 
 
+def test_the_program_of_the_readme_is_accepted_by_check():
+    pytest.importorskip("gymnasium_robotics", reason="pip install 'autoreward-rl[robotics]'")
+    [program] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    Path("readme.py").write_text(program)
+    run_line("autoreward check readme.py --task pointmaze_u")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_paths_and_links_of_a_page_exist(page):
     text = page.read_text()
