@@ -37,44 +37,52 @@ class Layout:
 
     @cached_property
     def slices(self) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-        """name -> (first column, end column, shape)."""
-        out, start = {}, 0
+        """Map each name to (first column, end column, shape)."""
+        slices = {}
+        start = 0
         for name, shape in zip(self.names, self.shapes, strict=True):
             end = start + math.prod(shape)
-            out[name] = (start, end, shape)
+            slices[name] = (start, end, shape)
             start = end
-        return out
+        return slices
 
     @cached_property
     def width(self) -> int:
-        """Number of columns, D."""
+        """The number of columns, D."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [{"name": n, "shape": list(s)} for n, s in zip(self.names, self.shapes, strict=True)]
+        """Return [{"name": ..., "shape": [...]}, ...] in the order of the columns."""
+        fields = zip(self.names, self.shapes, strict=True)
+        return [{"name": name, "shape": list(shape)} for name, shape in fields]
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> Layout:
-        return cls(tuple(d["name"] for d in data), tuple(tuple(d["shape"]) for d in data))
+        """Read what `to_json` returned."""
+        names = tuple(field["name"] for field in data)
+        shapes = tuple(tuple(field["shape"]) for field in data)
+        return cls(names, shapes)
 
 
 class State:
-    """n states: every field an attribute of shape (n, *shape), float64.
+    """n states, with every field as an attribute of shape (n, *shape), float64.
 
-    An unknown name is an error that lists the fields.
+    `flat` is (n, D), laid out by `layout`. An unknown name raises AttributeError with the fields
+    that exist.
     """
 
     __slots__ = ("_flat", "_layout")
 
     def __init__(self, flat: Array, layout: Layout) -> None:
-        self._flat, self._layout = flat, layout
+        self._flat = flat
+        self._layout = layout
 
     def __getattr__(self, name: str) -> Array:
         try:
             start, end, shape = self._layout.slices[name]
         except KeyError:
             raise AttributeError(
-                f"no field {name!r}; the fields are {', '.join(self._layout.names)}"
+                f"unknown field {name!r}; the fields are {', '.join(self._layout.names)}"
             ) from None
         return self._flat[:, start:end].reshape(len(self._flat), *shape)
 

@@ -1,9 +1,9 @@
-"""Several reward programs as one whose terms are their totals, so that a composition can take them
-together (`ensemble`: mean, worst case, careful).
+"""Merge several reward programs into one, whose terms are the programs' totals.
 
-Text and syntax trees alone: nothing is executed here. Each program keeps its names to itself in a
-function of its own, and its memory under its number. Source of ensembles: Reward Model Ensembles
-Help Mitigate Overoptimization, arXiv 2310.02743.
+The merged program is what `ensemble` is for: mean, worst case or mean less variance of the totals
+(Reward Model Ensembles Help Mitigate Overoptimization, arXiv 2310.02743). Each program keeps its
+names to itself in a function of its own, and its memory under its number. Programs are handled as
+text and syntax trees; nothing is executed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import symtable
 from collections.abc import Mapping
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.rewards.program import MAX_CHARACTERS, facts
+from autoreward.rewards.program import MAX_CHARACTERS, facts, parse
 
 TOTAL = """def _total(terms, n):
     total = np.zeros(n)
@@ -21,127 +21,151 @@ TOTAL = """def _total(terms, n):
         total = total + value
     return total
 """
+CHECK = "run autoreward check FILE --task TASK to see what is wrong"
 
 
 def merged(programs: Mapping[str, str]) -> str:
-    """The text of one program with a term a name: the sum of that program's own terms.
+    """Return the text of one program with a term for each program: the sum of its terms.
 
-    `programs`: texts by name, two or more; names are identifiers. UserError where one has no
-    reward(), has potentials (their shaping needs gamma and the ending, which belong to the
-    learner), says its MEMORY in a way that cannot be read without running it, or cannot stand in a
-    function.
+    `programs` maps names, which are identifiers, to two or more texts. Raises UserError if one of
+    them does not define reward(), defines potentials (their shaping needs gamma and the end of the
+    episode, which belong to the learner), has a MEMORY that cannot be read without running it, or
+    cannot be put into a function.
     """
-    memories = {name: _memory(name, text) for name, text in programs.items()}
+    memories = {name: _memory_names(name, text) for name, text in programs.items()}
     lines = [
-        f'"""An ensemble of {len(programs)} programs: {", ".join(programs)}. Each term is the sum of one program\'s terms."""',
+        f'"""An ensemble of {len(programs)} programs: {", ".join(programs)}. '
+        'Each term is the sum of one program\'s terms."""',
         "import numpy as np",
         "",
     ]
     for number, (name, text) in enumerate(programs.items(), 1):
-        lines += ["", *_own(f"_p{number}", name, text, bool(memories[name])), ""]
-    rows = [(number, key) for number, memory in enumerate(memories.values(), 1) for key in memory]
-    if rows:
-        lines += [
-            "MEMORY = {",
-            *[f"    {_key(number, key)}: _p{number}_memory[{key!r}]," for number, key in rows],
-            "}",
-            "",
-        ]
-    lines += [
-        "",
-        *TOTAL.splitlines(),
-        "",
-        "",
-        "def reward(prev, action, curr, memory):",
-        "    n, terms = len(curr), {}",
+        lines += ["", *_wrapped(f"_p{number}", name, text, bool(memories[name])), ""]
+    lines += _common_memory(memories)
+    lines += ["", *TOTAL.splitlines(), "", ""]
+    lines += _common_reward(memories)
+    text = "\n".join(lines) + "\n"
+    _require_loadable(text)
+    return text
+
+
+def _common_memory(memories: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the lines of MEMORY with the keys of all programs; [] if none has memory."""
+    entries = [
+        f"    {_key(number, key)}: _p{number}_memory[{key!r}],"
+        for number, keys in enumerate(memories.values(), 1)
+        for key in keys
     ]
-    for number, (name, memory) in enumerate(memories.items(), 1):
-        held = ", ".join(f"{key!r}: memory[{_key(number, key)}]" for key in memory)
-        lines += [
-            f"    own = {{{held}}}",
-            f'    terms["{name}"] = _total(_p{number}_reward(prev, action, curr, own), n)',
-        ]
-        lines += [f"    memory[{_key(number, key)}] = own[{key!r}]" for key in memory]
-    made = "\n".join([*lines, "    return terms"]) + "\n"
-    if len(made) > MAX_CHARACTERS:
+    return ["MEMORY = {", *entries, "}", ""] if entries else []
+
+
+def _common_reward(memories: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the lines of reward(), which calls each program with its own memory."""
+    lines = ["def reward(prev, action, curr, memory):", "    n, terms = len(curr), {}"]
+    for number, (name, keys) in enumerate(memories.items(), 1):
+        entries = [f"{key!r}: memory[{_key(number, key)}]" for key in keys]
+        own = ", ".join(entries)
+        lines.append(f"    own = {{{own}}}")
+        lines.append(f'    terms["{name}"] = _total(_p{number}_reward(prev, action, curr, own), n)')
+        lines += [f"    memory[{_key(number, key)}] = own[{key!r}]" for key in keys]
+    lines.append("    return terms")
+    return lines
+
+
+def _require_loadable(text: str) -> None:
+    """Raise UserError if the merged text is too long or does not compile. Nothing is run."""
+    if len(text) > MAX_CHARACTERS:
         raise UserError(
-            f"together they have {len(made)} characters, and a program may have {MAX_CHARACTERS}",
-            "merge fewer",
+            f"the merged program has {len(text)} characters; at most {MAX_CHARACTERS} are allowed",
+            "merge fewer programs",
             REFUSED,
         )
     try:
-        # looks, and runs nothing
-        symtable.symtable(made, "ensemble", "exec")
+        symtable.symtable(text, "ensemble", "exec")
     except SyntaxError as error:
         raise UserError(
-            f"one of them cannot stand in a function: {error.msg}", "merge the others", REFUSED
+            f"one of the programs cannot be put into a function: {error.msg}",
+            "merge the others",
+            REFUSED,
         ) from None
-    return made
 
 
 def _key(number: int, key: str) -> str:
-    """Of a program's memory in the common one, as a literal."""
+    """Return the literal under which the merged program keeps a program's memory."""
     return repr(f"p{number}_{key}")
 
 
-def _memory(name: str, text: str) -> tuple[str, ...]:
-    """The names in its MEMORY; UserError for a program that cannot be merged."""
+def _memory_names(name: str, text: str) -> tuple[str, ...]:
+    """Return the names in a program's MEMORY. Raises UserError if it cannot be merged."""
     found = facts(text)
     if "reward" not in found.entry_points:
         raise UserError(
-            f"{name}: it defines no reward(prev, action, curr, memory)",
-            "autoreward check FILE --task TASK says what is wrong",
-            REFUSED,
+            f"{name}: does not define reward(prev, action, curr, memory)", CHECK, REFUSED
         )
     if "potential" in found.entry_points:
         raise UserError(
             f"{name}: potentials are shaped by the learner, one program at a time",
-            "merge programs that have reward() alone",
+            "merge programs that define only reward()",
             REFUSED,
         )
-    tree = ast.parse(text.removeprefix("\ufeff"))
-    if any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree)):
+    tree = parse(text)
+    if _imports_star(tree):
         raise UserError(
-            f"{name}: `import *` cannot stand in a function", "import numpy as np", REFUSED
+            f"{name}: `import *` is not allowed in a function", "import numpy as np", REFUSED
         )
-    used = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "MEMORY"]
-    if not used:
+    uses = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "MEMORY"]
+    if not uses:
         return ()
-    given = [
-        n.value
-        for n in tree.body
-        if (isinstance(n, ast.Assign) and n.targets == used)
-        or (isinstance(n, ast.AnnAssign) and [n.target] == used)
-    ]
-    keys = given[0].keys if len(given) == 1 and isinstance(given[0], ast.Dict) else [None]
-    names = tuple(k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str))
-    if len(names) < len(keys):
+    keys = _literal_keys(tree, uses)
+    if keys is None:
         raise UserError(
-            f"{name}: its MEMORY is no literal of names",
-            'write it as MEMORY = {"best": np.inf}, once',
+            f"{name}: MEMORY is not a literal dict of names",
+            'write it once, as MEMORY = {"best": np.inf}',
             REFUSED,
         )
+    return keys
+
+
+def _imports_star(tree: ast.Module) -> bool:
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return any(node.names[0].name == "*" for node in imports)
+
+
+def _literal_keys(tree: ast.Module, uses: list[ast.Name]) -> tuple[str, ...] | None:
+    """Return the keys of MEMORY; None unless its only use is one assignment of literal names."""
+    values = []
+    for node in tree.body:
+        if (isinstance(node, ast.Assign) and node.targets == uses) or (
+            isinstance(node, ast.AnnAssign) and [node.target] == uses
+        ):
+            values.append(node.value)
+    if len(values) != 1 or not isinstance(values[0], ast.Dict):
+        return None
+    names = []
+    for key in values[0].keys:
+        if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+            return None
+        names.append(key.value)
     return tuple(dict.fromkeys(names))
 
 
-def _own(called: str, name: str, text: str, memory: bool) -> list[str]:
-    """The program in a function that gives what is called from outside."""
-    tree = ast.parse(text.removeprefix("\ufeff"))
-    future = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+def _wrapped(function: str, name: str, text: str, memory: bool) -> list[str]:
+    """Return the program in a function that returns its reward() and MEMORY."""
+    statements = []
+    for node in parse(text).body:
+        # allowed only at the top of a file
+        if not isinstance(node, ast.ImportFrom) or node.module != "__future__":
+            statements.append(node)
     try:
-        body = "\n".join(ast.unparse(n) for n in tree.body if n not in future)
+        body = "\n".join(ast.unparse(node) for node in statements)
     except RecursionError:
-        raise UserError(
-            f"{name}: it is nested too deep to be read",
-            "autoreward check FILE --task TASK says what is wrong",
-            REFUSED,
-        ) from None
-    inside = [f"    {line}" if line else "" for line in body.splitlines()]
+        raise UserError(f"{name}: nested too deeply to be read", CHECK, REFUSED) from None
+    indented = [f"    {line}" if line else "" for line in body.splitlines()]
     return [
-        f"def {called}():",
-        *inside,
+        f"def {function}():",
+        *indented,
         f"    return reward, {'MEMORY' if memory else '{}'}",
         "",
         "",
-        f"{called}_reward, {called}_memory = {called}()",
+        f"{function}_reward, {function}_memory = {function}()",
     ]

@@ -67,9 +67,15 @@ def facts(text: str) -> ProgramFacts:
         tree = parse(text)
     except UNPARSEABLE:
         return ProgramFacts(lines=lines)
-    entry_points = tuple(name for name in functions(tree) if name in ENTRIES)
-    docstring = (ast.get_docstring(tree) or "").strip()
-    return ProgramFacts(entry_points, _memory_names(tree), docstring.split("\n")[0], lines)
+    entry_points = [name for name in functions(tree) if name in ENTRIES]
+    docstring = ast.get_docstring(tree) or ""
+    first_line, _, _ = docstring.strip().partition("\n")
+    return ProgramFacts(
+        entry_points=tuple(entry_points),
+        memory=_memory_names(tree),
+        doc=first_line,
+        lines=lines,
+    )
 
 
 def _memory_names(tree: ast.Module) -> tuple[str, ...]:
@@ -85,7 +91,8 @@ def _memory_names(tree: ast.Module) -> tuple[str, ...]:
         if not isinstance(target, ast.Name) or target.id != "MEMORY":
             continue
         if isinstance(node.value, ast.Dict):
-            names = tuple(str(k.value) for k in node.value.keys if isinstance(k, ast.Constant))
+            keys = [key for key in node.value.keys if isinstance(key, ast.Constant)]
+            names = tuple(str(key.value) for key in keys)
     return names
 
 
@@ -116,14 +123,17 @@ def without_comments(text: str) -> str:
     code does should count. Text that cannot be parsed is returned unchanged.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", " ")
+    for line_end in ("\r\n", "\r"):
+        text = text.replace(line_end, "\n")
+    text = text.replace("\f", " ")
     try:
         tree = ast.parse(text)
     except UNPARSEABLE:
         return text
     bare_strings = _bare_strings(tree)
+    source = io.StringIO(text)
     try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+        tokens = list(tokenize.generate_tokens(source.readline))
     except (tokenize.TokenError, SyntaxError):
         return ast.unparse(tree)
     lines = text.split("\n")
@@ -147,33 +157,43 @@ def _bare_strings(tree: ast.Module) -> list[tuple[Place, Place]]:
     """Return the spans of strings that stand alone as a statement, docstrings included."""
     spans = []
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Expr):
+        if not isinstance(node, ast.Expr) or not _is_string(node.value):
             continue
-        value = node.value
-        literal = isinstance(value, ast.Constant) and isinstance(value.value, (str, bytes))
-        if literal or isinstance(value, ast.JoinedStr):
-            start = (node.lineno, node.col_offset)
-            end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
-            spans.append((start, end))
+        start = (node.lineno, node.col_offset)
+        end_line = node.end_lineno or node.lineno
+        end_column = node.end_col_offset or 0
+        spans.append((start, (end_line, end_column)))
     return spans
 
 
+def _is_string(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, (str, bytes))
+    return isinstance(node, ast.JoinedStr)
+
+
 def _more_than_a_name(string: str) -> bool:
-    return len(string) > MAX_SHOWN_CHARACTERS or len(string.split()) > MAX_SHOWN_WORDS
+    if len(string) > MAX_SHOWN_CHARACTERS:
+        return True
+    words = string.split()
+    return len(words) > MAX_SHOWN_WORDS
 
 
 def _byte_column(lines: list[str], place: Place) -> Place:
     """Convert a place from `tokenize` (columns are characters) to `ast` (columns are bytes)."""
     row, column = place
-    return row, len(lines[row - 1][:column].encode())
+    before = lines[row - 1][:column]
+    return row, len(before.encode())
 
 
 def _cut(lines: list[str], token: tokenize.TokenInfo, instead: str) -> None:
     """Replace a token, which may span several lines; the number of lines stays the same."""
     first_row, start = token.start
     last_row, end = token.end
-    rest = lines[last_row - 1][end:]
-    lines[first_row - 1] = lines[first_row - 1][:start] + instead
-    for row in range(first_row + 1, last_row + 1):
-        lines[row - 1] = ""
-    lines[last_row - 1] += rest
+    first, last = first_row - 1, last_row - 1
+    rest = lines[last][end:]
+    kept = lines[first][:start]
+    lines[first] = kept + instead
+    for k in range(first + 1, last + 1):
+        lines[k] = ""
+    lines[last] += rest

@@ -1,5 +1,5 @@
-"""Several programs in one: an ensemble over programs is what the formula says, each with its own
-names, memory and imports.
+"""Several programs merged into one: the ensemble follows its formula, and each program keeps its
+own names, memory and imports.
 """
 
 import numpy as np
@@ -92,24 +92,24 @@ def test_an_ensemble_over_programs(how):
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("x = 1\n", "b: it defines no reward"),
-        ("def broken(:\n", "b: it defines no reward"),
+        ("x = 1\n", "b: does not define reward"),
+        ("def broken(:\n", "b: does not define reward"),
         (
             THIRD + "def potential(s):\n    return {'near': s.cell}\n",
             "b: potentials are shaped by the learner",
         ),
         (
             THIRD + "NAMES = ['best']\nMEMORY = {n: 0.0 for n in NAMES}\n",
-            "b: its MEMORY is no literal",
+            "b: MEMORY is not a literal",
         ),
-        (THIRD + "BASE = {'z': 0.0}\nMEMORY = {**BASE, 'm': 5.0}\n", "b: its MEMORY is no literal"),
-        (THIRD + "MEMORY = {1: 2.0}\n", "b: its MEMORY is no literal"),
-        (THIRD + "MEMORY = {'m': 5.0}\nMEMORY['n'] = 1.0\n", "b: its MEMORY is no literal"),
-        ("from numpy import *\n" + THIRD, "b: `import \\*` cannot stand"),
-        (THIRD + f"WORDS = {'x' * 40_000!r}\n", "together they have"),
+        (THIRD + "BASE = {'z': 0.0}\nMEMORY = {**BASE, 'm': 5.0}\n", "b: MEMORY is not a literal"),
+        (THIRD + "MEMORY = {1: 2.0}\n", "b: MEMORY is not a literal"),
+        (THIRD + "MEMORY = {'m': 5.0}\nMEMORY['n'] = 1.0\n", "b: MEMORY is not a literal"),
+        ("from numpy import *\n" + THIRD, "b: `import \\*` is not allowed"),
+        (THIRD + f"WORDS = {'x' * 40_000!r}\n", "the merged program has"),
     ],
 )
-def test_what_cannot_be_merged_is_refused_by_name(program, said):
+def test_a_program_that_cannot_be_merged_is_rejected_by_name(program, said):
     with pytest.raises(UserError, match=said):
         merged({"a": FIRST, "b": program})
 

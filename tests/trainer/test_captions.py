@@ -220,7 +220,7 @@ def test_a_trusted_function_writes_the_words_and_is_asked_once_for_a_row(tmp_pat
     [
         ("def tell(prev, action, curr):\n    return ['one']\n", "must return 3 strings"),
         ("def tell(prev, action, curr):\n    return list(curr.speed)\n", "of float64"),
-        ("def tell(prev, action, curr):\n    return curr.sped\n", "no field 'sped'"),
+        ("def tell(prev, action, curr):\n    return curr.sped\n", "unknown field 'sped'"),
         ("def tel(prev, action, curr):\n    return []\n", "no function tell()"),
     ],
 )

@@ -49,8 +49,8 @@ class Ensemble(OverColumns):
         return bound
 
     def apply(self, step: Step, bound: Bound) -> None:
-        combined = self.combined(step.values[:, bound.over])
-        step.values[:, bound.over] = 0.0
+        combined = self.combined(step.take(bound.over))
+        step.put(bound.over, 0.0)
         step.values[:, bound.over[0]] = combined
 
     def combined(self, x: Array) -> Array:
@@ -60,7 +60,8 @@ class Ensemble(OverColumns):
         mean = x.mean(-1)
         if self.how == "mean":
             return np.asarray(mean)
-        return np.asarray(mean - self.caution * x.var(-1))
+        variance = x.var(-1)
+        return np.asarray(mean - self.caution * variance)
 
 
 class Signs(Transform):
@@ -93,12 +94,15 @@ class Signs(Transform):
         return bound
 
     def apply(self, step: Step, bound: Bound) -> None:
-        sparse = self.sign_of_sum(step.values[:, bound.places["sparse"]])
-        dense = self.sign_of_sum(step.values[:, bound.places["dense"]])
+        events = step.take(bound.places["sparse"])
+        others = step.take(bound.places["dense"])
+        sparse = self.sign_of_sum(events)
+        dense = self.sign_of_sum(others)
         step.values[:] = 0.0
         step.values[:, 0] = self.sparse * sparse + self.dense * dense
 
     def sign_of_sum(self, values: Array) -> Array:
         """Return the sign (n,) of the sum of columns (n, m), 0 within the dead zone."""
         total = values.sum(-1)
-        return np.where(np.abs(total) < self.dead, 0.0, np.sign(total))
+        dead = np.abs(total) < self.dead
+        return np.where(dead, 0.0, np.sign(total))

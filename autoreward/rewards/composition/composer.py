@@ -28,7 +28,10 @@ class Composer:
         self.composition = composition
         self.gamma = gamma
         self.bound = composition.bind(columns)
-        self.columns = self.bound[-1][1].columns if self.bound else columns
+        self.columns = columns
+        if self.bound:
+            _, last = self.bound[-1]
+            self.columns = last.columns
         # the columns that `step` returns beside the reward
         self.names = self.columns.names
         self.added = len(self.names) - len(columns.names)
@@ -182,9 +185,10 @@ class Composer:
             memory = _arrays(saved.get("rows", {}))
             fits = _shapes(learned) == _shapes(bound.learned)
             if memory:
-                fits = fits and _shapes(memory, rows=True) == _shapes(initial)
+                fits = fits and _row_shapes(memory) == _shapes(initial)
             numbers = (*learned.values(), *memory.values())
-            if not fits or not all(np.isfinite(array).all() for array in numbers):
+            finite = all(np.isfinite(array).all() for array in numbers)
+            if not fits or not finite:
                 raise UnsuitableComposition(
                     f"the saved state of {saved['kind']} has another shape or is not finite",
                     "use the program that it was saved with",
@@ -201,6 +205,10 @@ def _arrays(lists: dict[str, Any]) -> Arrays:
     return {name: np.array(values, np.float64) for name, values in lists.items()}
 
 
-def _shapes(arrays: Arrays, rows: bool = False) -> dict[str, tuple[int, ...]]:
-    """Return the shapes by name; with `rows`, without the leading axis."""
-    return {name: np.shape(array)[1 if rows else 0 :] for name, array in arrays.items()}
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in arrays.items()}
+
+
+def _row_shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of one row each, without the leading axis."""
+    return {name: shape[1:] for name, shape in _shapes(arrays).items()}

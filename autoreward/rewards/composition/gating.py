@@ -81,9 +81,11 @@ class Gate(OverColumns):
         memory = bound.memory
         key = bound.places.get("key")
         opening = step.task if key is None else step.shaped[:, key[0]]
-        memory["sum"] = memory["sum"] + opening
-        memory["open"] = np.maximum(memory["open"], memory["sum"] >= self.at_least)
-        share = self.closed + (1.0 - self.closed) * memory["open"]
+        so_far = memory["sum"] + opening
+        is_open = np.maximum(memory["open"], so_far >= self.at_least)
+        memory["sum"] = so_far
+        memory["open"] = is_open
+        share = self.closed + (1.0 - self.closed) * is_open
         step.values[:, bound.over] *= share[:, None]
 
 
@@ -145,8 +147,10 @@ class Switch(OverColumns):
             learned["on"] = np.asarray(1.0)
         elif rate < self.below:
             learned["on"] = np.asarray(0.0)
-        weight = float(learned["weight"]) + 1.0 / self.ramp
-        learned["weight"] = np.asarray(min(weight, 1.0) if learned["on"] else 0.0)
+        weight = 0.0
+        if learned["on"]:
+            weight = min(float(learned["weight"]) + 1.0 / self.ramp, 1.0)
+        learned["weight"] = np.asarray(weight)
 
 
 class Penalties(Transform):
@@ -192,12 +196,12 @@ class Penalties(Transform):
     def apply(self, step: Step, bound: Bound) -> None:
         used = bound.places["factors"]
         factors = step.shaped[:, used].clip(0.0, 1.0)
-        product = np.maximum(factors.prod(-1), self.floor)[:, None]
-        progress = step.values[:, bound.over]
+        product = np.maximum(factors.prod(-1), self.floor)
+        progress = step.take(bound.over)
         forward = np.maximum(progress, 0.0)
         back = np.minimum(progress, 0.0)
-        step.values[:, used] = 0.0
-        step.values[:, bound.over] = product * forward + back
+        step.put(used, 0.0)
+        step.put(bound.over, product[:, None] * forward + back)
 
 
 class SumConstraint(BaseModel):
@@ -286,12 +290,15 @@ class Lagrange(Transform):
         learned = bound.learned
         weights = sigmoid(learned["l"])
         sign = bound.places["sign"]
-        sums = bound.memory["sums"] + sign * step.shaped[:, bound.over]
+        constrained = step.shaped[:, bound.over]
+        sums = bound.memory["sums"] + sign * constrained
         bound.memory["sums"] = sums
         if step.done.any():
-            learned["total"] = learned["total"] + sums[step.done].sum(0)
-            learned["episodes"] = learned["episodes"] + step.done.sum()
-        step.values[:, bound.places["others"]] *= len(self.constraints) - weights.sum()
+            finished = sums[step.done]
+            learned["total"] = learned["total"] + finished.sum(0)
+            learned["episodes"] = learned["episodes"] + len(finished)
+        rest = len(self.constraints) - weights.sum()
+        step.values[:, bound.places["others"]] *= rest
         step.values[:, bound.over] *= weights * sign
 
     def update(self, bound: Bound) -> None:
@@ -299,11 +306,14 @@ class Lagrange(Transform):
         if learned["episodes"] == 0:
             return
         weights = sigmoid(learned["l"])
-        excess = learned["total"] / learned["episodes"] - bound.places["theta"]
-        learned["v"] = self.momentum * learned["v"] + weights * (1.0 - weights) * excess
+        mean_sums = learned["total"] / learned["episodes"]
+        slope = weights * (1.0 - weights)
+        gradient = slope * (mean_sums - bound.places["theta"])
+        learned["v"] = self.momentum * learned["v"] + gradient
         learned["l"] = learned["l"] - self.rate * learned["v"]
         high = sigmoid(learned["l"]) > UNREACHABLE_WEIGHT
-        learned["high"] = np.where(high, learned["high"] + 1, 0.0)
+        updates = learned["high"] + 1
+        learned["high"] = np.where(high, updates, 0.0)
         learned["total"] = np.zeros(len(self.constraints))
         learned["episodes"] = np.zeros(())
 
@@ -320,4 +330,5 @@ class Lagrange(Transform):
 
 def sigmoid(x: Array) -> Array:
     """The logistic function, without overflow."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -500, 500))))
+    clipped = np.clip(x, -500, 500)
+    return np.asarray(1.0 / (1.0 + np.exp(-clipped)))

@@ -64,12 +64,16 @@ class Potential(_Scores):
     kind: Literal["potential"] = "potential"
     shift: Number = 0.0
 
+    def phi(self, scores: Array) -> Array:
+        """Return Phi for the program's potentials."""
+        return self.scale * (scores + self.shift)
+
     def apply(self, step: Step, bound: Bound) -> None:
         scores = bound.places["scores"]
-        before = self.scale * (step.before[:, scores] + self.shift)
-        after = self.scale * (step.after[:, scores] + self.shift)
+        before = self.phi(step.before[:, scores])
+        after = self.phi(step.after[:, scores])
         shaping = shape_potentials(before, after, step.terminated, step.gamma)
-        step.values[:, bound.over] = shaping
+        step.put(bound.over, shaping)
 
 
 class Gain(_Scores):
@@ -91,7 +95,7 @@ class Gain(_Scores):
     def apply(self, step: Step, bound: Bound) -> None:
         scores = bound.places["scores"]
         difference = step.after[:, scores] - step.before[:, scores]
-        step.values[:, bound.over] = self.scale * difference
+        step.put(bound.over, self.scale * difference)
 
 
 class Best(_Scores):
@@ -113,11 +117,12 @@ class Best(_Scores):
 
     def apply(self, step: Step, bound: Bound) -> None:
         scores = bound.places["scores"]
-        first = step.first[:, None]
-        best_before = np.where(first, step.before[:, scores], bound.memory["best"])
-        best = np.maximum(best_before, step.after[:, scores])
+        before = step.before[:, scores]
+        after = step.after[:, scores]
+        best_before = np.where(step.first[:, None], before, bound.memory["best"])
+        best = np.maximum(best_before, after)
         bound.memory["best"] = best
-        step.values[:, bound.over] = self.scale * (best - best_before)
+        step.put(bound.over, self.scale * (best - best_before))
 
 
 class Milestone(BaseModel):
@@ -191,20 +196,26 @@ class Milestones(Transform):
     def phi(self, scores: Array, reached: Array, bound: Bound) -> Array:
         """Return Phi (n, 1) from all potentials (n, p) and the latched flags (n, K)."""
         n, total = reached.shape
-        count = np.cumprod(reached, -1).sum(-1).astype(int)
-        progress = scores[:, bound.places["progress"]].clip(0.0, MAX_PROGRESS)
+        all_before = np.cumprod(reached, -1)
+        count = all_before.sum(-1).astype(int)
+        progress = scores[:, bound.places["progress"]]
+        progress = progress.clip(0.0, MAX_PROGRESS)
         # NO_PROGRESS picks the last column, 0; so does a count of K
-        progress = np.concatenate([progress, np.zeros((n, 1))], -1)
-        column = np.append(bound.places["own_progress"], NO_PROGRESS)[count]
-        rho = progress[np.arange(n), column]
+        nothing = np.zeros((n, 1))
+        progress = np.concatenate([progress, nothing], -1)
+        columns = np.append(bound.places["own_progress"], NO_PROGRESS)
+        rows = np.arange(n)
+        rho = progress[rows, columns[count]]
         phi = self.scale * (count + rho - total)
         return np.asarray(phi[:, None])
 
     def apply(self, step: Step, bound: Bound) -> None:
         done = bound.places["done"]
-        true_before = (step.before[:, done] >= 0.5).astype(np.float64)
-        reached = np.where(step.first[:, None], true_before, bound.memory["reached"])
-        reached_now = np.maximum(reached, step.after[:, done] >= 0.5)
+        done_before = step.before[:, done] >= 0.5
+        done_after = step.after[:, done] >= 0.5
+        first = step.first[:, None]
+        reached = np.where(first, done_before.astype(np.float64), bound.memory["reached"])
+        reached_now = np.maximum(reached, done_after)
         bound.memory["reached"] = reached_now
         before = self.phi(step.before, reached, bound)
         after = self.phi(step.after, reached_now, bound)
@@ -212,8 +223,8 @@ class Milestones(Transform):
             paid = after - before
         else:
             paid = shape_potentials(before, after, step.terminated, step.gamma)
-        step.values[:, bound.places["used"]] = 0.0
-        step.values[:, bound.over] = paid
+        step.put(bound.places["used"], 0.0)
+        step.put(bound.over, paid)
 
 
 class _StepScores(OverColumns):
@@ -244,7 +255,7 @@ class Clip(_StepScores):
 
     def apply(self, step: Step, bound: Bound) -> None:
         below = self.score(step, bound) - self.eta
-        step.values[:, bound.over] = np.minimum(below, 0.0)
+        step.put(bound.over, np.minimum(below, 0.0))
 
 
 class Delta(_StepScores):
@@ -281,4 +292,5 @@ class Delta(_StepScores):
         # an episode of one step that is cut off pays its score at once
         if_first = np.where(done & ~terminated, now, 0.0)
         if_later = np.where(done, previous, previous - now)
-        step.values[:, bound.over] = self.scale * np.where(first, if_first, if_later)
+        paid = np.where(first, if_first, if_later)
+        step.put(bound.over, self.scale * paid)

@@ -138,7 +138,8 @@ class Columns:
 
     def positions(self, names: Sequence[str]) -> Array:
         """Return the positions of known names, as integers."""
-        return np.array([self.names.index(name) for name in names], int)
+        positions = [self.names.index(name) for name in names]
+        return np.array(positions, int)
 
     def require(self, names: Sequence[str], kind: str) -> None:
         """Raise UnsuitableComposition if one of the names is unknown or used up."""
@@ -168,7 +169,8 @@ class Columns:
                     "which is known only after the step",
                     "move it to potential(state)",
                 )
-        return np.array([self.potentials.index(name) for name in names], int)
+        positions = [self.potentials.index(name) for name in names]
+        return np.array(positions, int)
 
 
 @dataclass
@@ -193,6 +195,14 @@ class Step:
     gamma: float
     values: Array
     shaped: Array
+
+    def take(self, columns: Array) -> Array:
+        """Return a copy of the values (n, m) of these columns."""
+        return self.values[:, columns]
+
+    def put(self, columns: Array, values: Array | float) -> None:
+        """Set the values (n, m) of these columns."""
+        self.values[:, columns] = values
 
 
 @dataclass
@@ -260,16 +270,21 @@ class Transform(BaseModel, ABC):
     @classmethod
     def words(cls) -> dict[str, str]:
         """Return the parts of the docstring: title, equation, paper, use."""
-        title, *paragraphs = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
-        found = {"title": " ".join(title.split())}
+        docstring = inspect.cleandoc(cls.__doc__ or "")
+        title, *paragraphs = docstring.split("\n\n")
+        found = {"title": _one_line(title)}
         for paragraph in paragraphs:
+            label, colon, text = paragraph.partition(": ")
             if paragraph.startswith(" "):
-                found["equation"] = "; ".join(line.strip() for line in paragraph.splitlines())
-            for label in ("Paper", "Use"):
-                if paragraph.startswith(f"{label}: "):
-                    text = paragraph.removeprefix(f"{label}: ")
-                    found[label.lower()] = " ".join(text.split())
+                lines = [line.strip() for line in paragraph.splitlines()]
+                found["equation"] = "; ".join(lines)
+            elif colon and label in ("Paper", "Use"):
+                found[label.lower()] = _one_line(text)
         return found
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 class OverColumns(Transform):
@@ -283,11 +298,13 @@ class OverColumns(Transform):
 
 def latest(ring: Array, count: Array) -> Array:
     """Return the filled part of a ring buffer of episodes into which `count` have been pushed."""
-    return ring[: min(len(ring), int(count))]
+    filled = min(len(ring), int(count))
+    return ring[:filled]
 
 
 def push(ring: Array, count: Array, episodes: Array) -> None:
     """Push the rows of `episodes` in order. `ring` and `count` (0-d) are changed in place."""
     for episode in episodes:
-        ring[int(count) % len(ring)] = episode
+        place = int(count) % len(ring)
+        ring[place] = episode
         count += 1

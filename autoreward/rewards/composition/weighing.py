@@ -62,12 +62,12 @@ class Normalize(OverColumns):
         }
 
     def apply(self, step: Step, bound: Bound) -> None:
-        values = step.values[:, bound.over]
+        values = step.take(bound.over)
         if bound.learned["rollouts"] < self.rollouts:
             returns = step.gamma * bound.memory["returns"] + values
             self._observe(returns, bound.learned)
             bound.memory["returns"] = returns
-        step.values[:, bound.over] = values / bound.learned["divisor"]
+        step.put(bound.over, values / bound.learned["divisor"])
 
     @staticmethod
     def _observe(returns: Array, learned: Arrays) -> None:
@@ -80,8 +80,9 @@ class Normalize(OverColumns):
         count = learned["count"]
         total = count + n
         gap = mean - learned["mean"]
-        squares = np.square(returns - mean).sum(0)
-        learned["squares"] = learned["squares"] + squares + np.square(gap) * count * n / total
+        within = np.square(returns - mean).sum(0)
+        between = np.square(gap) * count * n / total
+        learned["squares"] = learned["squares"] + within + between
         learned["mean"] = learned["mean"] + gap * n / total
         learned["count"] = total
 
@@ -90,8 +91,9 @@ class Normalize(OverColumns):
         if learned["rollouts"] >= self.rollouts:
             return
         learned["rollouts"] = learned["rollouts"] + 1
-        variance = learned["squares"] / max(float(learned["count"]), 1.0)
-        learned["divisor"] = np.maximum(np.sqrt(variance), self.floor)
+        count = max(float(learned["count"]), 1.0)
+        deviation = np.sqrt(learned["squares"] / count)
+        learned["divisor"] = np.maximum(deviation, self.floor)
 
     def notes(self, bound: Bound) -> list[str]:
         names = [bound.columns.names[k] for k in bound.over]
@@ -128,7 +130,8 @@ class Weights(Transform):
         by_name |= dict.fromkeys(columns.group("sparse"), self.sparse)
         by_name |= dict.fromkeys((*columns.potentials, *columns.added), self.potentials)
         by_name |= self.weights
-        return np.array([by_name[name] for name in columns.names], np.float64)
+        weights = [by_name[name] for name in columns.names]
+        return np.array(weights, np.float64)
 
     def apply(self, step: Step, bound: Bound) -> None:
         step.values = step.values * bound.places["weights"]
@@ -171,10 +174,11 @@ class Difficulty(OverColumns):
 
     def apply(self, step: Step, bound: Bound) -> None:
         memory, learned = bound.memory, bound.learned
-        passed = np.maximum(memory["passed"], step.values[:, bound.over] > 0)
+        positive = step.take(bound.over) > 0
+        passed = np.maximum(memory["passed"], positive)
         newly_passed = passed - memory["passed"]
         memory["passed"] = passed
-        step.values[:, bound.over] = self.budget * learned["weights"] * newly_passed
+        step.put(bound.over, self.budget * learned["weights"] * newly_passed)
         if step.done.any():
             push(learned["ring"], learned["count"], passed[step.done])
 
@@ -185,9 +189,10 @@ class Difficulty(OverColumns):
         rates = latest(learned["ring"], learned["count"]).mean(0)
         if learned["count"] >= self.window:
             never = rates == 0
-            skipped = np.maximum(learned["dropped"], never & (_later_rates(rates) > 0))
+            skipped = never & (_later_rates(rates) > 0)
+            dropped = np.maximum(learned["dropped"], skipped)
             # a dropped subgoal comes back once it is passed
-            learned["dropped"] = skipped * never
+            learned["dropped"] = dropped * never
         learned["weights"] = difficulty(rates, learned["dropped"])
 
     def notes(self, bound: Bound) -> list[str]:
@@ -203,7 +208,8 @@ class Difficulty(OverColumns):
 
 def _later_rates(rates: Array) -> Array:
     """Return, for each subgoal, the highest pass rate of those after it; 0 for the last."""
-    from_here_on = np.maximum.accumulate(rates[::-1])[::-1]
+    from_the_end = np.maximum.accumulate(rates[::-1])
+    from_here_on = from_the_end[::-1]
     return np.append(from_here_on[1:], 0.0)
 
 
