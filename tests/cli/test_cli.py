@@ -83,7 +83,7 @@ BAD = [
     (("design", "corridor", "--model", "replay/nowhere"), 2, "nowhere"),
     (("design", "corridor", "--method", "magic"), 2, "unknown method 'magic'"),
     (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
-    (("design", "corridor", "--prompts", "nowhere"), 2, "no such folder"),
+    (("design", "corridor", "--prompts", "nowhere"), 2, "folder not found"),
     (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: unknown variable 'tsk'"),
     (
         (

@@ -228,9 +228,9 @@ def test_export_and_play_on_the_command_line(tmp_path):
     )
     assert [e["ending"] for e in told["episodes"]] == ["success", "success"]
     said = autoreward_command("play", "runs/example", "--sparse", "--episodes", "1")
-    assert "ran to the limit, 100 steps, task reward 0" in said.stdout
+    assert "reached the step limit, 100 steps, task reward 0" in said.stdout
     said = autoreward_command("play", "runs/example", "--out", "a.mp4")
-    assert said.returncode == 2 and ".gif or a .png" in said.stderr
+    assert said.returncode == 2 and ".gif or .png" in said.stderr
 
 
 def test_a_strangers_run_is_exported_and_not_played_unasked(tmp_path):
