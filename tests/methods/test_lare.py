@@ -27,9 +27,9 @@ def test_five_samples_come_before_the_call_that_merges_them():
     )
     replies = [{"template": "sample", "number": k, "text": f"SAMPLE {k}"} for k in (1, 2)]
     merged = messages(Prompts(), CARD.card, METHOD, Question(), {}, replies)[-1].content
-    assert (
-        "# Answer 1" in merged and "SAMPLE 2" in merged and "Incorporate all the factors" in merged
-    )
+    assert "# Answer 1" in merged
+    assert "SAMPLE 2" in merged
+    assert "Combine all the factors" in merged
 
 
 @pytest.mark.parametrize("name", [n for n in listing() if n != "mine"])

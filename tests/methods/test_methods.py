@@ -236,7 +236,7 @@ def test_the_reflection_is_the_best_programs_own_curves_and_nobody_elses():
     )
     assert "The best program so far: 1c" in told and "on fresh episodes: 0.75" in told
     assert (
-        "- way_1c: 30, 31.5, 33.5, 35.5, 37.5, 39.5, 41.5, 43.5, 45.5, 47.5. Most 48, mean 39, least 30"
+        "- way_1c: 30, 31.5, 33.5, 35.5, 37.5, 39.5, 41.5, 43.5, 45.5, 47.5. Max 48, mean 39, min 30"
         in told
     ), "a window in which no episode ended is left out of its mean"
     assert "- success: 0.025, 0.125," in told and "- told: 0 at the end" in told
@@ -275,8 +275,8 @@ def test_eurekas_prompts_name_every_field_and_no_hint_for_every_card(task):
         prompt("eureka", task, feedback=Feedback(iteration=1, outcomes=(outcome("1a", 0.5),))),
     ):
         assert all(f"| {f.name} |" in told for f in card.fields if f.reward)
-        assert "What a person knows beforehand" not in told and "exactly one fenced block" in told
-    assert "What a person knows beforehand" in prompt("eureka", task, hints=True) or not card.hints
+        assert "Hints from a person" not in told and "exactly one fenced block" in told
+    assert "Hints from a person" in prompt("eureka", task, hints=True) or not card.hints
     assert "second fenced block" in prompt("eureka", task, composing=True)
 
 

@@ -59,11 +59,11 @@ def test_a_prompt_names_every_field_and_no_hint(task):
     card, text = find(task).card, prompt(task)
     assert all(f"| {f.name} |" in text for f in card.fields if f.reward)
     assert not any(f"| {f.name} |" in text for f in card.fields if not f.reward)
-    assert "What a person knows beforehand" not in text
+    assert "Hints from a person" not in text
     stages = [s.name for h in card.hints for s in h.subgoals or ()]
     assert not any(name in text for name in stages)
     if card.hints:
-        assert "What a person knows beforehand" in prompt(task, hints=True)
+        assert "Hints from a person" in prompt(task, hints=True)
 
 
 def test_what_was_computed_from_hints_is_not_shown_either():
