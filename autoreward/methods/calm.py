@@ -14,7 +14,7 @@ from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.methods import Ask, Judging, Method, Setting
 from autoreward.models import briefing
 from autoreward.rewards.program import constant
-from autoreward.rewards.signals.subgoals import MOST, trusted_subgoals
+from autoreward.rewards.signals.subgoals import MAX_SUBGOALS, trusted_subgoals
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.criteria import Condition
 
@@ -69,9 +69,9 @@ def _of_file(text: str) -> list[dict[str, str]]:
             "--set subgoals=FILE: the file holds no list of subgoals", FORM, REFUSED
         ) from None
     distinct = {one["name"] for one in found}
-    if not 1 <= len(found) <= MOST or len(distinct) < len(found):
+    if not 1 <= len(found) <= MAX_SUBGOALS or len(distinct) < len(found):
         raise UserError(
-            f"--set subgoals=FILE: needs 1 to {MOST} subgoals with distinct names; "
+            f"--set subgoals=FILE: needs 1 to {MAX_SUBGOALS} subgoals with distinct names; "
             f"the file has {len(found)}",
             FORM,
             REFUSED,

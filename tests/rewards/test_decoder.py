@@ -84,12 +84,12 @@ def test_the_decoders_own_draws_give_the_full_loss_in_expectation():
             decoder.network(decoder._inputs(known.rows(np.arange(e.start, e.start + e.length))))[
                 :, 0
             ]
-            for e in known.whole
+            for e in known.stored
         ]
         full = np.mean(
             [
                 (float(r.mean()) - e.task_return / e.length / decoder.unit) ** 2
-                for r, e in zip(whole, known.whole, strict=True)
+                for r, e in zip(whole, known.stored, strict=True)
             ]
         )
         biased, unbiased = [], []
@@ -223,10 +223,10 @@ def test_the_store_keeps_newest_whole_episodes_within_its_bound():
     known = Episodes(1, capacity=10)
     for value, length in ((1, 4), (2, 4), (3, 4), (4, 11)):
         known.add(np.full((length, 1), value, float), value)
-    assert [e.task_return for e in known.whole] == [2, 3] and known.steps == 8 and known.ended == 4
-    for episode in known.whole:
+    assert [e.task_return for e in known.stored] == [2, 3] and known.steps == 8 and known.ended == 4
+    for episode in known.stored:
         assert (known.rows(episode.start + np.arange(episode.length)) == episode.task_return).all()
-    assert known.rows(known.latest(5))[:, 0].tolist() == [2, 3, 3, 3, 3]
+    assert known.rows(known.newest(5))[:, 0].tolist() == [2, 3, 3, 3, 3]
     assert (known.mean, known.std, known.mean_length) == pytest.approx(
         (2.5, np.std([1, 2, 3, 4]), 23 / 4)
     ) and known.extremes == (2, 3)

@@ -7,8 +7,8 @@ import pytest
 
 from autoreward.rewards.signals import SignalContext, StepBatch, find_signal
 from autoreward.rewards.signals.subgoals import (
-    ENOUGH,
-    LATELY,
+    MIN_FURTHER,
+    RECENT_EPISODES,
     Progress,
     Subgoals,
     compare,
@@ -83,10 +83,10 @@ def episodes(made, count, held, success):
 
 def test_a_subgoal_that_never_ends_is_left_out_once_others_came_further_without_it():
     made = signal()
-    episodes(made, LATELY - ENOUGH, [(0, 0), (0, 0)], False)
+    episodes(made, RECENT_EPISODES - MIN_FURTHER, [(0, 0), (0, 0)], False)
     assert not made.progress.left_out.any()
     # the door opens all the same
-    episodes(made, ENOUGH, [(0, 0), (0, 1)], False)
+    episodes(made, MIN_FURTHER, [(0, 0), (0, 1)], False)
     assert made.progress.left_out.tolist() == [True, False]
     assert paid(made, [(0, 0), (0, 1)]) == [[0, 0], [0, 0.5]]
     assert "subgoal 'key' was left out" in made.notes()[0] and made.evidence()["left_out"] == [
@@ -97,14 +97,14 @@ def test_a_subgoal_that_never_ends_is_left_out_once_others_came_further_without_
 def test_nothing_is_left_out_where_nobody_came_further():
     made = signal()
     # the door stood open from the start: that is no progress
-    episodes(made, LATELY, [(0, 1), (0, 1)], False)
+    episodes(made, RECENT_EPISODES, [(0, 1), (0, 1)], False)
     assert not made.progress.left_out.any()
     assert "never ended" in made.notes()[0]
 
 
 def test_what_is_left_out_changes_between_rollouts_alone():
     made = signal()
-    for _ in range(LATELY):
+    for _ in range(RECENT_EPISODES):
         for t, h in enumerate([(0, 0), (0, 1)]):
             made.step(np.array([h], float), None, None, facts(t == 0, t == 1))
     assert not made.progress.left_out.any()
@@ -134,7 +134,10 @@ def test_flags_alone_are_taken_and_what_holds_from_the_start_is_warned_about():
         v.kind: v
         for v in Subgoals.check_answers(CARD, ("half", "always"), values, np.ones((3, 2), bool))
     }
-    assert kinds["no-flag"].severity == "refuse" and "'half' is 0.5" in kinds["no-flag"].message
+    assert (
+        kinds["no-flag"].severity == "refuse"
+        and "'half' takes the value 0.5" in kinds["no-flag"].message
+    )
     assert kinds["constant"].severity == "warn" and "'always'" in kinds["constant"].message
 
 
@@ -175,6 +178,6 @@ def test_a_program_is_measured_against_the_cards_own_predicates():
 
 
 def test_unknown_signals_are_named():
-    with pytest.raises(Exception, match="no signal 'subgoal'") as caught:
+    with pytest.raises(Exception, match="unknown signal 'subgoal'") as caught:
         find_signal("subgoal")
     assert "did you mean subgoals" in caught.value.hint

@@ -165,8 +165,8 @@ def test_only_finished_episodes_enter_truncated_ones_with_what_was_seen_of_their
     step([7, 8], [0, 0], first=yes)
     step([9, 10], [1, 2], done=yes, terminated=yes)
     known = signal.episodes
-    assert [(e.length, e.task_return) for e in known.whole] == [(2, 3), (2, 1), (2, 2)]
-    assert [known.rows(e.start + np.arange(e.length))[:, 0].tolist() for e in known.whole] == [
+    assert [(e.length, e.task_return) for e in known.stored] == [(2, 3), (2, 1), (2, 2)]
+    assert [known.rows(e.start + np.arange(e.length))[:, 0].tolist() for e in known.stored] == [
         [1, 3],
         [7, 9],
         [8, 10],
@@ -336,7 +336,7 @@ def test_ircr_gives_each_step_its_episodes_return_and_draws_no_open_episode(paid
     # along a row of the ring: a finished episode has one return, and it is one that was seen
     for j in range(2):
         assert set(buffer.returns[:, j][np.isfinite(buffer.returns[:, j])]) <= {
-            e.task_return for e in signal.episodes.whole
+            e.task_return for e in signal.episodes.stored
         }
     rewards = buffer.sample(512).rewards.numpy()[:, 0]
     expected = (buffer.returns[np.isfinite(buffer.returns)] - low) / (high - low)
@@ -412,7 +412,7 @@ def test_factors_that_say_nothing_twice_the_same_or_the_time_are_told():
     }
     assert (
         "'seven'" in found["constant-factor", "warn"]
-        and "'twice' is 'a' again" in found["duplicate-factor", "warn"]
+        and "'twice' equals 'a' up to scale" in found["duplicate-factor", "warn"]
         and "'clock'" in found["clock-factor", "warn"]
     )
     refused = Decoded.check_answers(None, ("seven",), values[..., 2:3], first)

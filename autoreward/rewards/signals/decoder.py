@@ -1,74 +1,71 @@
-"""Return decomposition: a network learns what a step is worth from the returns of whole episodes,
-so that decoded rewards sum up to them.
+"""Return decomposition: a network learns what each step is worth from the returns of whole
+episodes, so that decoded rewards sum up to them.
 
 RD regresses the mean of all steps' rewards on R / T; RRD the mean of K steps drawn without
-replacement (Ren et al. 2022, arXiv 2111.13485); the unbiased RRD takes off the variance that
+replacement (Ren et al. 2022, arXiv 2111.13485); the unbiased RRD subtracts the variance that
 drawing adds. LaRe (arXiv 2412.11120) does it over factors that a language model wrote; over raw
-fields it is RD and RRD themselves. Only sums are known, so rewards that differ in ways that no
-return shows are all right to it.
+fields it is RD and RRD themselves. Only sums are known, so any two rewards with the same returns
+are equally good to it.
 
-Not as in the released code: episodes of at most K steps are taken whole, with no correction (there
-K > T, drawn with replacement, and the correction has the wrong sign); inputs are standardized by
-the first episodes' statistics, which then stay; returns by a running deviation.
+Unlike in the released code, episodes of at most K steps are taken whole, without a correction
+(there K > T, drawn with replacement, and the correction has the wrong sign); inputs are
+standardized by the first episodes' statistics, which then stay; returns by a running deviation.
 """
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load as unpack
-from safetensors.numpy import save as pack
 from torch import Tensor, nn
 
-from autoreward.errors import MISSING, REFUSED, UserError
+from autoreward.rewards.signals.decoder_file import DecoderFile
 from autoreward.rewards.signals.episodes import CAPACITY, Episodes
 from autoreward.state import Array
-from autoreward.store.files import MAX_ARRAY_BYTES, read_bytes_safely, write
 
 Loss = Literal["rd", "rrd", "rrd-unbiased"]
 LOSSES: tuple[str, ...] = get_args(Loss)
-# K: steps of an episode that one RRD sample looks at
-DRAWN = 64
+# K: steps of an episode that one RRD sample draws
+DRAWN_STEPS = 64
 # finished episodes before anything is fitted
-LEAST = 8
-# a deviation below which an input is constant
+MIN_EPISODES = 8
+# a deviation below which an input counts as constant
 CONSTANT = 1e-8
-# standardized inputs are cut here
-FAR = 10.0
-# of slopes above 1, for off-policy learners
-PENALTY = 10.0
+# standardized inputs are clipped here
+CLIP_AT = 10.0
+# a returns' deviation counts as at least this share of their mean
+LEAST_SPREAD = 0.01
 
 
 def mean_error(
     rewards: Tensor, mask: Tensor, target: Tensor, correction: Tensor | None = None
 ) -> Tensor:
-    """(mean over the E episodes of) (mean of an episode's drawn rewards - R / T)^2 - correction *
-    s^2 / K.
+    """Return the mean over E episodes of (mean of the drawn rewards - R / T)^2 - correction * s^2 /
+    K.
 
     rewards (E, L), mask (E, L): 1 where a step was drawn; target (E,): R / T. `correction` (E,):
     None for RD and RRD; for the unbiased loss 1 - K / T where K of T steps were drawn without
-    replacement (0 where all were), 1 where they were drawn with it. s^2 has K - 1.
+    replacement (0 where all were), 1 where they were drawn with it. s^2 is the variance with K - 1
+    in its denominator.
     """
     count = mask.sum(1)
     mean = (rewards * mask).sum(1) / count
     error = (mean - target) ** 2
     if correction is not None:
-        spread = (((rewards - mean[:, None]) * mask) ** 2).sum(1) / (count - 1).clamp(min=1)
-        error = error - correction * spread / count
+        squares = (((rewards - mean[:, None]) * mask) ** 2).sum(1)
+        variance = squares / (count - 1).clamp(min=1)
+        error = error - correction * variance / count
     return error.mean()
 
 
 def slope_penalty(network: Any, stored: Tensor, fresh: Tensor, along: Tensor) -> Tensor:
-    """mean(max(0, |grad f(x)| - 1)^2) at x = stored + along * (fresh - stored), all (B, m), along
-    (B, 1); one-sided: flat is free.
+    """Return mean(max(0, |grad f(x)| - 1)^2) at x = stored + along * (fresh - stored).
 
-    Lipschitzness Is All You Need (Blonde, Strasser, Kalousis 2020, arXiv 2006.16785).
+    stored, fresh (B, m); along (B, 1). One-sided: flat costs nothing. Lipschitzness Is All You Need
+    (Blonde, Strasser, Kalousis 2020, arXiv 2006.16785).
     """
     x = (stored + along * (fresh - stored)).detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
@@ -76,13 +73,13 @@ def slope_penalty(network: Any, stored: Tensor, fresh: Tensor, along: Tensor) ->
 
 
 class Decoder:
-    """f(z) in units of the task's return.
+    """f(z), the reward of a step with factors z, in units of the task's return.
 
-    Everything random comes from a generator of its own: same seed and episodes, same numbers.
+    Everything random comes from the decoder's own generator: same seed and episodes, same numbers.
 
-    `hidden` () is a linear decoder. `batch`: steps a gradient step looks at, about. `penalty`:
-    weight of `slope_penalty`, 0 for none. Until LEAST episodes have ended it knows nothing, and
-    every step is worth 0.
+    `hidden` () makes a linear decoder. `batch` is about how many steps a gradient step looks at.
+    `penalty` is the weight of `slope_penalty`, 0 for none. Until MIN_EPISODES have ended it knows
+    nothing, and every step is worth 0.
     """
 
     def __init__(
@@ -93,36 +90,40 @@ class Decoder:
         seed: int = 0,
         hidden: tuple[int, ...] = (256, 256),
         rate: float = 3e-4,
-        drawn: int = DRAWN,
+        drawn: int = DRAWN_STEPS,
         batch: int = 256,
         penalty: float = 0.0,
         capacity: int = CAPACITY,
     ) -> None:
         if loss not in LOSSES:
             raise ValueError(f"loss is {loss!r}; it must be one of {', '.join(LOSSES)}")
-        self.names, self.loss, self.hidden, self.drawn, self.batch, self.penalty = (
-            tuple(names),
-            loss,
-            tuple(hidden),
-            drawn,
-            batch,
-            penalty,
-        )
+        self.names = tuple(names)
+        self.loss = loss
+        self.hidden = tuple(hidden)
+        self.drawn = drawn
+        self.batch = batch
+        self.penalty = penalty
         self.episodes = Episodes(len(names), capacity)
         self.generator = torch.Generator().manual_seed(seed)
         self.network = self._network(seed)
         self.adam = torch.optim.Adam(self.network.parameters(), rate)
-        self.center, self.scale = np.zeros(len(names)), np.ones(len(names))
-        self.frozen, self.unit, self.fitted, self.last_loss = False, 1.0, 0, float("nan")
+        # the inputs' mean and deviation, set once by `freeze`
+        self.center = np.zeros(len(names))
+        self.scale = np.ones(len(names))
+        self.frozen = False
+        # one unit of the network's output, in the task's return
+        self.unit = 1.0
+        self.fitted = 0
+        self.last_loss = float("nan")
 
     def _network(self, seed: int) -> nn.Sequential:
-        # the agent's own draws stay what they are
+        # a forked generator leaves the agent's own random draws as they are
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = (len(self.names), *self.hidden)
             layers: list[nn.Module] = []
-            for a, b in pairwise(sizes):
-                layers += [nn.Linear(a, b), nn.ReLU()]
+            for inputs, outputs in pairwise(sizes):
+                layers += [nn.Linear(inputs, outputs), nn.ReLU()]
             last = nn.Linear(sizes[-1], 1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -131,7 +132,7 @@ class Decoder:
     # -- what it is fitted on ----------------------------------------------------------------------
 
     def add(self, z: Array, task_return: float) -> None:
-        """One finished episode, ended or truncated: z (T, m), and the return that was observed."""
+        """Add one finished episode, ended or truncated: z (T, m), and its observed return."""
         self.episodes.add(z, task_return)
 
     def freeze(self, z: Array) -> None:
@@ -141,25 +142,23 @@ class Decoder:
         """
         deviation = z.std(0)
         self.center = z.mean(0)
-        self.scale = np.where(
-            deviation > CONSTANT * np.maximum(1.0, np.abs(self.center)), deviation, 1.0
-        )
+        least = CONSTANT * np.maximum(1.0, np.abs(self.center))
+        self.scale = np.where(deviation > least, deviation, 1.0)
         self.frozen = True
 
     def _inputs(self, z: Array) -> Tensor:
-        return torch.from_numpy(
-            np.clip((z - self.center) / self.scale, -FAR, FAR).astype(np.float32)
-        )
+        standardized = (z - self.center) / self.scale
+        return torch.from_numpy(np.clip(standardized, -CLIP_AT, CLIP_AT).astype(np.float32))
 
-    def _measure(self) -> None:
-        """The unit that returns are told to the network in: std(R) / sqrt(mean T), a step's
-        deviation were steps independent.
+    def _update_unit(self) -> None:
+        """Set the unit of the network's output to std(R) / sqrt(mean T): the deviation of a step's
+        reward, were the steps independent.
         """
         known = self.episodes
-        spread = max(known.std, 0.01 * abs(known.mean)) or 1.0
+        spread = max(known.std, LEAST_SPREAD * abs(known.mean)) or 1.0
         unit = spread / np.sqrt(max(1.0, known.mean_length))
         if self.fitted:
-            # what was learned stays, in the new unit
+            # keep what was learned, in the new unit
             with torch.no_grad():
                 for part in self.network[-1].parameters():
                     part.mul_(self.unit / unit)
@@ -167,82 +166,93 @@ class Decoder:
 
     @property
     def ready(self) -> bool:
-        """Whether enough episodes have ended."""
-        return len(self.episodes) >= LEAST
+        """Whether enough episodes have ended to fit anything."""
+        return len(self.episodes) >= MIN_EPISODES
 
     # -- fitting -----------------------------------------------------------------------------------
 
     def fit(self, steps: int) -> float | None:
-        """That many gradient steps; their mean loss, None where too few episodes have ended."""
+        """Take `steps` gradient steps; return their mean loss, None if too few episodes ended."""
         if not self.ready:
             return None
         if not self.frozen:
-            self.freeze(self.episodes.rows(self.episodes.latest(self.episodes.steps)))
-        self._measure()
+            self.freeze(self.episodes.rows(self.episodes.newest(self.episodes.steps)))
+        self._update_unit()
         losses = [self._step() for _ in range(steps)]
         self.fitted += steps
-        self.last_loss = float(np.mean(losses)) if losses else self.last_loss
+        if losses:
+            self.last_loss = float(np.mean(losses))
         return self.last_loss
 
     def _step(self) -> float:
         places, mask, target, correction = self._sample()
         inputs = self._inputs(self.episodes.rows(places))
         rewards = self.network(inputs.reshape(-1, inputs.shape[-1])).reshape(mask.shape)
-        error = mean_error(
-            rewards, mask, target, correction if self.loss == "rrd-unbiased" else None
-        )
+        unbiased = self.loss == "rrd-unbiased"
+        error = mean_error(rewards, mask, target, correction if unbiased else None)
         total = error
         if self.penalty:
-            stored = inputs[mask > 0]
-            newest = self.episodes.latest(self.batch)
-            fresh = self._inputs(
-                self.episodes.rows(newest[self._integers(len(newest), len(stored))])
-            )
-            total = total + self.penalty * slope_penalty(
-                self.network, stored, fresh, torch.rand((len(stored), 1), generator=self.generator)
-            )
+            total = total + self.penalty * self._slope_penalty(inputs[mask > 0])
         self.adam.zero_grad(set_to_none=True)
         total.backward()
         self.adam.step()
         return float(error.detach())
 
+    def _slope_penalty(self, stored: Tensor) -> Tensor:
+        """`slope_penalty` between stored inputs (B, m) and as many of the newest ones."""
+        newest = self.episodes.newest(self.batch)
+        chosen = newest[self._integers(len(newest), len(stored))]
+        fresh = self._inputs(self.episodes.rows(chosen))
+        along = torch.rand((len(stored), 1), generator=self.generator)
+        return slope_penalty(self.network, stored, fresh, along)
+
     def _integers(self, high: int, count: int) -> Array:
         return torch.randint(high, (count,), generator=self.generator).numpy()
 
     def _sample(self) -> tuple[Array, Tensor, Tensor, Tensor]:
-        """Places (E, L), mask (E, L), R / T in units of the network (E,), 1 - K / T (E,) of
-        episodes drawn evenly, with replacement.
+        """Draw episodes evenly, with replacement, and steps of each.
+
+        Returns places (E, L), mask (E, L), R / T in units of the network (E,), and 1 - K / T (E,).
         """
         starts, lengths, returns = self.episodes.columns()
-        whole = self.loss == "rd"
-        count = max(1, int(self.batch // (self.episodes.mean_length if whole else self.drawn)))
+        steps_each = self.episodes.mean_length if self.loss == "rd" else self.drawn
+        count = max(1, int(self.batch // steps_each))
         chosen = self._integers(len(starts), count)
-        starts, lengths, returns = starts[chosen], lengths[chosen], returns[chosen]
-        longest = int(lengths.max())
-        if whole or longest <= self.drawn:
-            steps, drawn = np.broadcast_to(np.arange(longest), (count, longest)), lengths
-        else:
-            # the smallest of evenly drawn keys are K steps without replacement; steps past an
-            # episode's end come last
-            keys = torch.rand((count, longest), generator=self.generator).numpy()
-            keys[np.arange(longest) >= lengths[:, None]] = 2.0
-            steps, drawn = (
-                np.argsort(keys, 1, kind="stable")[:, : self.drawn],
-                np.minimum(lengths, self.drawn),
-            )
+        starts = starts[chosen]
+        lengths = lengths[chosen]
+        returns = returns[chosen]
+        steps, drawn = self._draw_steps(lengths)
         inside = np.arange(steps.shape[1]) < drawn[:, None]
         places = starts[:, None] + np.where(inside, steps, 0)
-        mask, target, correction = (
-            torch.from_numpy(a.astype(np.float32))
-            for a in (inside, returns / lengths / self.unit, 1.0 - drawn / lengths)
+        mask = inside.astype(np.float32)
+        target = (returns / lengths / self.unit).astype(np.float32)
+        correction = (1.0 - drawn / lengths).astype(np.float32)
+        return (
+            places,
+            torch.from_numpy(mask),
+            torch.from_numpy(target),
+            torch.from_numpy(correction),
         )
-        return places, mask, target, correction
 
-    # -- what it says ------------------------------------------------------------------------------
+    def _draw_steps(self, lengths: Array) -> tuple[Array, Array]:
+        """(steps (E, L), how many of them count (E,)) of episodes of these lengths (E,)."""
+        count = len(lengths)
+        longest = int(lengths.max())
+        if self.loss == "rd" or longest <= self.drawn:
+            return np.broadcast_to(np.arange(longest), (count, longest)), lengths
+        # The smallest of evenly drawn keys are K steps without replacement; steps past an
+        # episode's end come last.
+        keys = torch.rand((count, longest), generator=self.generator).numpy()
+        keys[np.arange(longest) >= lengths[:, None]] = 2.0
+        order = np.argsort(keys, 1, kind="stable")
+        return order[:, : self.drawn], np.minimum(lengths, self.drawn)
+
+    # -- what it has learned -----------------------------------------------------------------------
 
     def reward(self, z: Array) -> Array:
-        """z (n, m) to (n,) float64, in the task's own unit: over an episode they sum up to about
-        its return. 0 before the first fit.
+        """Return the rewards (n,) float64 of z (n, m), in the task's own unit.
+
+        Over an episode they sum up to about its return. 0 before the first fit.
         """
         if not self.fitted:
             return np.zeros(len(z))
@@ -250,99 +260,53 @@ class Decoder:
             return self.network(self._inputs(z))[:, 0].numpy().astype(np.float64) * self.unit
 
     def attributions(self, steps: int = 4096) -> dict[str, float]:
-        """Factor -> its share: mean |df/dz| times the deviation of z, over the newest stored
-        steps; shares add up to 1 (0 before the first fit).
+        """Return each factor's share: mean |df/dz| times the deviation of z, over the newest steps.
+
+        Shares add up to 1; they are 0 before the first fit.
         """
         if not (self.fitted and self.episodes.steps):
             return dict.fromkeys(self.names, 0.0)
-        x = self._inputs(self.episodes.rows(self.episodes.latest(steps))).requires_grad_(True)
+        newest = self.episodes.rows(self.episodes.newest(steps))
+        x = self._inputs(newest).requires_grad_(True)
         (slope,) = torch.autograd.grad(self.network(x).sum(), x)
         sizes = (slope.abs().mean(0) * x.detach().std(0, unbiased=False)).double().numpy()
-        return dict(zip(self.names, (sizes / (sizes.sum() or 1.0)).tolist(), strict=True))
+        shares = (sizes / (sizes.sum() or 1.0)).tolist()
+        return dict(zip(self.names, shares, strict=True))
 
     # -- on disk -----------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Weights, the inputs' statistics and the unit as safetensors, whole or not at all; not
-        the episodes, and not the optimizer.
+        """Write weights, the inputs' statistics and the unit as safetensors, whole or not at all.
+
+        Episodes and the optimizer's state are not saved.
         """
-        tensors = {
-            f"network.{k}": v.detach().numpy().copy() for k, v in self.network.state_dict().items()
-        }
-        tensors |= {"center": self.center, "scale": self.scale, "unit": np.array([self.unit])}
-        known = {
-            "names": self.names,
-            "loss": self.loss,
-            "hidden": self.hidden,
-            "frozen": self.frozen,
-            "fitted": self.fitted,
-        }
-        write(
-            path,
-            pack(
-                {k: np.ascontiguousarray(v) for k, v in tensors.items()},
-                {"decoder": json.dumps(known)},
-            ),
-        )
+        DecoderFile(
+            names=self.names,
+            loss=self.loss,
+            hidden=self.hidden,
+            frozen=self.frozen,
+            fitted=self.fitted,
+            network={k: v.detach().numpy().copy() for k, v in self.network.state_dict().items()},
+            center=self.center,
+            scale=self.scale,
+            unit=self.unit,
+        ).write(path)
 
     @classmethod
     def load(cls, path: Path) -> Decoder:
-        """A decoder that says what the saved one said.
+        """Return a decoder that gives the same rewards as the saved one.
 
-        UserError where the file is none, or does not hold together.
+        Raises UserError if the file is missing, is not a decoder, or does not fit its own header.
         """
-        try:
-            data = read_bytes_safely(path, MAX_ARRAY_BYTES)
-            tensors = unpack(data)
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            known = json.loads(header["__metadata__"]["decoder"])
-            names, hidden, loss = (
-                tuple(map(str, known["names"])),
-                tuple(int(h) for h in known["hidden"]),
-                str(known["loss"]),
-            )
-            if loss not in LOSSES or len(hidden) > 8 or not all(0 < h <= 4096 for h in hidden):
-                raise ValueError("an unknown loss, or layers of another size")
-            made = cls(names, loss, hidden=hidden, capacity=1)  # type: ignore[arg-type]
-            made.frozen, made.fitted = bool(known["frozen"]), int(known["fitted"])
-        except FileNotFoundError:
-            raise UserError(
-                f"no decoder at {path}", "autoreward resume trains again", MISSING
-            ) from None
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is no decoder: {error}", "move it away, then: autoreward resume", REFUSED
-            ) from None
-        shapes = {f"network.{k}": tuple(v.shape) for k, v in made.network.state_dict().items()} | {
-            "center": (len(names),),
-            "scale": (len(names),),
-            "unit": (1,),
-        }
-        wrong = [
-            k
-            for k in {*shapes, *tensors}
-            if k not in shapes
-            or k not in tensors
-            or tensors[k].shape != shapes[k]
-            or not np.isfinite(tensors[k]).all()
-        ]
-        if wrong:
-            raise UserError(
-                f"{path} does not fit its own header: {', '.join(sorted(wrong)[:3])}",
-                "move it away, then: autoreward resume",
-                REFUSED,
-            )
-        made.network.load_state_dict(
-            {
-                k.removeprefix("network."): torch.as_tensor(v)
-                for k, v in tensors.items()
-                if k.startswith("network.")
-            },
-            strict=True,
-        )
-        made.center, made.scale, made.unit = (
-            tensors["center"],
-            tensors["scale"],
-            float(tensors["unit"][0]),
-        )
+        saved = DecoderFile.read(path, LOSSES)
+        made = cls(saved.names, saved.loss, hidden=saved.hidden, capacity=1)  # type: ignore[arg-type]
+        state = made.network.state_dict()
+        saved.require_shapes(path, {name: tuple(v.shape) for name, v in state.items()})
+        weights = {name: torch.as_tensor(v) for name, v in saved.network.items()}
+        made.network.load_state_dict(weights, strict=True)
+        made.frozen = saved.frozen
+        made.fitted = saved.fitted
+        made.center = saved.center
+        made.scale = saved.scale
+        made.unit = saved.unit
         return made

@@ -1,4 +1,4 @@
-"""Finished episodes and their returns, newest last, of a bounded number of steps: what a return
+"""A store of finished episodes and their returns, of a bounded number of steps: what a return
 decoder is fitted on.
 """
 
@@ -15,8 +15,8 @@ from autoreward.state import Array
 CAPACITY = 200_000
 
 
-class Whole(NamedTuple):
-    """One episode that is in the store: where it begins in the ring, its steps, its return."""
+class StoredEpisode(NamedTuple):
+    """One episode in the store: where it begins in the ring, its number of steps, its return."""
 
     start: int
     length: int
@@ -24,26 +24,32 @@ class Whole(NamedTuple):
 
 
 class Episodes:
-    """A ring of at most `capacity` steps of `width` numbers; the oldest episodes make room for new
-    ones. Unfinished episodes never get in.
+    """A ring of at most `capacity` steps of `width` numbers.
+
+    The oldest episodes make room for new ones. Unfinished episodes are never stored.
     """
 
     def __init__(self, width: int, capacity: int = CAPACITY) -> None:
-        self.z, self.capacity = np.zeros((capacity, width)), capacity
-        self.whole: deque[Whole] = deque()
-        self.table: tuple[Array, Array, Array] | None = None
-        self.steps = self.next = self.ended = 0
-        # over every episode that ever ended: count, mean, sum of squared differences of returns
-        # (Welford 1962), and mean length
-        self.mean = self.squares = self.mean_length = 0.0
+        self.capacity = capacity
+        self.z = np.zeros((capacity, width))
+        self.stored: deque[StoredEpisode] = deque()
+        self.steps = 0
+        self.next = 0
+        self._columns: tuple[Array, Array, Array] | None = None
+        # Over every episode that ever ended: count, mean and sum of squared differences of returns
+        # (Welford 1962), and mean length.
+        self.ended = 0
+        self.mean = 0.0
+        self.squares = 0.0
+        self.mean_length = 0.0
 
     def __len__(self) -> int:
-        return len(self.whole)
+        return len(self.stored)
 
     def add(self, z: Array, task_return: float) -> None:
-        """One finished episode: z (T, width), its observed return.
+        """Add one finished episode: z (T, width), and its observed return.
 
-        An episode longer than the whole ring is counted and not kept.
+        An episode longer than the whole ring counts in the statistics and is not stored.
         """
         length = len(z)
         self.ended += 1
@@ -54,11 +60,12 @@ class Episodes:
         if not 0 < length <= self.capacity:
             return
         while self.steps + length > self.capacity:
-            self.steps -= self.whole.popleft().length
+            self.steps -= self.stored.popleft().length
         self.z[(self.next + np.arange(length)) % self.capacity] = z
-        self.whole.append(Whole(self.next, length, float(task_return)))
-        self.table = None
-        self.next, self.steps = (self.next + length) % self.capacity, self.steps + length
+        self.stored.append(StoredEpisode(self.next, length, float(task_return)))
+        self._columns = None
+        self.next = (self.next + length) % self.capacity
+        self.steps += length
 
     @property
     def std(self) -> float:
@@ -66,41 +73,41 @@ class Episodes:
         return float(np.sqrt(self.squares / self.ended)) if self.ended else 0.0
 
     def columns(self) -> tuple[Array, Array, Array]:
-        """(starts, lengths, returns), each (N,), of the episodes in the store, oldest first."""
-        if self.table is None:
-            starts, lengths, returns = zip(*self.whole, strict=True) if self.whole else ((), (), ())
-            self.table = (
-                np.array(starts, int),
-                np.array(lengths, int),
-                np.array(returns, np.float64),
+        """Return (starts, lengths, returns), each (N,), of the stored episodes, oldest first."""
+        if self._columns is None:
+            self._columns = (
+                np.array([e.start for e in self.stored], int),
+                np.array([e.length for e in self.stored], int),
+                np.array([e.task_return for e in self.stored], np.float64),
             )
-        return self.table
+        return self._columns
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest return in the store; zeros where it is empty."""
+        """Smallest and largest return in the store; zeros if it is empty."""
         returns = self.columns()[2]
-        return (float(returns.min()), float(returns.max())) if len(returns) else (0.0, 0.0)
+        if not len(returns):
+            return 0.0, 0.0
+        return float(returns.min()), float(returns.max())
 
-    def rows(self, chosen: Array) -> Array:
-        """Places in the ring, any shape, to their numbers (..., width)."""
-        return self.z[chosen % self.capacity]
+    def rows(self, places: Array) -> Array:
+        """Return the numbers (..., width) at places in the ring, of any shape."""
+        return self.z[places % self.capacity]
 
-    def latest(self, steps: int) -> Array:
-        """(k,) places of the newest k <= `steps` steps."""
+    def newest(self, steps: int) -> Array:
+        """Return the places (k,) of the newest k <= `steps` steps."""
         count = min(steps, self.steps)
         return (self.next - count + np.arange(count)) % self.capacity
 
 
 def ircr(returns: Array, low: float, high: float) -> Array:
-    """(R - Rmin) / (Rmax - Rmin), the reward of every step of an episode with return R; 0 where
+    """Return (R - Rmin) / (Rmax - Rmin), the reward of every step of an episode with return R; 0 if
     all returns are the same.
 
     Iterative relative credit refinement (Gangwani, Zhou, Peng, Learning Guidance Rewards with
-    Trajectory-space Smoothing, NeurIPS 2020): no learning, and biased where the world is random.
+    Trajectory-space Smoothing, NeurIPS 2020): nothing is learned, and the rewards are biased if the
+    environment is random.
     """
-    return (
-        (np.asarray(returns, np.float64) - low) / (high - low)
-        if high > low
-        else np.zeros(np.shape(returns))
-    )
+    if high <= low:
+        return np.zeros(np.shape(returns))
+    return (np.asarray(returns, np.float64) - low) / (high - low)

@@ -5,7 +5,7 @@ subgoal and episode.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -18,107 +18,114 @@ from autoreward.tasks.criteria import all_hold
 if TYPE_CHECKING:
     from autoreward.tasks.card import TaskCard
 
-MOST = 20
+MAX_SUBGOALS = 20
 # finished episodes over which a subgoal's rate is taken
-LATELY = 200
-# of them that came further without it: then it is left out
-ENOUGH = 20
+RECENT_EPISODES = 200
+# how many of them must have come further without a subgoal before it is left out
+MIN_FURTHER = 20
 
 
 class Progress:
-    """Which subgoals have ended in the episodes of n rows: in order, each once it is the next one,
-    or in any order.
+    """Which subgoals have ended in the running episodes of n rows.
+
+    In order, each counts once it is the next one; or in any order.
     """
 
     def __init__(self, count: int, ordered: bool) -> None:
-        self.count, self.ordered = count, ordered
+        self.count = count
+        self.ordered = ordered
         self.ended = np.zeros((0, count), bool)
         self.left_out = np.zeros(count, bool)
 
-    def step(self, held: Array, first: Array) -> Array:
-        """(n, K) of bool: what ends with this step.
+    def step(self, holds: Array, first: Array) -> Array:
+        """Return (n, K) of bool: which subgoals end with this step.
 
-        held (n, K): predicates after it; first (n,): an episode begins with it.
+        holds (n, K): the predicates after it. first (n,): an episode begins with it.
         """
-        if len(self.ended) != len(held):
-            self.ended = np.zeros(held.shape, bool)
+        if len(self.ended) != len(holds):
+            self.ended = np.zeros(holds.shape, bool)
         self.ended[first] = False
         before = self.ended.copy()
-        if not self.ordered:
-            self.ended |= held
+        if self.ordered:
+            self._end_in_order(holds)
         else:
-            # rows whose subgoals so far have all ended
-            open_ = np.ones(len(held), bool)
-            for k in range(self.count):
-                if not self.left_out[k]:
-                    self.ended[:, k] |= open_ & held[:, k]
-                    open_ &= self.ended[:, k]
+            self.ended |= holds
         return self.ended & ~before
+
+    def _end_in_order(self, holds: Array) -> None:
+        # rows whose subgoals so far have all ended
+        reached = np.ones(len(holds), bool)
+        for k in range(self.count):
+            if self.left_out[k]:
+                continue
+            self.ended[:, k] |= reached & holds[:, k]
+            reached &= self.ended[:, k]
+
+
+class SubgoalEpisode(NamedTuple):
+    """A finished episode, (K,) of bool each: which subgoals ended, and for which it came further
+    without them.
+    """
+
+    ended: Array
+    further: Array
 
 
 class Subgoals(Signal):
     """One sparse term for each subgoal, paid where it ends for the first time in an episode.
 
-        r_k = bonus * 1[subgoal k ends with this transition, and has not ended before in this episode]
+        r_k = bonus * 1[subgoal k ends with this transition, and has not ended before in it]
 
     In order (the default) a subgoal counts once all before it have ended. Source: CALM (Pignatelli
     et al. 2024, arXiv 2409.12798), r = r_env + beta * 1[ended], beta = 0.1; there without a memory
-    of what was paid, so that a cheap transition can be farmed. A subgoal that none of the last
-    LATELY finished episodes ended, while ENOUGH of them came further (success, or a later predicate
-    that was false at first), is left out from the next rollout on, and a note says so.
+    of what was paid, so that a cheap transition can be farmed.
+
+    A subgoal that ended in none of the last RECENT_EPISODES finished episodes, although MIN_FURTHER
+    of them came further (success, or a later predicate that was false at first), is left out from
+    the next rollout on, and a note says so.
     """
 
     entry: ClassVar[str] = "subgoals"
 
     def __init__(self, context: SignalContext) -> None:
         super().__init__(context)
+        count = len(context.terms)
         self.bonus = float(context.settings.get("bonus", "0.1"))
-        self.progress = Progress(len(context.terms), context.settings.get("order", "on") == "on")
-        self.initial = np.zeros((0, len(context.terms)), bool)
-        # predicates that became true in the episode
-        self.further = np.zeros((0, len(context.terms)), bool)
-        # of finished episodes: ended, and came further than each
-        self.lately: list[tuple[Array, Array]] = []
+        self.progress = Progress(count, context.settings.get("order", "on") == "on")
+        # predicates at the episode's first step, and those that became true in it
+        self.initial = np.zeros((0, count), bool)
+        self.became_true = np.zeros((0, count), bool)
+        # finished episodes, cut to RECENT_EPISODES at every update
+        self.recent: list[SubgoalEpisode] = []
 
     @classmethod
     def columns(
         cls, terms: tuple[str, ...], potentials: tuple[str, ...], sparse: frozenset[str]
     ) -> Columns:
+        """Return one sparse term for each subgoal."""
         return Columns(terms, (), frozenset(terms))
 
     @classmethod
     def check_answers(
         cls, card: TaskCard, names: tuple[str, ...], values: Array, first: Array
     ) -> list[Verdict]:
+        """Reject answers that are no flags, or too many; warn of a subgoal that always holds."""
         found = []
-        if len(names) > MOST:
+        if len(names) > MAX_SUBGOALS:
             found.append(
                 Verdict(
                     kind="too-many-terms",
-                    message=f"{len(names)} subgoals, at most {MOST} are taken",
-                    hint="3 to 8 on the way to success",
+                    message=f"{len(names)} subgoals; at most {MAX_SUBGOALS} are allowed",
+                    hint="name 3 to 8 on the way to success",
                 )
             )
         for k, name in enumerate(names):
             column = values[..., k]
-            odd = column[~np.isin(column, (0.0, 1.0))]
-            if len(odd):
-                message = f"{name!r} is {odd[0]:.3g} somewhere: a subgoal holds or it does not"
-                found.append(
-                    Verdict(
-                        kind="no-flag", message=message, hint="a comparison, such as curr.x > 1.0"
-                    )
-                )
+            not_flags = column[~np.isin(column, (0.0, 1.0))]
+            if len(not_flags):
+                found.append(_not_a_flag(name, float(not_flags[0])))
             elif column.all():
-                message = f"{name!r} holds on every probe, from the first step on: standing first, it is paid for nothing"
-                found.append(
-                    Verdict(
-                        kind="constant",
-                        severity="warn",
-                        message=message,
-                        hint="put it after a subgoal that makes it false, or leave it out",
-                    )
-                )
+                found.append(_always_holds(name))
         return found
 
     @classmethod
@@ -129,136 +136,163 @@ class Subgoals(Signal):
         names: tuple[str, ...],
         episodes: Sequence[tuple[Array, Array]],
     ) -> tuple[Measure, ...]:
+        """Compare where subgoals end with the card's own subgoals, if it has any."""
         trusted = trusted_subgoals(card)
         if not trusted:
             return ()
-        wanted, got = tuple(s.name for s in trusted), []
-        for states, answers in episodes:
-            truth = np.stack([all_hold(s.when, State(states[1:], layout)) for s in trusted], -1)
-            got.append((_ends(truth), _ends(answers > 0.5)))
-        return compare(wanted, names, got)
+        ends = []
+        for fields, answers in episodes:
+            after = State(fields[1:], layout)
+            truth = np.stack([all_hold(subgoal.when, after) for subgoal in trusted], -1)
+            ends.append((_episode_ends(truth), _episode_ends(answers > 0.5)))
+        return compare(tuple(subgoal.name for subgoal in trusted), names, ends)
 
     def step(
         self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array, Array]:
-        channel = self.context.channel
-        held = (
-            channel.labels_of(channel.caption_numbers(batch.prev, batch.action, batch.curr))
-            if channel
-            else terms > 0.5
-        )
-        if len(self.initial) != len(held):
-            self.initial, self.further = held.copy(), np.zeros_like(held)
-        self.initial[batch.first], self.further[batch.first] = held[batch.first], False
-        self.further |= held & ~self.initial
-        ends = self.progress.step(held, batch.first)
+        """Pay the bonus where a subgoal ends; there are no potentials."""
+        holds = self._holds(terms, batch)
+        n = len(holds)
+        if len(self.initial) != n:
+            self.initial = holds.copy()
+            self.became_true = np.zeros_like(holds)
+        self.initial[batch.first] = holds[batch.first]
+        self.became_true[batch.first] = False
+        self.became_true |= holds & ~self.initial
+
+        ends = self.progress.step(holds, batch.first)
         for i in np.flatnonzero(batch.done):
-            later = np.logical_or.accumulate(self.further[i][::-1])[::-1]
-            self.lately.append(
-                (
-                    self.progress.ended[i].copy(),
-                    np.append(later[1:], False) | bool(batch.success[i]),
-                )
-            )
-        return (
-            self.bonus * ends.astype(np.float64),
-            np.zeros((len(held), 0)),
-            np.zeros((len(held), 0)),
-        )
+            self._finish_episode(int(i), bool(batch.success[i]))
+        return self.bonus * ends.astype(np.float64), np.zeros((n, 0)), np.zeros((n, 0))
+
+    def _holds(self, terms: Array, batch: StepBatch) -> Array:
+        """(n, K) of bool: what the program says or, if a model labels transitions, the labels."""
+        channel = self.context.channel
+        if channel is None:
+            return terms > 0.5
+        return channel.labels_of(channel.caption_numbers(batch.prev, batch.action, batch.curr))
+
+    def _finish_episode(self, row: int, success: bool) -> None:
+        # a later predicate became true, or the episode succeeded
+        later = np.logical_or.accumulate(self.became_true[row][::-1])[::-1]
+        further = np.append(later[1:], False) | success
+        self.recent.append(SubgoalEpisode(self.progress.ended[row].copy(), further))
 
     def update(self) -> None:
+        """Apply new labels, and leave out a subgoal that blocks those after it."""
         if self.context.channel:
             self.context.channel.update()
-        self.lately = self.lately[-LATELY:]
-        if self.progress.ordered and len(self.lately) == LATELY:
-            ended = np.sum([e for e, _ in self.lately], 0)
-            further = np.sum([f for _, f in self.lately], 0)
-            blocking = (ended == 0) & (further >= ENOUGH) & ~self.progress.left_out
-            if blocking.any():
-                # the first one; others may have waited for it
-                self.progress.left_out[int(np.flatnonzero(blocking)[0])] = True
-                self.lately = []
+        self.recent = self.recent[-RECENT_EPISODES:]
+        if not self.progress.ordered or len(self.recent) < RECENT_EPISODES:
+            return
+        ended = np.sum([episode.ended for episode in self.recent], 0)
+        further = np.sum([episode.further for episode in self.recent], 0)
+        blocking = (ended == 0) & (further >= MIN_FURTHER) & ~self.progress.left_out
+        if blocking.any():
+            # only the first one: others may have waited for it
+            self.progress.left_out[int(np.flatnonzero(blocking)[0])] = True
+            self.recent.clear()
 
     def _rates(self) -> dict[str, float]:
-        return (
-            {
-                n: float(r)
-                for n, r in zip(
-                    self.context.terms, np.mean([e for e, _ in self.lately], 0), strict=True
-                )
-            }
-            if self.lately
-            else {}
-        )
+        """Share of the recent episodes in which each subgoal ended; {} if there are none."""
+        if not self.recent:
+            return {}
+        rates = np.mean([episode.ended for episode in self.recent], 0)
+        return {name: float(rate) for name, rate in zip(self.context.terms, rates, strict=True)}
 
     def _left_out(self) -> list[str]:
-        return [
-            name
-            for name, gone in zip(self.context.terms, self.progress.left_out, strict=True)
-            if gone
-        ]
+        names = zip(self.context.terms, self.progress.left_out, strict=True)
+        return [name for name, left_out in names if left_out]
 
     def notes(self) -> list[str]:
-        gone, judged = self._left_out(), self.context.channel
-        out = [
-            f"subgoal {name!r} was left out: of {LATELY} episodes none ended it, and {ENOUGH} or more came further without it"
-            for name in gone
+        """Report subgoals that were left out or never ended, and what the channel reports."""
+        left_out = self._left_out()
+        notes = [
+            f"subgoal {name!r} was left out: it ended in none of {RECENT_EPISODES} episodes, and"
+            f" {MIN_FURTHER} or more came further without it"
+            for name in left_out
         ]
-        never = [name for name, rate in self._rates().items() if rate == 0 and name not in gone]
-        out += judged.notes() if judged else []
-        return out + (
-            [f"never ended in the last {len(self.lately)} episodes: {', '.join(never)}"]
-            if never
-            else []
-        )
+        if self.context.channel:
+            notes += self.context.channel.notes()
+        never = [name for name, rate in self._rates().items() if rate == 0 and name not in left_out]
+        if never:
+            notes.append(f"never ended in the last {len(self.recent)} episodes: {', '.join(never)}")
+        return notes
 
     def evidence(self) -> dict[str, Any]:
-        return {
-            "episodes": len(self.lately),
+        """Return the number of episodes, rates by subgoal, and the channel's own figures."""
+        found: dict[str, Any] = {
+            "episodes": len(self.recent),
             "ended": self._rates(),
             "left_out": self._left_out(),
-            **({"judged": self.context.channel.evidence()} if self.context.channel else {}),
         }
+        if self.context.channel:
+            found["judged"] = self.context.channel.evidence()
+        return found
+
+
+def _not_a_flag(name: str, value: float) -> Verdict:
+    return Verdict(
+        kind="no-flag",
+        message=f"{name!r} takes the value {value:.3g}: a subgoal either holds or does not",
+        hint="return a comparison, such as curr.x > 1.0",
+    )
+
+
+def _always_holds(name: str) -> Verdict:
+    return Verdict(
+        kind="constant",
+        severity="warn",
+        message=f"{name!r} holds on every probe, from the first step on: if it comes first, it is"
+        " paid for nothing",
+        hint="put it after a subgoal that makes it false, or leave it out",
+    )
 
 
 def trusted_subgoals(card: TaskCard) -> tuple[Any, ...]:
-    """The card's own subgoals, conditions as data: for measuring, and for simulated annotators; ()
-    where it names none.
+    """Return the card's own subgoals (conditions as data), or () if it names none.
+
+    They serve for measurements and for simulated annotators.
     """
-    return next((h.subgoals for h in card.hints if h.subgoals), ())
+    return next((hint.subgoals for hint in card.hints if hint.subgoals), ())
 
 
-def _ends(held: Array) -> Array:
-    """(T, K): where each of the subgoals ends, in order, in one episode."""
-    progress = Progress(held.shape[1], ordered=True)
+def _episode_ends(holds: Array) -> Array:
+    """(T, K) of bool: where each subgoal ends, in order, in one episode."""
+    if not len(holds):
+        return holds
+    progress = Progress(holds.shape[1], ordered=True)
     first = np.zeros(1, bool)
-    return np.stack([progress.step(h[None], first)[0] for h in held]) if len(held) else held
+    return np.stack([progress.step(row[None], first)[0] for row in holds])
 
 
 def compare(
-    wanted: tuple[str, ...], names: tuple[str, ...], ends: Sequence[tuple[Array, Array]]
+    trusted: tuple[str, ...], names: tuple[str, ...], ends: Sequence[tuple[Array, Array]]
 ) -> tuple[Measure, ...]:
-    """Judgements against trusted ones, per transition: whether any subgoal ends there, and, where
-    both know the name, which one. ends: (truth (T, K), judged (T, K')).
+    """Compare answers with trusted ones, for each transition.
+
+    Measures whether any subgoal ends there ("any") and, for the names that both know, which one
+    ("which", then each by name). ends: (truth (T, K) by `trusted`, answers (T, K') by `names`).
     """
-
-    def counted(what: str, truth: Array, judged: Array) -> Measure:
-        return Measure(
-            what=what,
-            true_positive=int((truth & judged).sum()),
-            false_positive=int((~truth & judged).sum()),
-            false_negative=int((truth & ~judged).sum()),
-            true_negative=int((~truth & ~judged).sum()),
-        )
-
-    truth, judged = np.concatenate([t for t, _ in ends]), np.concatenate([j for _, j in ends])
-    found = [counted("any", np.asarray(truth.any(-1)), np.asarray(judged.any(-1)))]
-    shared = [n for n in wanted if n in names]
-    if shared:
-        asked, said = (
-            truth[:, [wanted.index(n) for n in shared]],
-            judged[:, [names.index(n) for n in shared]],
-        )
-        found.append(counted("which", asked, said))
-        found += [counted(n, asked[:, k], said[:, k]) for k, n in enumerate(shared)]
+    truth = np.concatenate([of_episode for of_episode, _ in ends])
+    answers = np.concatenate([of_episode for _, of_episode in ends])
+    found = [_counts("any", np.asarray(truth.any(-1)), np.asarray(answers.any(-1)))]
+    shared = [name for name in trusted if name in names]
+    if not shared:
+        return tuple(found)
+    truth = truth[:, [trusted.index(name) for name in shared]]
+    answers = answers[:, [names.index(name) for name in shared]]
+    found.append(_counts("which", truth, answers))
+    for k, name in enumerate(shared):
+        found.append(_counts(name, truth[:, k], answers[:, k]))
     return tuple(found)
+
+
+def _counts(what: str, truth: Array, answers: Array) -> Measure:
+    return Measure(
+        what=what,
+        true_positive=int((truth & answers).sum()),
+        false_positive=int((~truth & answers).sum()),
+        false_negative=int((truth & ~answers).sum()),
+        true_negative=int((~truth & ~answers).sum()),
+    )
