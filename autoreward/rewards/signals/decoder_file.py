@@ -14,7 +14,7 @@ from safetensors.numpy import save as pack
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array
-from autoreward.store.files import MOST_ARRAYS, read_bytes_safely, write
+from autoreward.store.files import MAX_ARRAY_BYTES, read_bytes_safely, write
 
 PREFIX = "network."
 MAX_LAYERS = 8
@@ -55,7 +55,7 @@ class DecoderFile:
     def read(cls, path: Path, losses: Collection[str]) -> DecoderFile:
         """Read the file. Raises UserError if it is missing or is not a decoder."""
         try:
-            data = read_bytes_safely(path, MOST_ARRAYS)
+            data = read_bytes_safely(path, MAX_ARRAY_BYTES)
             return cls._parse(data, losses)
         except FileNotFoundError:
             raise UserError(
