@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from autoreward.api.run import LoadedRun, check, design, load_run, resume, train
     from autoreward.api.study import Study
     from autoreward.errors import UserError
-    from autoreward.sandbox.outside.worker import ProgramRefused
+    from autoreward.sandbox.outside.worker import ProgramRejected
     from autoreward.store.episodes import Episode
 
 __all__ = [
     "Episode",
     "Evidence",
     "LoadedRun",
-    "ProgramRefused",
+    "ProgramRejected",
     "Study",
     "UserError",
     "__version__",
@@ -33,7 +33,7 @@ __all__ = [
 PLACES = {
     "UserError": "errors",
     "Evidence": "api.evidence",
-    "ProgramRefused": "sandbox.outside.worker",
+    "ProgramRejected": "sandbox.outside.worker",
     "Study": "api.study",
     "Episode": "store.episodes",
 }

@@ -42,7 +42,7 @@ def main(folder: str = "runs/own-sb3") -> None:
         )
         try:
             agent.learn(10_000)
-        except autoreward.ProgramRefused as refused:
+        except autoreward.ProgramRejected as refused:
             # The program failed on a state that no check had met.
             study.tell(candidate, autoreward.Evidence(failure=str(refused)))
             continue

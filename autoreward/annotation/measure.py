@@ -19,7 +19,7 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.rewards.signals import Signal
 from autoreward.rewards.signals.subgoals import compare
 from autoreward.sandbox.outside.replay import episode_transitions, replay
-from autoreward.sandbox.outside.worker import ProgramRefused
+from autoreward.sandbox.outside.worker import ProgramRejected
 from autoreward.state import Array
 from autoreward.store.candidate import CandidateFolder
 from autoreward.store.episodes import Trajectories
@@ -126,7 +126,7 @@ def recorded_endings(
             entry=signal_class.entry,
             sandbox=sandbox,
         )
-    except ProgramRefused as error:
+    except ProgramRejected as error:
         raise UserError(
             f"the program of candidate {candidate.id}: {error.verdict.message}",
             "choose another one: --candidate ID",

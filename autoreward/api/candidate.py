@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Jailed:
     """A program behind the jail's wall, as the wrappers ask it.
 
-    Raises ProgramRefused where it fails.
+    Raises ProgramRejected where it fails.
     """
 
     def __init__(self, program: str, card: LocatedCard, sandbox: str) -> None:

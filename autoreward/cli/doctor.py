@@ -128,7 +128,7 @@ def _tried(profile: str) -> tuple[str | None, str]:
     import numpy as np
 
     from autoreward.errors import UserError
-    from autoreward.sandbox.outside.worker import ProgramRefused, Worker
+    from autoreward.sandbox.outside.worker import ProgramRejected, Worker
     from autoreward.state import Layout
     from autoreward.tasks.card import Action
 
@@ -141,7 +141,7 @@ def _tried(profile: str) -> tuple[str | None, str]:
     except UserError as error:
         hint = f" ({error.hint})" if error.hint and "doctor" not in error.hint else ""
         return None, f"{error}{hint}"
-    except (ProgramRefused, OSError) as error:
+    except (ProgramRejected, OSError) as error:
         return None, str(error)
 
 

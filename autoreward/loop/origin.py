@@ -27,7 +27,7 @@ from autoreward.rewards.composition import shape_potentials
 from autoreward.rewards.linter import lint
 from autoreward.rewards.program import facts
 from autoreward.sandbox.outside.replay import probe_transitions, replay
-from autoreward.sandbox.outside.worker import ProgramRefused
+from autoreward.sandbox.outside.worker import ProgramRejected
 from autoreward.store.candidate import CandidateFolder
 from autoreward.store.files import read, read_arrays, read_bytes_safely, text, write
 from autoreward.store.records import Check, Origin, Verdict
@@ -250,7 +250,7 @@ def program_sums(context: RunContext, program: str) -> tuple[np.ndarray | None, 
             sandbox=context.run.header.sandbox,
             template=context.template,
         )
-    except ProgramRefused as error:
+    except ProgramRejected as error:
         return None, f"the original fails in the jail: {error.verdict.message}"
     (answer,) = replayed.answers
     shaped = shape_potentials(

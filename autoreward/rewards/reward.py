@@ -10,7 +10,7 @@ import numpy as np
 
 from autoreward.rewards.composition import Composer, Composition, UnsuitableComposition
 from autoreward.rewards.signals import Signal, SignalContext, StepBatch
-from autoreward.sandbox.outside.worker import ProgramRefused
+from autoreward.sandbox.outside.worker import ProgramRejected
 from autoreward.state import Array
 from autoreward.store.records import Verdict
 
@@ -20,10 +20,10 @@ def sparse_reward(composition: Composition, task: Array) -> Array:
     return composition.task_reward * task
 
 
-def refusal(error: UnsuitableComposition) -> ProgramRefused:
+def refusal(error: UnsuitableComposition) -> ProgramRejected:
     """Return the rejection of a program whose composition does not fit it in training."""
     verdict = Verdict(kind=error.kind, stage="training", message=error.message, hint=error.hint)
-    return ProgramRefused(verdict)
+    return ProgramRejected(verdict)
 
 
 class ProgramReward:
@@ -32,7 +32,7 @@ class ProgramReward:
     `context` must hold the names that the program gave its terms. The signal and the composer keep
     what they learn; it takes effect in `update` only.
 
-    Raises ProgramRefused, here and in every method, if the composition does not fit the program.
+    Raises ProgramRejected, here and in every method, if the composition does not fit the program.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ProgramReward:
         return self.signal.recompute(inputs, returns) @ self._weights
 
     def require_recomputable(self) -> None:
-        """Raise ProgramRefused unless the composition can be computed for single transitions."""
+        """Raise ProgramRejected unless the composition can be computed for single transitions."""
         self._weights = self._term_weights()
 
     def update(self) -> None:

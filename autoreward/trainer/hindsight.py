@@ -99,7 +99,7 @@ class RawStepRecorder(VecEnvWrapper):
 class GoalRewards:
     """Computes what a stored step is worth under another goal.
 
-    Raises ProgramRefused if the program or its composition needs more than a single step.
+    Raises ProgramRejected if the program or its composition needs more than a single step.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ def replay_buffer(
     """Return the buffer's class and arguments for `policy.build`, or None for a card without
     hindsight.
 
-    Raises ProgramRefused as `GoalRewards` does.
+    Raises ProgramRejected as `GoalRewards` does.
     """
     if not isinstance(rewards.venv, RawStepRecorder):
         return None

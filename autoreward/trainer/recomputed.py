@@ -36,7 +36,7 @@ class RecomputedReplay(ReplayBuffer):
     def _begin(self) -> ProgramReward:
         """The reward at work; the first time, make room for its inputs.
 
-        Raises ProgramRefused if the composition cannot be computed for single transitions.
+        Raises ProgramRejected if the composition cannot be computed for single transitions.
         """
         reward = self.source.reward
         # a task reward beside the terms would be lost: it is not stored

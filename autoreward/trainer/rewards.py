@@ -73,7 +73,7 @@ class RewardVecEnv(VecEnvWrapper):
     answers and its terms. With `deferred` a step returns zeros, and its reward reaches the
     learner's buffer one step later (trainer/deferred.py).
 
-    Raises ProgramRefused (also for a composition that does not fit the program) or MachineFault
+    Raises ProgramRejected (also for a composition that does not fit the program) or MachineFault
     out of `step`.
     """
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from autoreward.annotation.channel import Channel
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import SignalContext, find_signal
-from autoreward.sandbox.outside.worker import ProgramRefused, Worker
+from autoreward.sandbox.outside.worker import ProgramRejected, Worker
 from autoreward.seeds import stream_seed
 from autoreward.store.files import read_bytes_safely, write, write_arrays
 from autoreward.store.jobs import TrainJob
@@ -45,7 +45,7 @@ def train(job: TrainJob) -> None:
         worker = setup.start_worker()
         training = Training(setup, worker)
         refusal = training.run()
-    except ProgramRefused as error:
+    except ProgramRejected as error:
         refused = TrainingDone(
             seed=job.seed, stopped="refused", steps=0, budget=setup.budget, refusal=error.verdict
         )
@@ -97,7 +97,7 @@ class TrainingSetup:
     def start_worker(self) -> Worker | None:
         """Start the reward worker; None for the sparse task reward.
 
-        Raises ProgramRefused if the program does not load, MachineFault if no worker can run here.
+        Raises ProgramRejected if the program does not load, MachineFault if no worker can run here.
         """
         if self.program is None:
             return None
@@ -140,7 +140,7 @@ class TrainingSetup:
 class Training:
     """The parts of one training, wired together: environments, rewards, agent and curve.
 
-    Raises ProgramRefused if the program or its composition cannot be used with this learner.
+    Raises ProgramRejected if the program or its composition cannot be used with this learner.
     """
 
     def __init__(self, setup: TrainingSetup, worker: Worker | None) -> None:
@@ -197,7 +197,7 @@ class Training:
         try:
             self.agent.learn(self.setup.budget, callback=self.curve)
             self.rewards.collect_reward()
-        except ProgramRefused as error:
+        except ProgramRejected as error:
             steps = self.rewards.vector_steps * self.rewards.num_envs
             message = f"after {steps} steps: {error.verdict.message}"
             return error.verdict.model_copy(update={"stage": "training", "message": message})

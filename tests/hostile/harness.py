@@ -20,7 +20,7 @@ import pytest
 
 from autoreward.loop.stages.check import check
 from autoreward.rewards.linter import lint
-from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
+from autoreward.sandbox.outside.worker import ProgramRejected, Template, Worker
 from autoreward.store.files import write_arrays
 from autoreward.store.records import Verdict
 from autoreward.tasks.card import TaskCard
@@ -173,7 +173,7 @@ class Bench:
                 return "", worker.ask(
                     made["prev"], made["action"], made["curr"], made["first"]
                 ).terms
-        except ProgramRefused as error:
+        except ProgramRejected as error:
             assert error.verdict.message
             return error.verdict.kind, np.zeros(0)
 

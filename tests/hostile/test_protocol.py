@@ -21,7 +21,7 @@ from harness import (
 )
 
 from autoreward.sandbox import wire
-from autoreward.sandbox.outside.worker import MachineFault, ProgramRefused, Worker
+from autoreward.sandbox.outside.worker import MachineFault, ProgramRejected, Worker
 
 OK = "return {'a': curr.has_key}"
 NAMES = {"terms": ["a"], "potentials": [], "broadcast": []}
@@ -308,7 +308,7 @@ def test_no_program_can_blame_the_machine_or_claim_a_jail(bench, name, jail):
     profile = "quick-bwrap" if available(jail) == "bwrap" else "quick"
     made = transitions(1, 4)
     with (
-        pytest.raises(ProgramRefused) as caught,
+        pytest.raises(ProgramRejected) as caught,
         Worker(
             next(c for c in CASES if c.name == name).text,
             CARD.reward_layout,
@@ -328,7 +328,7 @@ def test_an_answer_that_waits_before_the_question_is_refused(bench):
         Worker(
             text, CARD.reward_layout, CARD.action, profile="quick", template=bench.template
         ) as worker,
-        pytest.raises(ProgramRefused) as caught,
+        pytest.raises(ProgramRejected) as caught,
     ):
         for _ in range(3):
             worker.ask(made["prev"], made["action"], made["curr"], made["first"])

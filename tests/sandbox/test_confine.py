@@ -14,7 +14,7 @@ import pytest
 from autoreward.errors import UserError
 from autoreward.sandbox.inside.confine import ARCHITECTURES
 from autoreward.sandbox.outside.profiles import find_profile
-from autoreward.sandbox.outside.worker import ProgramRefused, Worker
+from autoreward.sandbox.outside.worker import ProgramRejected, Worker
 from autoreward.state import Layout
 from autoreward.tasks.card import Action
 
@@ -92,7 +92,7 @@ def test_calls_that_end_a_process_end_nothing_else(name):
     number = NUMBERS.get(name, 0x40000000 + 39 if name == "x32" else None) or int(name)
     try:
         assert answered({number}, (0, 0, 0, 0, 0, 0)) <= UPROBES
-    except ProgramRefused as error:
+    except ProgramRejected as error:
         assert error.verdict.kind == "crash"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreward.sandbox.outside.worker import ProgramRefused, Template, Worker
+from autoreward.sandbox.outside.worker import ProgramRejected, Template, Worker
 from autoreward.state import Layout
 from autoreward.tasks.card import Action
 
@@ -86,13 +86,13 @@ def test_potentials_are_answered_at_both_ends():
     ],
 )
 def test_what_a_program_does_wrong_is_its_own_fault(body, kind):
-    with pytest.raises(ProgramRefused) as caught:
+    with pytest.raises(ProgramRejected) as caught:
         ask(body)
     assert caught.value.verdict.kind == kind and caught.value.verdict.message
 
 
 def test_the_line_of_an_error_is_named():
-    with pytest.raises(ProgramRefused) as caught:
+    with pytest.raises(ProgramRejected) as caught:
         ask("x = prev.x\ny = x + prev.nothing\nreturn {'a': y}")
     assert (
         caught.value.verdict.line == 8 and "the fields are x, place" in caught.value.verdict.message
@@ -101,7 +101,7 @@ def test_the_line_of_an_error_is_named():
 
 def test_a_print_cannot_forge_an_answer():
     # the jail refuses the write, the linter refuses the call
-    with pytest.raises(ProgramRefused) as caught:
+    with pytest.raises(ProgramRejected) as caught:
         ask("import sys; sys.stdout.write('x' * 9999); sys.stdout.flush()\nreturn {'a': prev.x}")
     assert (
         caught.value.verdict.kind == "exception" and "not permitted" in caught.value.verdict.message
@@ -125,7 +125,7 @@ def test_secrets_files_network_and_processes_are_out_of_reach(statement, monkeyp
         _, answer = ask(
             f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\nreturn {{'a': prev.x * 0 + float(got is not None)}}"
         )
-    except ProgramRefused:
+    except ProgramRejected:
         # killed or refused: as good
         return
     assert (answer.terms == 0).all()
@@ -187,7 +187,7 @@ def test_however_it_was_started_faults_are_classed_the_same(started, body, kind)
             ACTION,
             **started,
         ) as worker,
-        pytest.raises(ProgramRefused) as caught,
+        pytest.raises(ProgramRejected) as caught,
     ):
         worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))
     assert caught.value.verdict.kind == kind
@@ -221,6 +221,6 @@ def test_forged_names_are_the_programs_fault_and_crash_nobody(forged):
         Worker(
             HEAD + f"def reward(prev, action, curr, memory):\n    {body}\n", LAYOUT, ACTION
         ) as worker,
-        pytest.raises(ProgramRefused),
+        pytest.raises(ProgramRejected),
     ):
         worker.ask(zeros, np.zeros((1, 2)), zeros, np.ones((1, 2), bool))

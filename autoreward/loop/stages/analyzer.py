@@ -24,7 +24,7 @@ from autoreward.rewards.program import without_comments
 from autoreward.rewards.reward import ProgramReward
 from autoreward.rewards.signals import SignalContext, StepBatch
 from autoreward.sandbox.outside.replay import Transitions, episode_transitions, replay
-from autoreward.sandbox.outside.worker import ProgramRefused, Template
+from autoreward.sandbox.outside.worker import ProgramRejected, Template
 from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
 from autoreward.tasks.card import TaskCard
@@ -240,7 +240,7 @@ def _replay(
             _, shaped = reward.replay(*answer, _step_batch(episode, transitions))
             names = reward.names
             shaped_terms.append(shaped[:, 0])
-    except ProgramRefused:
+    except ProgramRejected:
         # it trained, so this is rare: a state that training never met
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
     answers = [

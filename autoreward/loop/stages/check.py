@@ -17,7 +17,7 @@ from autoreward.rewards.composition import (
 )
 from autoreward.rewards.signals import PLAIN, Signal, find_signal
 from autoreward.sandbox.outside.replay import Transitions, probe_transitions
-from autoreward.sandbox.outside.worker import Answer, ProgramRefused, Template, Worker
+from autoreward.sandbox.outside.worker import Answer, ProgramRejected, Template, Worker
 from autoreward.state import Array
 from autoreward.store.files import read_arrays
 from autoreward.store.records import Check, TermProbe, Verdict
@@ -85,7 +85,7 @@ def check(
                     _differ(other, worker, unusual, where)
                     for where, unusual in _unusual(card, batch)
                 ]
-    except ProgramRefused as error:
+    except ProgramRejected as error:
         return Check(ok=False, verdicts=(error.verdict,), probes=steps * n, sandbox=sandbox)
     names = worker.terms + worker.potentials
     if names != other.terms + other.potentials:
@@ -285,8 +285,8 @@ def _differ(worker: Worker, other: Worker, batch: Transitions, where: str) -> Ve
         worker.send(*batch)
         parts = [other.ask(*part) for _, part in _regrouped(batch)]
         answer = worker.receive()
-    except ProgramRefused as error:
-        raise ProgramRefused(
+    except ProgramRejected as error:
+        raise ProgramRejected(
             error.verdict.model_copy(update={"message": f"{error.verdict.message} ({where})"})
         ) from None
     return next(

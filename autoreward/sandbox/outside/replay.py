@@ -82,7 +82,7 @@ def replay(
     `entry` is the function that the program defines (wire.ENTRIES). Memory carries over from one
     recording to the next, except where `first` resets it.
 
-    Raises ProgramRefused if the program fails on one of them, and MachineFault if this machine
+    Raises ProgramRejected if the program fails on one of them, and MachineFault if this machine
     cannot run a worker.
     """
     with Worker(

@@ -2,7 +2,7 @@
 
 Promise: nothing of a program is executed on this side, and what a worker sends is copied, then
 checked (lengths, finiteness, names) before anybody uses it. Whatever goes wrong is the candidate's
-(`ProgramRefused`), unless the machine killed the worker or has no sandbox (`MachineFault`). Start
+(`ProgramRejected`), unless the machine killed the worker or has no sandbox (`MachineFault`). Start
 workers from the main thread: their parent-death signal follows the thread.
 """
 
@@ -42,10 +42,10 @@ MOST_FACTORS = 256
 LONGEST = 1 << 20
 
 
-__all__ = ["KINDS", "Answer", "MachineFault", "ProgramRefused", "Template", "Worker", "clean"]
+__all__ = ["KINDS", "Answer", "MachineFault", "ProgramRejected", "Template", "Worker", "clean"]
 
 
-class ProgramRefused(Exception):
+class ProgramRejected(Exception):
     """The program is to blame; `verdict` says why."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -115,7 +115,7 @@ class Worker:
         self._answered: wire.Answers | None = None
         self._cpu_before: float | None = None
         if len(program) > LONGEST:
-            raise ProgramRefused(
+            raise ProgramRejected(
                 Verdict(
                     kind="too-long",
                     message=f"the program has {len(program)} characters",
@@ -205,7 +205,7 @@ class Worker:
     def receive(self) -> Answer:
         """The answer to the last `send`.
 
-        ProgramRefused when the program failed on it, or answered what it must not.
+        ProgramRejected when the program failed on it, or answered what it must not.
         """
         assert self._asked is not None
         steps, n = self._asked.shape
@@ -399,7 +399,7 @@ class Worker:
         if time.monotonic() > deadline:
             raise self._silent(seconds)
 
-    def _silent(self, seconds: float) -> ProgramRefused | MachineFault:
+    def _silent(self, seconds: float) -> ProgramRejected | MachineFault:
         """Hung: the program's doing once it runs, the machine's before."""
         if self._confined:
             return self._refused(
@@ -411,7 +411,7 @@ class Worker:
             "a busy machine? fewer --jobs; autoreward doctor",
         )
 
-    def _verdict(self, data: bytearray) -> ProgramRefused | MachineFault:
+    def _verdict(self, data: bytearray) -> ProgramRejected | MachineFault:
         try:
             said = wire.parse_json(bytes(data))
         except wire.ProtocolError as error:
@@ -425,7 +425,7 @@ class Worker:
         if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
         known = kind if isinstance(kind, str) and kind in KINDS else "exception"
-        return ProgramRefused(
+        return ProgramRejected(
             Verdict(
                 kind=known,
                 line=line if isinstance(line, int) and 0 < line < 10**6 else None,
@@ -434,11 +434,11 @@ class Worker:
             )
         )
 
-    def _refused(self, kind: str, message: str, hint: str = "") -> ProgramRefused:
+    def _refused(self, kind: str, message: str, hint: str = "") -> ProgramRejected:
         self.close()
-        return ProgramRefused(Verdict(kind=kind, message=message, hint=hint))
+        return ProgramRejected(Verdict(kind=kind, message=message, hint=hint))
 
-    def _ended(self) -> ProgramRefused | MachineFault:
+    def _ended(self) -> ProgramRejected | MachineFault:
         code = self._child.wait()
         starting = not self._confined
         self.close()
@@ -453,7 +453,7 @@ class Worker:
                 f"try: {sys.executable} -I -c 'import numpy'",
             )
         name = (signal.strsignal(-code) or f"signal {-code}") if code < 0 else f"exit code {code}"
-        return ProgramRefused(
+        return ProgramRejected(
             Verdict(
                 kind="crash",
                 message=f"the program ended its process ({name})",
