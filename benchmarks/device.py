@@ -1,11 +1,10 @@
-"""Steps a second on the processor and on the GPU, by algorithm and width of the network: when does
-a GPU pay?
+"""Measure steps per second on the processor and on the GPU: when does a GPU pay?
 
-    .venv/bin/python benchmarks/device.py [--task hopper3m] [--widths 64 256 512 1024] [--algorithms PPO SAC]
+    python benchmarks/device.py [--task hopper3m] [--widths 64 512] [--algorithms PPO SAC]
 
-The task's card and human reward; two hidden layers of that width for policy and critic. Each row
-after a short training of the same kind, so that starting CUDA is not counted. `auto` takes the GPU
-from policy.BIG_NET units on.
+Trains with the task's card and human reward, with two hidden layers of each width for policy and
+critic. Each measurement follows a short training of the same kind, so that starting CUDA is not
+counted. `--device auto` takes the GPU from policy.BIG_NET units on.
 """
 
 import argparse
@@ -19,7 +18,7 @@ import torch
 import yaml
 
 from autoreward.store.jobs import TrainJob
-from autoreward.tasks.find import find
+from autoreward.tasks.find import LocatedCard, find
 from autoreward.trainer.train import train
 
 HYPERPARAMETERS = {
@@ -33,53 +32,64 @@ HYPERPARAMETERS = {
     },
 }
 STEPS = {"PPO": 8_192, "SAC": 1_600}
-WARM = {"PPO": 2_048, "SAC": 400}
+WARM_UP_STEPS = {"PPO": 2_048, "SAC": 400}
+HEAD = ("algorithm", "two layers of", "processor", "GPU", "GPU / processor")
 
 
-def main(given: argparse.Namespace) -> None:
-    card = find(given.task)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    print(
-        f"{given.task}, {torch.get_num_threads()} threads by default, 1 a training; {gpu}\n| algorithm | two layers of | processor | GPU | GPU / processor |\n| --- | --- | --- | --- | --- |"
-    )
-    for algorithm in given.algorithms:
-        for width in given.widths:
-            rates = {}
-            for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
-                with tempfile.TemporaryDirectory() as made:
-                    data = yaml.safe_load(card.path.read_text())
-                    data["training"] = {
-                        "algorithm": algorithm,
-                        "steps": STEPS[algorithm],
-                        "n_envs": 8,
-                        "net": [width, width],
-                        "hyperparameters": HYPERPARAMETERS[algorithm],
-                    }
-                    path = Path(made) / card.path.name
-                    path.write_text(yaml.safe_dump(data, sort_keys=False))
-                    for beside in (card.code, card.human):
-                        if beside:
-                            (path.parent / beside.name).write_text(beside.read_text())
-                    for steps in (WARM[algorithm], STEPS[algorithm]):
-                        with contextlib.redirect_stdout(io.StringIO()):
-                            began = time.perf_counter()
-                            train(
-                                TrainJob(
-                                    card=str(path),
-                                    program=str(card.human),
-                                    seed=0,
-                                    out=str(Path(made) / str(steps)),
-                                    steps=steps,
-                                    device=device,
-                                )
-                            )
-                    rates[device] = STEPS[algorithm] / (time.perf_counter() - began)
-            told = (
-                f"{rates['cuda']:.0f} | {rates['cuda'] / rates['cpu']:.2f}"
-                if "cuda" in rates
-                else "- | -"
+def main(task: str, widths: list[int], algorithms: list[str]) -> None:
+    card = find(task)
+    has_gpu = torch.cuda.is_available()
+    gpu = torch.cuda.get_device_name() if has_gpu else "no GPU"
+    print(f"{task}, {torch.get_num_threads()} threads by default, 1 per training; {gpu}")
+    for cells in (HEAD, ["---"] * len(HEAD)):
+        print("| " + " | ".join(cells) + " |")
+    for algorithm in algorithms:
+        for width in widths:
+            cpu = steps_per_second(card, algorithm, width, "cpu")
+            cells = [algorithm, str(width), f"{cpu:.0f}", "-", "-"]
+            if has_gpu:
+                cuda = steps_per_second(card, algorithm, width, "cuda")
+                cells[3:] = [f"{cuda:.0f}", f"{cuda / cpu:.2f}"]
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def steps_per_second(card: LocatedCard, algorithm: str, width: int, device: str) -> float:
+    """Train twice on a device, and return the speed of the second, longer training."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = card_with_network(card, algorithm, width, Path(folder))
+        seconds = 0.0
+        for steps in (WARM_UP_STEPS[algorithm], STEPS[algorithm]):
+            job = TrainJob(
+                card=str(path),
+                program=str(card.human),
+                seed=0,
+                out=str(Path(folder) / str(steps)),
+                steps=steps,
+                device=device,
             )
-            print(f"| {algorithm} | {width} | {rates['cpu']:.0f} | {told} |", flush=True)
+            started = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                train(job)
+            seconds = time.perf_counter() - started
+    return STEPS[algorithm] / seconds
+
+
+def card_with_network(card: LocatedCard, algorithm: str, width: int, folder: Path) -> Path:
+    """Copy the card and its files into a folder, with two layers of `width` units."""
+    data = yaml.safe_load(card.path.read_text())
+    data["training"] = {
+        "algorithm": algorithm,
+        "steps": STEPS[algorithm],
+        "n_envs": 8,
+        "net": [width, width],
+        "hyperparameters": HYPERPARAMETERS[algorithm],
+    }
+    path = folder / card.path.name
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    for beside in (card.code, card.human):
+        if beside:
+            (folder / beside.name).write_text(beside.read_text())
+    return path
 
 
 if __name__ == "__main__":
@@ -87,4 +97,5 @@ if __name__ == "__main__":
     parser.add_argument("--task", default="hopper3m")
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 512, 1024])
     parser.add_argument("--algorithms", nargs="+", default=list(STEPS), choices=list(STEPS))
-    main(parser.parse_args())
+    options = parser.parse_args()
+    main(options.task, options.widths, options.algorithms)

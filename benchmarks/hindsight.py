@@ -1,74 +1,92 @@
-"""What relabelling costs: one batch of the hindsight buffer against one of stable-baselines3's
-own, and against one gradient step of SAC.
+"""Measure what relabelling costs, against stable-baselines3's own buffer and a gradient step.
 
-.venv/bin/python benchmarks/hindsight.py [TASK]
+    python benchmarks/hindsight.py [TASK]
+
+Times one batch of the hindsight buffer with the sparse and with the human reward, one batch of
+stable-baselines3's ReplayBuffer, and one gradient step of SAC, in turns.
 """
 
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
-from autoreward.tasks.find import find
+from autoreward.tasks.find import LocatedCard, find
 from autoreward.trainer import hindsight, policy
 from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.rewards import RewardVecEnv
 from autoreward.trainer.train import environments
 
 STEPS, ROUNDS = 200, 300
+GRADIENT_STEP = "one gradient step, sampling included"
 
 
 def main(task: str) -> None:
     torch.set_num_threads(1)
-    card = find(task)
-    code, training = trusted_code(card), card.card.training
-    assert card.human is not None and training.her
-    times: dict[str, list[float]] = {}
-    with Worker(
-        card.human.read_text(), card.card.reward_layout, card.card.action, same_cpu=True
-    ) as worker:
-        made = {}
-        for name, asked in (("sparse", None), ("program", worker)):
-            rewards = RewardVecEnv(
-                hindsight.with_recorder(environments(card, code, training.n_envs), card.card),
-                SignalContext(card.card, ()),
-                asked,
-                Composition(),
-                find_signal(PLAIN),
-            )
-            view = policy.PolicyView(rewards, card, code, training=True)
-            agent = policy.build(
-                card.card, view, 0, "cpu", replay=hindsight.replay_buffer(card, code, rewards, view)
-            )
-            agent.learning_starts = 10**9
-            agent.learn(STEPS * training.n_envs)
-            made[name] = agent
-        size = made["program"].batch_size
-        buffers = {name: agent.replay_buffer for name, agent in made.items()}
-        calls = {
-            "stable-baselines3's ReplayBuffer": lambda: super(
-                hindsight.HindsightBuffer, buffers["sparse"]
-            )._get_samples(np.random.randint(0, STEPS, size)),
-            "hindsight, sparse": lambda: buffers["sparse"].sample(size),
-            "hindsight, the card's human program": lambda: buffers["program"].sample(size),
-            "one gradient step, sampling included": lambda: made["program"].train(1, size),
-        }
-        for _ in range(ROUNDS):
-            for name, call in calls.items():
-                began = time.perf_counter()
-                call()
-                times.setdefault(name, []).append(time.perf_counter() - began)
-    whole = statistics.median(times["one gradient step, sampling included"])
-    for name, seconds in times.items():
-        middle = statistics.median(seconds)
-        print(
-            f"{name:<40} {1e6 * middle:7.0f} us a batch of {size}, {middle / whole:.0%} of a gradient step"
+    located = find(task)
+    card = located.card
+    assert located.human is not None and card.training.her
+    program = located.human.read_text()
+    with Worker(program, card.reward_layout, card.action, same_cpu=True) as worker:
+        sparse = agent_with_data(located, None)
+        dense = agent_with_data(located, worker)
+        size = dense.batch_size
+        seconds = time_in_turns(
+            {
+                "stable-baselines3's ReplayBuffer": lambda: plain_batch(sparse, size),
+                "hindsight, sparse": lambda: sparse.replay_buffer.sample(size),
+                "hindsight, the card's human program": lambda: dense.replay_buffer.sample(size),
+                GRADIENT_STEP: lambda: dense.train(1, size),
+            }
         )
+    for name, median in seconds.items():
+        share = median / seconds[GRADIENT_STEP]
+        microseconds = 1e6 * median
+        print(f"{name:<40} {microseconds:7.0f} us a batch of {size}, {share:.0%} of a gradient step")
+
+
+def agent_with_data(located: LocatedCard, worker: Worker | None) -> BaseAlgorithm:
+    """Return an agent that has filled its hindsight buffer and learned nothing yet."""
+    card = located.card
+    code = trusted_code(located)
+    n = card.training.n_envs
+    rewards = RewardVecEnv(
+        hindsight.kept(environments(located, code, n), card),
+        SignalContext(card, ()),
+        worker,
+        Composition(),
+        find_signal(PLAIN),
+    )
+    view = policy.PolicyView(rewards, located, code, training=True)
+    buffer = hindsight.buffer(located, code, rewards, view)
+    agent = policy.build(card, view, 0, "cpu", replay=buffer)
+    agent.learning_starts = 10**9
+    agent.learn(STEPS * n)
+    return agent
+
+
+def plain_batch(agent: BaseAlgorithm, size: int) -> object:
+    """Draw a batch as stable-baselines3's ReplayBuffer does, without relabelling."""
+    drawn = np.random.randint(0, STEPS, size)
+    return super(hindsight.HindsightBuffer, agent.replay_buffer)._get_samples(drawn)
+
+
+def time_in_turns(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median seconds of each call over ROUNDS rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(found) for name, found in seconds.items()}
 
 
 if __name__ == "__main__":

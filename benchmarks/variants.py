@@ -1,28 +1,43 @@
-"""A table of variants from a suite's results: `python benchmarks/variants.py
-bench/methods/results.csv`.
+"""Print a table of variants from a suite's results.
 
-Success of a row is that of its confirmed winner over its training seeds, with the 95% interval over
-seeds; never the best seed.
+    python benchmarks/variants.py bench/methods/results.csv
+
+The success of a row is that of its confirmed winner over its training seeds, never the best seed,
+with the 95% interval over seeds.
 """
 
 import csv
 import sys
+from pathlib import Path
+
+from table import success
+
+HEAD = (
+    "task",
+    "variant",
+    "success (95% interval)",
+    "by seed",
+    "80% after steps",
+    "sparse",
+    "human",
+)
 
 
 def main(path: str) -> None:
-    print(
-        "| task | variant | success (95% interval) | by seed | 80% after steps | sparse | human |\n| --- | --- | --- | --- | --- | --- | --- |"
-    )
-    with open(path, newline="") as file:  # noqa: PTH123
-        for r in csv.DictReader(file):
-            told = (
-                f"{float(r['success']):.2f} ({float(r['low']):.2f} to {float(r['high']):.2f})"
-                if r["success"]
-                else r["state"]
+    for cells in (HEAD, ["---"] * len(HEAD)):
+        print("| " + " | ".join(cells) + " |")
+    with Path(path).open(newline="") as file:
+        for row in csv.DictReader(file):
+            cells = (
+                row["task"],
+                row["variant"],
+                f"**{success(row)}**",
+                row["by_seed"],
+                row["steps_to_80"],
+                row["sparse"],
+                row["human"] or "-",
             )
-            print(
-                f"| {r['task']} | {r['variant']} | **{told}** | {r['by_seed']} | {r['steps_to_80']} | {r['sparse']} | {r['human'] or '-'} |"
-            )
+            print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
