@@ -49,7 +49,9 @@ def main(task: str) -> None:
     for name, median in seconds.items():
         share = median / seconds[GRADIENT_STEP]
         microseconds = 1e6 * median
-        print(f"{name:<40} {microseconds:7.0f} us a batch of {size}, {share:.0%} of a gradient step")
+        print(
+            f"{name:<40} {microseconds:7.0f} us a batch of {size}, {share:.0%} of a gradient step"
+        )
 
 
 def agent_with_data(located: LocatedCard, worker: Worker | None) -> BaseAlgorithm:
@@ -58,14 +60,14 @@ def agent_with_data(located: LocatedCard, worker: Worker | None) -> BaseAlgorith
     code = trusted_code(located)
     n = card.training.n_envs
     rewards = RewardVecEnv(
-        hindsight.kept(environments(located, code, n), card),
+        hindsight.with_recorder(environments(located, code, n), card),
         SignalContext(card, ()),
         worker,
         Composition(),
         find_signal(PLAIN),
     )
     view = policy.PolicyView(rewards, located, code, training=True)
-    buffer = hindsight.buffer(located, code, rewards, view)
+    buffer = hindsight.replay_buffer(located, code, rewards, view)
     agent = policy.build(card, view, 0, "cpu", replay=buffer)
     agent.learning_starts = 10**9
     agent.learn(STEPS * n)

@@ -1,10 +1,11 @@
-"""How many varying columns of MuJoCo environments the matcher names, in how long, and how many it
-names wrongly: [SEED=0] python benchmarks/match.py [ID ...]
+"""Count the varying columns of MuJoCo environments that the matcher names, and those named wrongly.
 
-The truth is written down here per environment from its documentation and source: which array each
-column was taken from. A column counts as wrong where the explanation is another quantity and the
-right one is not told as an alternative; as ambiguous where the right one is told beside others that
-fit as well. Joints are compared by the model's own names.
+    [SEED=0] python benchmarks/match.py [ID ...]
+
+The truth is written down here for each environment from its documentation and source: which array
+each column was taken from. A column counts as wrong if the explanation is another quantity and the
+right one is not among the alternatives, and as ambiguous if the right one is listed beside others
+that fit as well. Joints are compared by the model's own names.
 """
 
 from __future__ import annotations
@@ -29,15 +30,13 @@ from autoreward.trainer.survey.simulation import simulation
 
 @dataclass(frozen=True)
 class Truth:
-    """Where a column comes from: words that the explanation (or one of its alternatives) must
-    hold, all of them.
-    """
+    """Where a column comes from: words that an explanation or an alternative must all contain."""
 
     words: tuple[str, ...]
 
 
 class Reader:
-    """Writes down the truth with the model's own names."""
+    """Describes columns with the model's own names."""
 
     def __init__(self, env: Any) -> None:
         self.env = env.unwrapped
@@ -85,8 +84,8 @@ class Reader:
         return [Truth((f"{a} position", *names)) for a in "xyz"[:n]]
 
     def locomotion(self) -> list[Truth]:
-        """gymnasium's own walkers: qpos without what is skipped, qvel, and for some of them what
-        MuJoCo keeps for each body.
+        """Describe gymnasium's walkers: qpos without the skipped part, qvel, and for some of them
+        arrays that MuJoCo keeps for each body.
         """
         parts = self.env.observation_structure
         out = self.qpos(parts["skipped_qpos"]) + self.qvel()
@@ -206,51 +205,101 @@ def make(name: str) -> Any:
         env = ENVIRONMENTS[f"{name.split()[1]}-goal-observable"](seed=0)
         env._freeze_rand_vec = False
         return env
-    return construct(Environment(id=name, limit=1), lambda _: None)  # type: ignore[arg-type, return-value]
+    card = Environment(id=name, limit=1)
+    return construct(card, lambda _: None)  # type: ignore[arg-type, return-value]
+
+
+HEAD = ("environment", "columns", "varying", "named", "share", "ambiguous", "wrong", "seconds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the matcher said about one environment, compared with the truth."""
+
+    truth: list[Truth]
+    varying: list[int]
+    named: list[int]
+    ambiguous: int
+    # column and what was said of it
+    wrong: dict[int, str]
+    seconds: float
+
+
+def compare(name: str, seed: int) -> Outcome:
+    """Run the matcher on an environment."""
+    env = make(name)
+    leaves = leaves_of(env.observation_space)
+    seen: list[Any] = []
+
+    def columns(observation: Any) -> Any:
+        seen.append(leaf_values(observation, leaves))
+        return seen[-1]
+
+    started = time.perf_counter()
+    found = match(env, columns, seed)
+    seconds = time.perf_counter() - started
+    truth = TRUTHS[name](Reader(env))
+    assert len(truth) == len(seen[0]), (name, len(truth), len(seen[0]))
+    changes = np.ptp(np.array(seen), axis=0) > 0
+    varying = [int(c) for c in np.flatnonzero(changes)]
+    wrong = {}
+    for column, explanation in found.items():
+        texts = [explanation.of, *explanation.also]
+        if not any(holds_all(text, truth[column].words) for text in texts):
+            wrong[column] = explanation.of
+    return Outcome(
+        truth=truth,
+        varying=varying,
+        named=[c for c in varying if c in found],
+        ambiguous=sum(bool(explanation.also) for explanation in found.values()),
+        wrong=wrong,
+        seconds=seconds,
+    )
+
+
+def holds_all(text: str, words: tuple[str, ...]) -> bool:
+    return all(word in text for word in words)
+
+
+def print_row(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def main(names: list[str]) -> int:
     warnings.filterwarnings("ignore")
-    print(
-        "| environment | columns | varying | named | share | ambiguous | wrong | seconds |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
-    )
-    total, wrong_names = np.zeros(3, int), 0
+    seed = int(os.environ.get("SEED", "0"))
+    print_row(*HEAD)
+    print_row(*["---"] * len(HEAD))
+    varying = named = ambiguous = wrong = 0
     for name in names:
-        env = make(name)
-        leaves = leaves_of(env.observation_space)
-        seen: list[Any] = []
-
-        def columns(observation: Any, leaves: Any = leaves, seen: list[Any] = seen) -> Any:
-            seen.append(leaf_values(observation, leaves))
-            return seen[-1]
-
-        began = time.perf_counter()
-        found = match(env, columns, int(os.environ.get("SEED", "0")))
-        seconds = time.perf_counter() - began
-        truth = TRUTHS[name](Reader(env))
-        assert len(truth) == len(seen[0]), (name, len(truth), len(seen[0]))
-        varying = [int(c) for c in np.flatnonzero(np.ptp(np.array(seen), axis=0) > 0)]
-        wrong = []
-        for c, m in found.items():
-            said = [m.of, *m.also]
-            if not any(all(w in s for w in truth[c].words) for s in said):
-                wrong.append((c, m.of, truth[c].words))
-        unclear = sum(bool(m.also) for m in found.values())
-        named = [c for c in varying if c in found]
-        total += [len(varying), len(named), unclear]
-        wrong_names += len(wrong)
-        print(
-            f"| {name} | {len(truth)} | {len(varying)} | {len(named)} | {len(named) / len(varying):.1%} | {unclear} | {len(wrong)} | {seconds:.1f} |",
-            flush=True,
+        outcome = compare(name, seed)
+        varying += len(outcome.varying)
+        named += len(outcome.named)
+        ambiguous += outcome.ambiguous
+        wrong += len(outcome.wrong)
+        print_row(
+            name,
+            len(outcome.truth),
+            len(outcome.varying),
+            len(outcome.named),
+            f"{len(outcome.named) / len(outcome.varying):.1%}",
+            outcome.ambiguous,
+            len(outcome.wrong),
+            f"{outcome.seconds:.1f}",
         )
-        for c, said, right in wrong:
-            print(f"  wrong: column {c} is {' '.join(right)}, said to be {said}", file=sys.stderr)
-        for c in sorted(set(varying) - set(found)):
-            print(f"  not named: column {c} ({' '.join(truth[c].words)})", file=sys.stderr)
-    print(
-        f"| all | | {total[0]} | {total[1]} | {total[1] / total[0]:.1%} | {total[2]} | {wrong_names} | |"
-    )
-    return 1 if wrong_names else 0
+        print_problems(outcome)
+    print_row("all", "", varying, named, f"{named / varying:.1%}", ambiguous, wrong, "")
+    return 1 if wrong else 0
+
+
+def print_problems(outcome: Outcome) -> None:
+    """Print wrong and missing names to stderr."""
+    for column, said in outcome.wrong.items():
+        right = " ".join(outcome.truth[column].words)
+        print(f"  wrong: column {column} is {right}, named as {said}", file=sys.stderr)
+    for column in sorted(set(outcome.varying) - set(outcome.named)):
+        right = " ".join(outcome.truth[column].words)
+        print(f"  not named: column {column} ({right})", file=sys.stderr)
 
 
 if __name__ == "__main__":
