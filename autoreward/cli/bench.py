@@ -28,7 +28,7 @@ from autoreward.cli.options import Json, takes
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop.options import COMMAND_LINE, DesignOptions, Source, read_options
 from autoreward.store.files import write
-from autoreward.store.records import Evaluation, Final, Score
+from autoreward.store.records import Evaluation, Final
 from autoreward.store.run import Run, RunFolder
 
 
@@ -194,6 +194,8 @@ def _row(options: DesignOptions, final: Final | None, state: str) -> dict[str, A
 
 
 def _winner_columns(winner: Evaluation) -> dict[str, str]:
+    from autoreward.results.scores import seed_words
+
     return {
         "success": _number(winner.success),
         "low": _number(winner.low),
@@ -202,16 +204,9 @@ def _winner_columns(winner: Evaluation) -> dict[str, str]:
         "metric_low": _number(winner.metric_low),
         "metric_high": _number(winner.metric_high),
         "broken": "; ".join(winner.broken),
-        "by_seed": " ".join(_score(score) for score in winner.scores),
+        "by_seed": " ".join(seed_words(score) for score in winner.scores),
         "steps_to_80": _steps(winner),
     }
-
-
-def _score(score: Score) -> str:
-    """The success rate of one agent; the mean of the metric if the task has no success."""
-    if score.successes is not None:
-        return f"{score.successes / score.episodes:.2f}"
-    return f"{sum(score.values) / len(score.values):.4g}"
 
 
 def _steps(result: Evaluation) -> str:

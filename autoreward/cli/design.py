@@ -17,7 +17,7 @@ from autoreward.loop.options import COMMAND_LINE, command_line_names, read_optio
 if TYPE_CHECKING:
     from autoreward.loop.options import DesignOptions
     from autoreward.models import ModelOptions
-    from autoreward.store.records import Evaluation, Final, Limits, RunHeader
+    from autoreward.store.records import Final, Limits, RunHeader
     from autoreward.store.run import Run
 
 LIMITS = ("max_cost", "max_tokens", "max_calls", "max_time")
@@ -140,13 +140,13 @@ def _resume_hint(hint: str, run: Run) -> str:
 
 
 def _print_result(run: Run, final: Final, report: Path) -> None:
-    from autoreward.results.summary import called
+    from autoreward.results.scores import agent_name, detailed_score_words
 
     header = run.header
     own_reward = header.card.get("task_reward") == "environment"
     print()
     for agent, result in final.arms.items():
-        print(f"{called(agent, {'own_reward': own_reward}):<8} {score_line(result)}")
+        print(f"{agent_name(agent, own_reward):<8} {detailed_score_words(result)}")
     if final.hints_used:
         hints = ", ".join(next(iter(hint)) for hint in header.card.get("hints", []))
         print(f"hints    used: {hints or 'none on the card'}")
@@ -171,44 +171,6 @@ def _train_command(run: Run, composition: Path) -> str:
     if header.method != "auto-mc-reward":
         words.append(f"--method {header.method}")
     return " ".join(words)
-
-
-def score_line(result: Evaluation) -> str:
-    """An evaluation in words: success and metric with intervals and seeds, broken constraints."""
-    if not result.ok:
-        return result.why
-    parts = []
-    if result.success is not None:
-        parts.append(_success(result))
-        parts.append(_steps_to_80(result))
-    if result.metric is not None:
-        parts.append(_metric(result))
-    lines = ["; ".join(parts)]
-    lines += [f"  breaks a constraint: {constraint}" for constraint in result.broken]
-    if result.why:
-        lines.append(f"  {result.why}")
-    return "\n".join(lines)
-
-
-def _success(result: Evaluation) -> str:
-    by_seed = " ".join(f"{(s.successes or 0) / s.episodes:.2f}" for s in result.scores)
-    interval = f"95% interval {result.low:.0%} to {result.high:.0%}"
-    return f"success {result.success:.0%} ({interval}; by seed {by_seed})"
-
-
-def _steps_to_80(result: Evaluation) -> str:
-    if all(steps is None for steps in result.steps_to_80):
-        return "80% never reached"
-    each = ["never" if steps is None else f"{steps / 1000:.0f}k" for steps in result.steps_to_80]
-    return f"80% after {', '.join(each)} steps"
-
-
-def _metric(result: Evaluation) -> str:
-    by_seed = " ".join(
-        f"{sum(s.values) / len(s.values):.4g}" if s.values else "nan" for s in result.scores
-    )
-    interval = f"95% interval {result.metric_low:.4g} to {result.metric_high:.4g}"
-    return f"metric {result.metric:.4g} ({interval}; by seed {by_seed})"
 
 
 # -- --dry-run -------------------------------------------------------------------------------------

@@ -165,10 +165,9 @@ def _details(data: dict[str, Any]) -> str:
 
 
 def _success_words(success: float, data: dict[str, Any]) -> str:
-    words = f"success {success:.0%}"
-    if data.get("low") is None:
-        return words
-    return f"{words} ({data['low']:.0%} to {data['high']:.0%})"
+    from autoreward.results.scores import success_words
+
+    return f"success {success_words(success, data.get('low'), data.get('high'))}"
 
 
 def _value_words(value: Any) -> str:

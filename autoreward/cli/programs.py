@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from autoreward.cli.design import score_line
 from autoreward.cli.options import ForTask, Json, options_of, program_text, takes
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.seeds import MAX_TRAINING_SEEDS
@@ -132,6 +131,7 @@ def train(
     from autoreward.loop.engine import Engine
     from autoreward.loop.header import card_for
     from autoreward.resources import cores
+    from autoreward.results.scores import detailed_score_words
     from autoreward.tasks.find import require_simulator
 
     options = options_of(task, given, context)
@@ -157,7 +157,7 @@ def train(
     if as_json:
         print(result.model_dump_json(indent=1))
     else:
-        print(f"{program} on {card.card.name}: {score_line(result)}\nfiles in {place}")
+        print(f"{program} on {card.card.name}: {detailed_score_words(result)}\nfiles in {place}")
     if not result.ok:
         raise typer.Exit(REFUSED)
 

@@ -44,11 +44,13 @@ def list_runs(
 
 
 def _line(run: dict[str, Any]) -> str:
+    from autoreward.results.scores import success_words
+
     arms = (run.get("final") or {}).get("arms", {})
     winner = arms.get("winner") or {}
     shown = "-"
     if winner.get("success") is not None:
-        shown = f"{winner['success']:.0%} ({winner['low']:.0%} to {winner['high']:.0%})"
+        shown = success_words(winner["success"], winner["low"], winner["high"])
     return f"{run['name']:<28} {run['task']:<16} {run['model']:<22} {run['state']:<14} {shown}"
 
 

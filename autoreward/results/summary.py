@@ -1,24 +1,32 @@
-"""A run summarized, for people and for `--json`. Reads files; writes nothing."""
+"""A run in summary, for people and for `--json`. Reads files; writes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from autoreward.models.caller import recorded, spent
-from autoreward.results.origin import begun
-from autoreward.results.origin import lines as origin_lines
+from autoreward.results.origin import origin_lines, origin_summary
+from autoreward.results.scores import agent_name, calls_words, score_words
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.records import Evaluation
+from autoreward.store.records import Evaluation, RunHeader, Verdict
 from autoreward.store.run import Run, RunFolder
+
+# an evaluation's fields in a candidate's summary
+SCORES = ("success", "low", "high", "metric", "metric_low", "metric_high")
+# lines that are shown of each candidate
+MAX_MEASURES = 2
+MAX_FINDINGS = 3
+MAX_CAUSES = 2
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """Everything worth telling, as plain data: what the run is, every candidate and what became of
-    it, the confirmation, the price.
-    """
+    """A run as plain data: its settings, every candidate's fate, the confirmation, the cost."""
     run = Run(path)
-    header, final = run.header, run.final
+    header = run.header
+    final = run.final
+    candidates = [_candidate(folder) for folder in run.candidates()]
     return {
         "name": path.name,
         "path": str(path),
@@ -28,22 +36,33 @@ def summary(path: Path) -> dict[str, Any]:
         "compose": header.compose,
         "seed": header.seed,
         "sandbox": header.sandbox,
-        "judged_by": (header.settings.get("annotator") or header.model)
-        if header.settings.get("judge") == "model"
-        else "",
+        "judged_by": _annotator(header),
         "own_reward": header.card.get("task_reward") == "environment",
         "created": header.created,
-        "state": "done" if final else "running" if _held(run.lock_path) else "stopped",
+        "state": _run_state(run),
         "hints_used": final.hints_used if final else header.hints_used,
-        "origin": begun(run),
-        "candidates": (candidates := [_candidate(c) for c in run.candidates()]),
-        "alone": _alone(candidates),
+        "origin": origin_summary(run),
+        "candidates": candidates,
+        "alone": _without_model(candidates),
         "final": {**final.model_dump(mode="json"), "program": final.program} if final else None,
         "usage": spent(recorded(run.calls_path)).model_dump(),
     }
 
 
-def _held(lock: Path) -> bool:
+def _annotator(header: RunHeader) -> str:
+    """The model that labels transitions during training; "" if none does."""
+    if header.settings.get("judge") != "model":
+        return ""
+    return header.settings.get("annotator") or header.model
+
+
+def _run_state(run: Run) -> str:
+    if run.final:
+        return "done"
+    return "running" if _is_locked(run.lock_path) else "stopped"
+
+
+def _is_locked(lock: Path) -> bool:
     if not lock.exists():
         return False
     from filelock import FileLock, Timeout
@@ -55,187 +74,186 @@ def _held(lock: Path) -> bool:
         return True
 
 
+# -- one candidate ---------------------------------------------------------------------------------
+
+
 def _candidate(folder: CandidateFolder) -> dict[str, Any]:
-    result, review, checked, trainings = (
-        folder.evaluation,
-        folder.review,
-        folder.check,
-        folder.trainings(),
-    )
+    result = folder.evaluation
+    review = folder.review
+    check = folder.check
     analysis = folder.analysis
-    verdicts = (
-        *(review.verdicts if review else ()),
-        *(checked.verdicts if checked else ()),
-        *(t.refusal for t in trainings if t.refusal),
-    )
-    if not folder.drafted:
-        state = "drafting"
-    elif not folder.accepted:
-        state = "rejected"
-    elif result is None:
-        state = "training" if trainings or folder.trainings_path.exists() else "accepted"
-    else:
-        state = "evaluated" if result.ok else "failed"
-    return {
+    verdicts = list(_verdicts(folder))
+    state = _candidate_state(folder, result)
+    data: dict[str, Any] = {
         "id": folder.id,
         "state": state,
         "program": str(folder.program_path) if folder.program else None,
         "repairs": len(folder.rejected_drafts()),
         "reviewed_by": review.by if review else None,
         "review_alone": review.model_skipped_because if review else "",
-        "success": result.success if result else None,
-        "low": result.low if result else None,
-        "high": result.high if result else None,
-        "metric": result.metric if result else None,
-        "metric_low": result.metric_low if result else None,
-        "metric_high": result.metric_high if result else None,
-        "broken": list(result.broken) if result else [],
-        "steps": list(result.steps) if result else [],
-        "steps_to_80": list(result.steps_to_80) if result else [],
-        "why": result.why
-        if result and not result.ok
-        else "; ".join(v.message for v in verdicts if v.severity == "refuse")
-        if state == "rejected"
-        else "",
-        "terms": [
-            {"name": t.name, "kind": t.kind, "share": t.share, "unseen": list(t.unseen)}
-            for t in checked.terms
-        ]
-        if checked
-        else [],
-        "warnings": [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"],
-        "findings": [f"{d.kind}: {d.words}" for d in analysis.diagnostics] if analysis else [],
-        "explained_by": analysis.by if analysis else None,
-        "analysis_alone": analysis.model_skipped_because if analysis else "",
-        "analysis_told": analysis.shown_to_designer if analysis else None,
-        "causes": list(analysis.causes) if analysis else [],
-        "signal": list(folder.notes),
-        "measures": [f"{m.what}: {m.words()}" for m in analysis.measures] if analysis else [],
     }
-
-
-def _alone(candidates: list[dict[str, Any]]) -> dict[str, str]:
-    """What worked without a model -> why, in words; from the candidates' records."""
-    critic = next((c["review_alone"] for c in candidates if c["review_alone"]), "")
-    analyst = next((c for c in candidates if c["analysis_alone"]), None)
-    found = {"critic": f"the linter alone: {critic}"} if critic else {}
-    if analyst:
-        kept = (
-            ""
-            if analyst["analysis_told"]
-            else "; the findings are kept here, and no designer was told them"
+    for name in SCORES:
+        data[name] = getattr(result, name) if result else None
+    data["broken"] = list(result.broken) if result else []
+    data["steps"] = list(result.steps) if result else []
+    data["steps_to_80"] = list(result.steps_to_80) if result else []
+    data["why"] = _why_out(state, result, verdicts)
+    data["terms"] = []
+    for term in check.terms if check else ():
+        data["terms"].append(
+            {
+                "name": term.name,
+                "kind": term.kind,
+                "share": term.share,
+                "unseen": list(term.unseen),
+            }
         )
-        found["analyzer"] = f"code alone: {analyst['analysis_alone']}{kept}"
+    data["warnings"] = [f"{v.kind}: {v.message}" for v in verdicts if v.severity == "warn"]
+    data["findings"] = []
+    data["measures"] = []
+    if analysis:
+        data["findings"] = [f"{d.kind}: {d.words}" for d in analysis.diagnostics]
+        data["measures"] = [f"{m.what}: {m.words()}" for m in analysis.measures]
+    data["explained_by"] = analysis.by if analysis else None
+    data["analysis_alone"] = analysis.model_skipped_because if analysis else ""
+    data["analysis_told"] = analysis.shown_to_designer if analysis else None
+    data["causes"] = list(analysis.causes) if analysis else []
+    data["signal"] = list(folder.notes)
+    return data
+
+
+def _verdicts(folder: CandidateFolder) -> Iterable[Verdict]:
+    """What critic, check and training found, in this order."""
+    if folder.review:
+        yield from folder.review.verdicts
+    if folder.check:
+        yield from folder.check.verdicts
+    for training in folder.trainings():
+        if training.refusal:
+            yield training.refusal
+
+
+def _candidate_state(folder: CandidateFolder, result: Evaluation | None) -> str:
+    if not folder.drafted:
+        return "drafting"
+    if not folder.accepted:
+        return "rejected"
+    if result:
+        return "evaluated" if result.ok else "failed"
+    started = folder.trainings() or folder.trainings_path.exists()
+    return "training" if started else "accepted"
+
+
+def _why_out(state: str, result: Evaluation | None, verdicts: list[Verdict]) -> str:
+    """Why a candidate failed or was rejected; "" for all others."""
+    if result and not result.ok:
+        return result.why
+    if state != "rejected":
+        return ""
+    return "; ".join(v.message for v in verdicts if v.severity == "refuse")
+
+
+def is_scored(candidate: dict[str, Any]) -> bool:
+    """Whether a candidate's summary has a success or a metric."""
+    return candidate["success"] is not None or candidate["metric"] is not None
+
+
+def _without_model(candidates: list[dict[str, Any]]) -> dict[str, str]:
+    """Agent -> what worked in place of its model, and why; from the candidates' records."""
+    found = {}
+    for candidate in candidates:
+        why = candidate["review_alone"]
+        if why:
+            found["critic"] = f"linter only: {why}"
+            break
+    for candidate in candidates:
+        why = candidate["analysis_alone"]
+        if why:
+            found["analyzer"] = f"code only: {why}"
+            if not candidate["analysis_told"]:
+                found["analyzer"] += "; its findings are recorded, but no designer sees them"
+            break
     return found
 
 
-def rate(result: Evaluation | dict[str, Any] | None) -> str:
-    """`97% (93% to 99%), 80% after 65k, 70k steps; metric 3.1 (2.9 to 3.3); breaks energy at most
-    4: 5.2`
-    """
-    if result is None:
-        return "-"
-    data = result.model_dump() if isinstance(result, Evaluation) else result
-    parts = []
-    if data.get("success") is not None:
-        parts.append(f"{data['success']:.0%} ({data['low']:.0%} to {data['high']:.0%})")
-        reached = [
-            f"{s / 1000:.0f}k" if s is not None else "never" for s in data.get("steps_to_80", ())
-        ]
-        if reached:
-            parts.append(
-                "80% never reached"
-                if set(reached) == {"never"}
-                else f"80% after {', '.join(reached)} steps"
-            )
-    if data.get("metric") is not None:
-        between = (
-            f" ({data['metric_low']:.4g} to {data['metric_high']:.4g})"
-            if data.get("metric_low") is not None
-            else ""
-        )
-        parts.append(f"metric {data['metric']:.4g}{between}")
-    parts += [f"breaks {words}" for words in data.get("broken", ())]
-    parts += [data["why"]] if parts and data.get("why") else []
-    return "; ".join(parts) or data.get("why") or "-"
+# -- lines for people ------------------------------------------------------------------------------
 
 
-def called(arm: str, data: dict[str, Any]) -> str:
-    """An arm's name: where the task's reward is the environment's own, `sparse` would be the wrong
-    word.
-    """
-    return "own" if arm == "sparse" and data["own_reward"] else arm
+def annotator_lines(data: dict[str, Any]) -> list[str]:
+    """Which model labelled transitions during training, if one did; says if it was simulated."""
+    name = data["judged_by"]
+    if not name:
+        return []
+    if name.startswith("simulated/"):
+        name += ": no model, but the card's own predicates with a given error rate"
+    return [f"labels   by {name}"]
 
 
-def judged(data: dict[str, Any]) -> list[str]:
-    """Who judged transitions while agents trained; a simulated judge is called one."""
-    simulated = (
-        ": no model, but the card's own predicates with a given share of errors"
-        if data["judged_by"].startswith("simulated/")
-        else ""
-    )
-    return [f"judged   by {data['judged_by']}{simulated}"] if data["judged_by"] else []
-
-
-def seeing(data: dict[str, Any]) -> list[str]:
-    """Which of the winner's terms use fields that the policy does not see; nothing where none
-    does.
-    """
-    terms: list[dict[str, Any]] = next(
-        (c["terms"] for c in data["candidates"] if c["id"] == data["final"]["winner"]), []
-    )
+def unseen_field_lines(data: dict[str, Any]) -> list[str]:
+    """Which of the winner's terms use fields that the policy does not see; empty if none does."""
+    terms: list[dict[str, Any]] = []
+    for candidate in data["candidates"]:
+        if candidate["id"] == data["final"]["winner"]:
+            terms = candidate["terms"]
     hidden = [f"{t['name']} uses {', '.join(t['unseen'])}" for t in terms if t["unseen"]]
-    rest = ", ".join(t["name"] for t in terms if not t["unseen"])
-    return (
-        [
-            f"terms    {'; '.join(hidden)}, which the policy does not see"
-            + (f"; {rest} use only what it sees" if rest else "")
-        ]
-        if hidden
-        else []
-    )
+    if not hidden:
+        return []
+    line = f"terms    {'; '.join(hidden)}, which the policy does not see"
+    others = [t["name"] for t in terms if not t["unseen"]]
+    if others:
+        verb = "uses" if len(others) == 1 else "use"
+        line += f"; {', '.join(others)} {verb} only what it sees"
+    return [line]
 
 
 def lines(data: dict[str, Any]) -> list[str]:
     """The summary for a terminal."""
-    usage = data["usage"]
-    price = "unknown" if usage["cost"] is None else f"${usage['cost']:.4f}"
+    composed = "" if data["compose"] == "plain" else f", composed: {data['compose']}"
     out = [
-        f"{data['name']}: {data['task']}, {data['model']}, {data['method']}{'' if data['compose'] == 'plain' else ', composed: ' + data['compose']}, seed {data['seed']}, {data['state']}",
-        f"calls {usage['calls']}, tokens {usage['prompt_tokens'] + usage['completion_tokens']:,}, price {price}",
+        f"{data['name']}: {data['task']}, {data['model']}, {data['method']}{composed}, "
+        f"seed {data['seed']}, {data['state']}",
+        calls_words(data["usage"]),
     ]
-    out += judged(data)
+    out += annotator_lines(data)
     if data["sandbox"] != "default":
-        out.append(f"sandbox {data['sandbox']}")
-    out += [f"{part:<8} {why}" for part, why in data["alone"].items()]
+        out.append(f"sandbox  {data['sandbox']}")
+    out += [f"{agent:<8} {words}" for agent, words in data["alone"].items()]
     out.append("")
-    for c in data["candidates"]:
-        repairs = (
-            f", {c['repairs']} refused draft{'s' if c['repairs'] > 1 else ''}"
-            if c["repairs"]
-            else ""
-        )
-        out.append(
-            f"{c['id']:<4} {c['state']:<10} {rate(c) if c['success'] is not None or c['metric'] is not None else c['why']}{repairs}"
-        )
-        out += [
-            f"       {text}"
-            for text in [*c["signal"], *c["measures"][:2], *c["findings"][:3], *c["causes"][:2]]
-        ]
-    out += origin_lines(data["origin"], rate)
+    for candidate in data["candidates"]:
+        out += _candidate_lines(candidate)
+    out += origin_lines(data["origin"])
     if data["final"]:
-        out += [
-            "",
-            f"winner {data['final']['winner'] or 'none: ' + data['final']['why']}"
-            + (", hints of the card were used" if data["hints_used"] else ""),
-        ]
-        out += [
-            f"{called(arm, data):<8} {rate(result)}"
-            for arm, result in data["final"]["arms"].items()
-        ]
-        if data["final"]["winner"]:
-            out.append(f"program  {RunFolder(Path(data['path'])).best_program_path}")
-            out += seeing(data)
+        out += _final_lines(data)
     elif data["state"] == "stopped":
         out += ["", f"next: autoreward resume {data['path']}"]
+    return out
+
+
+def _candidate_lines(candidate: dict[str, Any]) -> list[str]:
+    words = score_words(candidate) if is_scored(candidate) else candidate["why"]
+    line = f"{candidate['id']:<4} {candidate['state']:<10} {words}"
+    rejected = candidate["repairs"]
+    if rejected:
+        line += f", {rejected} rejected draft{'s' if rejected > 1 else ''}"
+    notes = [
+        *candidate["signal"],
+        *candidate["measures"][:MAX_MEASURES],
+        *candidate["findings"][:MAX_FINDINGS],
+        *candidate["causes"][:MAX_CAUSES],
+    ]
+    return [line, *(f"       {note}" for note in notes)]
+
+
+def _final_lines(data: dict[str, Any]) -> list[str]:
+    final = data["final"]
+    winner = f"winner {final['winner'] or 'none: ' + final['why']}"
+    if data["hints_used"]:
+        winner += ", the card's hints were used"
+    out = ["", winner]
+    for agent, result in final["arms"].items():
+        name = agent_name(agent, data["own_reward"])
+        out.append(f"{name:<8} {score_words(result)}")
+    if final["winner"]:
+        out.append(f"program  {RunFolder(Path(data['path'])).best_program_path}")
+        out += unseen_field_lines(data)
     return out

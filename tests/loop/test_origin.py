@@ -85,12 +85,12 @@ def test_a_plain_function_is_called_row_by_row_and_the_winner_is_shown_against_i
         [sys.executable, "-m", "autoreward", "runs", "show", "one"], capture_output=True, text=True
     ).stdout
     assert (
-        "began from mine.py: called row by row" in shown
-        and "it reached 20%" in shown
+        "started from mine.py: called row by row" in shown
+        and "score of 1a, the original: 20%" in shown
         and "reached 90%" in shown
     )
     assert "--- 1a (mine.py)" in shown and "-SCALE = 0.05" in shown and "+MEMORY = " in shown
-    assert "Where it began" in Path("runs/one/report.html").read_text()
+    assert "Starting point" in Path("runs/one/report.html").read_text()
 
 
 def test_a_program_of_our_contract_is_taken_as_it_is():

@@ -248,7 +248,7 @@ def test_a_judged_run_keeps_labels_counts_and_evidence_and_says_that_nobody_was_
         "rollout" in json.loads(line) for line in lines[1:]
     )
     shown = autoreward("runs", "show", str(judged), path=judged.parent.parent)
-    assert "judged   by simulated/p=1.0: no model" in shown.stdout and "F1" in shown.stdout
+    assert "labels   by simulated/p=1.0: no model" in shown.stdout and "F1" in shown.stdout
     assert list((judged / "calls/iteration-1").glob("a-annotator-*.json"))
 
 

@@ -103,7 +103,7 @@ def test_what_had_no_model_is_told_in_the_records_the_summary_and_the_report(who
     assert all(o.analysis is None for o in Run(whole).feedback(2).outcomes)
     shown = command("runs", "show", str(whole)).stdout
     assert (
-        "critic   the linter alone: the method eureka has no critic" in shown
+        "critic   linter only: the method eureka has no critic" in shown
         and "no designer was told them" in shown
     )
     assert "the method eureka has no analyzer" in (whole / "report.html").read_text()

@@ -81,7 +81,7 @@ def test_switched_off_neither_is_asked_and_every_place_says_why(command, tmp_pat
     )
     assert run.feedback(1).outcomes[0].analysis is None
     for told in (command("runs", "show", "last").stdout, (run.path / "report.html").read_text()):
-        assert f"the linter alone: {why[0]}" in told and f"code alone: {why[1]}" in told
+        assert f"linter only: {why[0]}" in told and f"code only: {why[1]}" in told
     data = json.loads(command("runs", "show", "last", "--json").stdout)
     assert (
         data["alone"].keys() == {"critic", "analyzer"}
@@ -105,9 +105,9 @@ def test_by_code_the_designer_still_reads_the_findings_and_the_critic_is_asked(c
     )
     shown = command("runs", "show", "last").stdout
     assert (
-        "code alone: --set analyzer=code" in shown
+        "code only: --set analyzer=code" in shown
         and "no designer was told" not in shown
-        and "linter alone" not in shown
+        and "linter only" not in shown
     )
 
 
