@@ -44,7 +44,7 @@ def agent_of(prompt: str) -> str:
         ("critic", "You review reward programs"),
         ("analyzer", "You explain why"),
         ("designer", "You design reward functions"),
-        ("drafter", "You write the words of a task card"),
+        ("drafter", "You write the text of a task card"),
     ):
         if words in prompt:
             return agent

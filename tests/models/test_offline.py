@@ -7,6 +7,7 @@ import yaml
 
 from autoreward.models import Message, Request
 from autoreward.models.offline.grammar import plan_of
+from autoreward.models.offline.guides import write_factors, write_subgoals
 from autoreward.models.offline.search import OfflineSearch, around, first_plans
 from autoreward.models.replies import program_of
 from autoreward.rewards.linter import lint
@@ -145,3 +146,13 @@ def test_a_program_of_somebody_else_does_not_confuse_it():
         evaluation=Evaluation(success=0.5, low=0.4, high=0.6),
     )
     assert next(around(card, Feedback(iteration=1, outcomes=(alien,)))) == next(first_plans(card))
+
+
+@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("write", [write_subgoals, write_factors])
+def test_programs_of_other_forms_define_what_they_call(name, write):
+    """A card with two gaps once lost the helper of the first (drawer_open)."""
+    for variant in range(4):
+        program = write(find(name).card, variant)
+        called = set(re.findall(r"(?<!def )\b(gap\w*)\(", program))
+        assert called <= set(re.findall(r"^def (gap\w*)\(", program, re.M))
