@@ -19,7 +19,7 @@ MODULES = sorted((ROOT / "autoreward").rglob("*.py"))
 def test_a_stage_word_is_the_module_the_run_file_and_the_heading(stage):
     assert (ROOT / "autoreward" / "loop" / "stages" / f"{stage}.py").is_file()
     number = STAGES.index(stage) + 1
-    assert f"{number}-{stage}" in (ROOT / "autoreward" / "store" / "run.py").read_text()
+    assert f"{number}-{stage}" in (ROOT / "autoreward" / "store" / "candidate.py").read_text()
     assert re.search(rf"^#+ .*\b{stage}\b", (ROOT / "docs" / "runs.md").read_text(), re.M | re.I)
 
 

@@ -1,5 +1,6 @@
-"""From a card to a stable-baselines3 agent, what it sees, and its weights as safetensors (no
-pickle, neither written nor read).
+"""From a card to a stable-baselines3 agent: what it sees, and its weights.
+
+Weights are safetensors; no pickle is written or read.
 """
 
 from __future__ import annotations
