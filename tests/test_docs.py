@@ -73,8 +73,25 @@ def run_line(line: str) -> str:
     return done.stdout
 
 
-def run_block(block: Block, substitutions: dict[str, str]) -> None:
-    """Write the file, apply the edit, or run the code that a block holds."""
+def run_blocks(blocks: list[Block], substitutions: dict[str, str]) -> None:
+    """Run blocks in order; a `text` block shows what the block before it prints."""
+    printed = ""
+    for block in blocks:
+        if block.language == "text":
+            missing = [x for x in masked(block.text) if x not in masked(printed)]
+            assert missing == [], printed
+        else:
+            printed = run_block(block, substitutions)
+
+
+def masked(text: str) -> list[str]:
+    """The lines of a text without their numbers, which differ between versions of torch."""
+    return [re.sub(r"[\d.]+", "#", line).rstrip() for line in text.splitlines()]
+
+
+def run_block(block: Block, substitutions: dict[str, str]) -> str:
+    """Write the file, apply the edit, or run the code of a block; return what it prints."""
+    printed = ""
     if block.language == "diff":
         edit(Path(block.file), block.text)
     elif block.language == "python" and block.file:
@@ -86,7 +103,8 @@ def run_block(block: Block, substitutions: dict[str, str]) -> None:
         for line in block.text.splitlines():
             for old, new in substitutions.items():
                 line = line.replace(old, new)
-            run_line(line)
+            printed += run_line(line)
+    return printed
 
 
 def edit(path: Path, diff: str) -> None:
@@ -122,15 +140,13 @@ def test_the_tutorial_runs_up_to_its_trainings():
     blocks = blocks_of("tutorial.md")
     chosen = [b for b in blocks if b.section in QUICK_SECTIONS]
     assert len(chosen) >= 8
-    for block in chosen:
-        run_block(block, {})
+    run_blocks(chosen, {})
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_the_tutorial_runs_from_card_to_exported_reward():
-    for block in blocks_of("tutorial.md"):
-        run_block(block, {TUTORIAL_MODEL: f"replay/{TUTORIAL_REPLIES}"})
+    run_blocks(blocks_of("tutorial.md"), {TUTORIAL_MODEL: f"replay/{TUTORIAL_REPLIES}"})
     assert Path("runs/offline/report.html").is_file()
     assert Path("dock_reward.py").is_file()
     replies = TUTORIAL_REPLIES.read_text().splitlines()
@@ -157,8 +173,7 @@ def test_the_shell_lines_of_a_page_run(example, page):
         pytest.importorskip("onnx", reason="pip install 'autoreward-rl[onnx]'")
     found = [b for b in blocks_of(page) if b.language == "sh"]
     assert found
-    for block in found:
-        run_block(block, {})
+    run_blocks(found, {})
 
 
 def test_the_program_of_the_readme_is_accepted_by_check():
