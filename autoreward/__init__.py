@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from autoreward.api.study import Study
     from autoreward.errors import UserError
     from autoreward.sandbox.outside.worker import ProgramRejected
+    from autoreward.sandbox.outside.worker import ProgramRejected as ProgramRefused
     from autoreward.store.episodes import Episode
 
 __all__ = [
     "Episode",
     "Evidence",
     "LoadedRun",
+    "ProgramRefused",
     "ProgramRejected",
     "Study",
     "UserError",
@@ -37,6 +39,8 @@ PLACES = {
     "Study": "api.study",
     "Episode": "store.episodes",
 }
+# Earlier public names, which scripts still use.
+EARLIER_NAMES = {"ProgramRefused": "ProgramRejected"}
 
 
 def __getattr__(name: str) -> Any:
@@ -45,6 +49,8 @@ def __getattr__(name: str) -> Any:
         from autoreward.resources import VERSION
 
         return VERSION
+    if name in EARLIER_NAMES:
+        return __getattr__(EARLIER_NAMES[name])
     if name in __all__:
         return getattr(import_module(f"autoreward.{PLACES.get(name, 'api.run')}"), name)
     raise AttributeError(f"module 'autoreward' has no attribute {name!r}")

@@ -266,3 +266,7 @@ def test_importing_loads_nothing_heavy():
     assert set(autoreward.__all__) <= set(dir(autoreward)) and all(
         getattr(autoreward, name) for name in autoreward.__all__
     )
+
+
+def test_an_earlier_public_name_still_works():
+    assert autoreward.ProgramRefused is autoreward.ProgramRejected
