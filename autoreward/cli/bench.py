@@ -100,7 +100,7 @@ def read_suite(path: Path) -> Suite:
     try:
         return Suite.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"no suite {path}", "benchmarks/first.yaml is one") from None
+        raise UserError(f"{path}: suite not found", "benchmarks/first.yaml is an example") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be read as YAML: {str(error).splitlines()[0]}{mark(error)}",

@@ -139,7 +139,7 @@ def program_text(program: Path) -> str:
         return program.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
-            f"no file {program}", "name a reward program; autoreward check --help"
+            f"{program}: file not found", "name a reward program; autoreward check --help"
         ) from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(

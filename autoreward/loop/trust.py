@@ -1,6 +1,6 @@
-"""Whether a run may go on here: what its header would execute or contact, and its card.
+"""Whether a run may be continued here: what its header would execute or contact, and its card.
 
-A run directory may come from another machine. Opening and reading it executes nothing; going on
+A run directory may come from another machine. Opening and reading it executes nothing; continuing
 does, so a run that this user has not created or trusted before is checked first.
 """
 

@@ -1,5 +1,7 @@
 """Instant help, one sentence and an exit code for every error, one JSON document on stdout."""
 
+import importlib
+import inspect
 import json
 import os
 import shutil
@@ -9,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
+from autoreward.cli import VERBS
 from autoreward.tasks.find import find
 
 
@@ -109,9 +113,9 @@ BAD = [
     (("resume", "runs/nowhere"), 2, "no run"),
     (("resume",), 2, "no runs"),
     (("runs", "show", "nowhere"), 2, "no run"),
-    (("check", "nowhere.py", "--task", "corridor"), 2, "no file"),
+    (("check", "nowhere.py", "--task", "corridor"), 2, "nowhere.py: file not found"),
     (("check", "bad.py", "--task", "corridor"), 1, "bad.py:4"),
-    (("train", "nowhere.py", "--task", "corridor"), 2, "no file"),
+    (("train", "nowhere.py", "--task", "corridor"), 2, "nowhere.py: file not found"),
     (("train", "sparse", "--task", "corridor", "--seeds", "0"), 2, "--seeds is 0"),
     (("envs", "show", "nowhere"), 2, "no task"),
     (("envs", "check", "crooked.yaml"), 3, "fields.cell"),
@@ -119,7 +123,7 @@ BAD = [
     (("prompts", "show", "nowhere"), 2, "unknown template"),
     (("prompts", "render", "analyzer", "--task", "corridor"), 2, "name a run"),
     (("prompts", "check", "--prompts", "crooked"), 1, "task.md.j2:1: unknown variable 'tsk'"),
-    (("bench", "nowhere.yaml"), 2, "no suite"),
+    (("bench", "nowhere.yaml"), 2, "nowhere.yaml: suite not found"),
     (("bench", "suite.yaml"), 1, "line 3"),
     (("bench", "words.yaml"), 1, "seeds.0"),
     (("sandboxes", "show", "nowhere"), 2, "no sandbox profile"),
@@ -263,3 +267,15 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path):
         and "autoreward resume runs/one" in shown
         and "Traceback" not in shown
     )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_commands_is_true(verb):
+    """It is written by hand, so that `autoreward --help` imports no command."""
+    module, attribute, line = VERBS[verb]
+    found = getattr(importlib.import_module(f"autoreward.cli.{module}"), attribute)
+    if not isinstance(found, typer.Typer):
+        assert inspect.getdoc(found)
+        return
+    named = line.partition(": ")[2].rstrip(".").split(", ")
+    assert set(named) == {command.name for command in found.registered_commands}

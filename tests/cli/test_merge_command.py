@@ -47,7 +47,7 @@ def test_a_merged_program_passes_the_check_and_trains(command, tmp_path):
     ("words", "code", "expected"),
     [
         (("a.py",), 2, "an ensemble of one program"),
-        (("a.py", "none.py"), 2, "no file none.py"),
+        (("a.py", "none.py"), 2, "none.py: file not found"),
         (("a.py", "b.py", "--out", "x.txt"), 2, "must end in .py"),
         (("a.py", "b.py", "--how", "best"), 2, "'best' is not one of"),
     ],
