@@ -12,7 +12,12 @@ from typer import Option
 
 from autoreward.cli.options import Json, RunName, TaskName, options_of, takes
 from autoreward.errors import INTERRUPTED, REFUSED, UserError
-from autoreward.loop.options import COMMAND_LINE, command_line_names, read_options
+from autoreward.loop.options import (
+    COMMAND_LINE,
+    DEFAULT_METHOD,
+    command_line_names,
+    read_options,
+)
 
 if TYPE_CHECKING:
     from autoreward.loop.options import DesignOptions
@@ -168,7 +173,7 @@ def _train_command(run: Run, composition: Path) -> str:
         words.append(f"--compose {composition}")
     if header.episodic_return:
         words.append("--episodic-return")
-    if header.method != "auto-mc-reward":
+    if header.method != DEFAULT_METHOD:
         words.append(f"--method {header.method}")
     return " ".join(words)
 

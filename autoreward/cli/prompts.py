@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from autoreward.cli.options import ForTask, Json, group, program_text, show
 from autoreward.errors import REFUSED, UserError
+from autoreward.loop.options import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from autoreward.methods import Method
@@ -58,7 +59,7 @@ def show_prompt(
 def eject_prompts(
     prefix: Annotated[
         str, Argument(help="METHOD, METHOD/AGENT or METHOD/AGENT/NAME")
-    ] = "auto-mc-reward",
+    ] = DEFAULT_METHOD,
     to: Annotated[Path, Option(help="folder to copy them to")] = Path("prompts"),
 ) -> None:
     """Copy shipped templates to ./prompts to change them.
