@@ -26,7 +26,10 @@ from autoreward.annotation.labels import (
     Label,
     LabelFile,
 )
-from autoreward.annotation.question import CallLimitReached, Question
+from autoreward.annotation.question import (
+    CallLimitReached,
+    Question,
+)
 from autoreward.errors import UserError
 from autoreward.models import Reply as ModelReply
 from autoreward.models import Request
@@ -39,9 +42,22 @@ BATCH_SIZE = 50
 # prompts in flight at a time
 WORKERS = 4
 # counts of annotation.json
-COUNTS = ("captions", "kept", "answered", "unanswered", "calls", "unreadable")
+COUNTS = (
+    "captions",
+    "kept",
+    "answered",
+    "unanswered",
+    "calls",
+    "unreadable",
+)
 # those that are shown when the trainings are done
-SHOWN_COUNTS = ("captions", "kept", "answered", "unanswered", "calls")
+SHOWN_COUNTS = (
+    "captions",
+    "kept",
+    "answered",
+    "unanswered",
+    "calls",
+)
 # seconds to wait at the end for calls in flight: as they are paid for, and after a failure
 MAX_WAIT = 60.0
 MAX_WAIT_AFTER_FAILURE = 0.2
@@ -247,7 +263,13 @@ class Annotator:
 
     def _say(self, event: str, **details: Any) -> None:
         if self.say:
-            self.say("training", event, self.iteration, self.candidate, **details)
+            self.say(
+                "training",
+                event,
+                self.iteration,
+                self.candidate,
+                **details,
+            )
 
     # -- asking the model --------------------------------------------------------------------------
 
@@ -321,7 +343,12 @@ class Annotator:
             self._count(calls=1)
         return self.caller.ask(request)
 
-    def _finish(self, texts: list[str], labels: dict[str, Label], failure: str) -> None:
+    def _finish(
+        self,
+        texts: list[str],
+        labels: dict[str, Label],
+        failure: str,
+    ) -> None:
         """Keep and deliver the labels of a batch; stop asking after a failure."""
         with self._lock:
             self._batches_in_flight -= 1
@@ -344,7 +371,10 @@ class Annotator:
             self._lock.notify_all()
         _deliver(deliveries)
         if stops_now:
-            self._say("annotator stopped, training continues without it", why=failure)
+            self._say(
+                "annotator stopped, training continues without it",
+                why=failure,
+            )
 
     # -- under the lock ----------------------------------------------------------------------------
 

@@ -135,7 +135,11 @@ class Captions:
         """
         n = len(prev)
         rows = np.concatenate(
-            [prev, np.asarray(action, np.float64).reshape(n, -1), curr],
+            [
+                prev,
+                np.asarray(action, np.float64).reshape(n, -1),
+                curr,
+            ],
             axis=1,
         )
         if self.function is None:

@@ -14,11 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from autoreward.annotation.labels import MAX_FILE_BYTES, Label, parse_label
+from autoreward.annotation.labels import (
+    MAX_FILE_BYTES,
+    Label,
+    parse_label,
+)
 from autoreward.errors import REFUSED, UserError
 from autoreward.rewards.signals import Signal
 from autoreward.rewards.signals.subgoals import compare
-from autoreward.sandbox.outside.replay import episode_transitions, replay
+from autoreward.sandbox.outside.replay import (
+    episode_transitions,
+    replay,
+)
 from autoreward.sandbox.outside.worker import ProgramRejected
 from autoreward.state import Array
 from autoreward.store.candidate import CandidateFolder
@@ -56,7 +63,11 @@ class Labels:
             if label is not None or caption not in found:
                 found[caption] = label
         if all(label is None for label in found.values()):
-            raise UserError(f"{path}: no caption in it has a label", FORM, REFUSED)
+            raise UserError(
+                f"{path}: no caption in it has a label",
+                FORM,
+                REFUSED,
+            )
         return cls(names, found)
 
 
@@ -66,7 +77,11 @@ def _lines(path: Path) -> list[str]:
     except FileNotFoundError:
         raise UserError(f"file not found: {path}", FORM) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text: {error}", FORM, REFUSED) from None
+        raise UserError(
+            f"{path} cannot be read as text: {error}",
+            FORM,
+            REFUSED,
+        ) from None
 
 
 def _names(path: Path, line: str) -> tuple[str, ...]:
@@ -152,15 +167,15 @@ def compare_with_labels(
     is nothing to compare.
     """
     truth: list[Label] = []
-    judged: list[Array] = []
+    answers: list[Array] = []
     for caption, judgement in judgements:
         label = labels.by_caption.get(caption)
         if label is not None:
             truth.append(label)
-            judged.append(judgement)
+            answers.append(judgement)
     if not truth:
         raise UserError(
-            "none of the judged transitions has a label in that file",
+            "none of the recorded transitions has a label in that file",
             "autoreward runs labels RUN --write FILE lists their captions",
             REFUSED,
         )
@@ -175,6 +190,6 @@ def compare_with_labels(
     in_judgements = [names.index(name) for name in shared]
     both = (
         np.array(truth, bool)[:, in_labels],
-        np.array(judged, bool)[:, in_judgements],
+        np.array(answers, bool)[:, in_judgements],
     )
     return compare(shared, shared, [both]), len(truth)

@@ -14,7 +14,10 @@ from autoreward.models import Message, Reply, Request
 from autoreward.models.asking import ask_until_read
 from autoreward.models.replies import UnreadableReply, record_of
 from autoreward.models.templates import Prompts
-from autoreward.models.variables import AnnotatorContext, variables_for
+from autoreward.models.variables import (
+    AnnotatorContext,
+    variables_for,
+)
 
 MAX_REPLY_CHARS = 1 << 20
 DEFAULT_MAX_TOKENS = 8192

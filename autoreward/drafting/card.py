@@ -141,7 +141,12 @@ def limit_of(survey: Survey) -> tuple[int, bool]:
 class _CardWriter:
     """Writes a card's lines, and collects what the user is asked for."""
 
-    def __init__(self, survey: Survey, fields: list[DraftedField], words: Words) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        fields: list[DraftedField],
+        words: Words,
+    ) -> None:
         self.survey = survey
         self.fields = fields
         self.words = words
@@ -258,7 +263,7 @@ class _CardWriter:
         return f"not documented; in random play: {effects}" if effects else "not documented"
 
     def _effects(self) -> str:
-        """Which fields each part of the action moves within one step; "" if that tells nothing."""
+        """Which fields each part of the action moves within one step; "" if all move the same."""
         if not self.survey.reproducible:
             return ""
         columns = self.survey.columns

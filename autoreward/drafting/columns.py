@@ -57,7 +57,11 @@ def _end_of_run(columns: Sequence[Column], rows: dict[int, Row], k: int) -> int:
 def _alike(a: Column, b: Column) -> bool:
     if a.relation or b.relation or b.match:
         return False
-    return (a.low, a.high, a.integer) == (b.low, b.high, b.integer)
+    return (a.low, a.high, a.integer) == (
+        b.low,
+        b.high,
+        b.integer,
+    )
 
 
 def same_for_other_axes(rows: dict[int, Row], k: int) -> list[int]:
@@ -112,7 +116,10 @@ def range_of(columns: Sequence[Column], row: Row | None = None) -> str:
     """
     low = min(column.seen_low for column in columns)
     high = max(column.seen_high for column in columns)
-    if all(column.integer for column in columns) and (low, high) == (
+    if all(column.integer for column in columns) and (
+        low,
+        high,
+    ) == (
         0,
         1,
     ):

@@ -19,15 +19,28 @@ from autoreward.drafting.columns import (
     short,
     source,
 )
-from autoreward.drafting.drafted import DraftedField, Namer, identifier
+from autoreward.drafting.drafted import (
+    DraftedField,
+    Namer,
+    identifier,
+)
 from autoreward.drafting.tables import Row, observation_rows
-from autoreward.drafting.vectors import MAX_FIELDS, merge_neighbours
-from autoreward.store.survey import Column, InfoKey, Leaf, Match, Survey
+from autoreward.drafting.vectors import (
+    MAX_FIELDS,
+    merge_neighbours,
+)
+from autoreward.store.survey import (
+    Column,
+    InfoKey,
+    Leaf,
+    Match,
+    Survey,
+)
 
 # columns of a Dict's key that stay one field if nothing names them
 MAX_WHOLE_KEY = 8
 MAX_WORDS_IN_KEY = 8
-# keys of info that tell about the reward or the outcome, not the state
+# keys of info about the reward or the outcome, not the state
 NOT_STATE = re.compile(
     r"reward|cost|penalt|prob|^action|return|success|solved|elapsed",
     re.I,
@@ -35,12 +48,17 @@ NOT_STATE = re.compile(
 
 
 def fields_of(survey: Survey) -> list[DraftedField]:
-    """All fields, each with a name of its own."""
+    """All fields, under different names."""
     kept = [leaf for leaf in survey.leaves if leaf.kind]
     found: list[DraftedField] = []
     first_column = 0
     for leaf in kept:
-        drafter = _LeafDrafter(leaf, first_column, survey.doc, only_leaf=len(kept) == 1)
+        drafter = _LeafDrafter(
+            leaf,
+            first_column,
+            survey.doc,
+            only_leaf=len(kept) == 1,
+        )
         found += drafter.fields()
         first_column += len(leaf.columns)
     if len(found) > MAX_FIELDS:
@@ -69,7 +87,13 @@ def _with_different_names(
 class _LeafDrafter:
     """Drafts the fields of one leaf."""
 
-    def __init__(self, leaf: Leaf, first_column: int, doc: str, only_leaf: bool) -> None:
+    def __init__(
+        self,
+        leaf: Leaf,
+        first_column: int,
+        doc: str,
+        only_leaf: bool,
+    ) -> None:
         self.leaf = leaf
         self.first_column = first_column
         self.only_leaf = only_leaf
@@ -165,7 +189,10 @@ class _LeafDrafter:
         if self.rows and self.width > 1:
             others = len(same_for_other_axes(self.rows, 0))
             if others == self.width - 1:
-                return for_all(self.rows[0].meaning, list("xyz"[: self.width]))
+                return for_all(
+                    self.rows[0].meaning,
+                    list("xyz"[: self.width]),
+                )
         meanings = []
         for k, column in enumerate(self.leaf.columns):
             meaning = _meaning(self.rows.get(k), column)
@@ -204,7 +231,14 @@ class _LeafDrafter:
         unit = match.unit
         if unit == "-" and row:
             unit = row.unit or "-"
-        field = self._field(prefix + match.name, low, end, unit, meaning, "simulator")
+        field = self._field(
+            prefix + match.name,
+            low,
+            end,
+            unit,
+            meaning,
+            "simulator",
+        )
         return replace(
             field,
             ambiguous=match.words if match.also else "",
@@ -215,9 +249,21 @@ class _LeafDrafter:
         unit = row.unit or "-"
         if end == low + 1:
             name = prefix + identifier(row.meaning)
-            return self._field(name, low, end, unit, row.meaning, "documentation", row)
+            return self._field(
+                name,
+                low,
+                end,
+                unit,
+                row.meaning,
+                "documentation",
+                row,
+            )
         # the field holds all axes, so its name leaves out the x of the first row
-        without_x = re.sub(r"(?<![\w])x[- ]?(?=\b|coordinate|axis)", "", row.meaning)
+        without_x = re.sub(
+            r"(?<![\w])x[- ]?(?=\b|coordinate|axis)",
+            "",
+            row.meaning,
+        )
         meaning = for_all(row.meaning, list("xyz"[: end - low]))
         name = prefix + identifier(without_x)
         return self._field(name, low, end, unit, meaning, "documentation")
@@ -260,7 +306,8 @@ class _LeafDrafter:
             unit = "flag"
         ambiguous = ""
         for column in columns:
-            if column.match and column.match.also:
+            # what the documentation says in place of the alternatives is not ambiguous
+            if column.match and column.match.also and column.match.words in meaning:
                 ambiguous = column.match.words
                 break
         first = self.first_column
@@ -319,7 +366,11 @@ def for_all(words: str, indices: Sequence[str]) -> str:
     listed = ", ".join(indices)
     if len(indices) > 10:
         listed = f"{indices[0]}, {indices[1]}, ..."
-    return re.sub(rf"\b{re.escape(indices[0])}\b(?!\))", f"({listed})", words)
+    return re.sub(
+        rf"\b{re.escape(indices[0])}\b(?!\))",
+        f"({listed})",
+        words,
+    )
 
 
 def info_fields(keys: Sequence[InfoKey]) -> list[DraftedField]:
@@ -331,7 +382,11 @@ def info_fields(keys: Sequence[InfoKey]) -> list[DraftedField]:
 
 
 def _describes_state(key: InfoKey) -> bool:
-    if not key.always or key.kind not in ("flag", "number", "array"):
+    if not key.always or key.kind not in (
+        "flag",
+        "number",
+        "array",
+    ):
         return False
     if key.same_as or key.low == key.high or key.flips:
         return False

@@ -151,7 +151,10 @@ def _ask_for_success(
                 f"# success: {{info: {key.name}}}   # info[{key.name!r}] was true only when an "
                 "episode ended"
             )
-    out.lines += ["# task_reward: environment", f"# {_metric(survey)}"]
+    out.lines += [
+        "# task_reward: environment",
+        f"# {_metric(survey)}",
+    ]
     reward = REWARD_WORDS[survey.reward.manner].format(high=survey.reward.high)
     out.requests = [
         (
@@ -220,8 +223,14 @@ def _range_of_return(survey: Survey) -> tuple[str, str]:
     reward = survey.reward
     if reward.manner == "sparse" and survey.terminated and reward.nonzero < 0.5:
         # rewarded once, at the end
-        return f"{min(0.0, reward.low):g}", f"{max(1.0, reward.high):g}"
-    longest = max([*survey.terminated, *survey.truncated], default=DEFAULT_LENGTH)
+        return (
+            f"{min(0.0, reward.low):g}",
+            f"{max(1.0, reward.high):g}",
+        )
+    longest = max(
+        [*survey.terminated, *survey.truncated],
+        default=DEFAULT_LENGTH,
+    )
     limit = survey.limit or longest
     low = min([min(0.0, reward.low) * limit, *reward.returns])
     high = max([max(0.0, reward.high) * limit, *reward.returns])

@@ -19,7 +19,9 @@ JOINED_NAMES = {
 }
 
 
-def merge_neighbours(fields: list[DraftedField]) -> list[DraftedField]:
+def merge_neighbours(
+    fields: list[DraftedField],
+) -> list[DraftedField]:
     """Join neighbours with the same unit, shape and quantity into one field of shape (k, ...)."""
     out: list[DraftedField] = []
     k = 0

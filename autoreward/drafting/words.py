@@ -22,7 +22,10 @@ from autoreward.models.asking import ask_for_record
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply
 from autoreward.models.templates import Prompts
-from autoreward.models.variables import DrafterContext, variables_for
+from autoreward.models.variables import (
+    DrafterContext,
+    variables_for,
+)
 from autoreward.store.survey import Column, InfoKey, Survey
 from autoreward.tasks.criteria import Success
 
@@ -131,9 +134,15 @@ def _describe_field(f: DraftedField) -> dict[str, Any]:
 def prompt(prompts: Prompts, variables: dict[str, Any], problem: str = "") -> Message:
     """The rendered template; `problem` says why the last reply could not be read."""
     context = DrafterContext(
-        variables["facts"], variables["documentation"], variables["source"], problem
+        variables["facts"],
+        variables["documentation"],
+        variables["source"],
+        problem,
     )
-    return Message("user", prompts.render(TEMPLATE, variables_for("drafter", context)))
+    return Message(
+        "user",
+        prompts.render(TEMPLATE, variables_for("drafter", context)),
+    )
 
 
 def ask(

@@ -14,7 +14,11 @@ from autoreward.store.records import RunHeader
 from autoreward.store.run import Run
 from autoreward.store.training import training_folders
 
-COLOURS = {"winner": "#0b6e4f", "sparse": "#9a9a9a", "human": "#c8782a"}
+COLOURS = {
+    "winner": "#0b6e4f",
+    "sparse": "#9a9a9a",
+    "human": "#c8782a",
+}
 GRID_COLOUR = "#e8ecee"
 # the plotting area, in units of the SVG's view box
 WIDTH = 760.0

@@ -56,7 +56,9 @@ def _best(run: Run) -> CandidateFolder | None:
     return None
 
 
-def _evaluation(candidate: CandidateFolder) -> dict[str, Any] | None:
+def _evaluation(
+    candidate: CandidateFolder,
+) -> dict[str, Any] | None:
     evaluation = candidate.evaluation
     return evaluation.model_dump(mode="json") if evaluation else None
 

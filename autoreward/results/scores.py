@@ -87,7 +87,11 @@ def detailed_score_words(result: Evaluation) -> str:
         parts.append(f"success {result.success:.0%} (95% interval {between}; by seed {seeds})")
         parts.append(steps_to_80_words(result.steps_to_80))
     if result.metric is not None:
-        between = interval(result.metric_low or 0.0, result.metric_high or 0.0, ".4g")
+        between = interval(
+            result.metric_low or 0.0,
+            result.metric_high or 0.0,
+            ".4g",
+        )
         seeds = " ".join(_mean_words(score.values) for score in result.scores)
         parts.append(f"metric {result.metric:.4g} (95% interval {between}; by seed {seeds})")
     lines = ["; ".join(parts)]

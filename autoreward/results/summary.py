@@ -8,13 +8,28 @@ from typing import Any
 
 from autoreward.models.caller import recorded, spent
 from autoreward.results.origin import origin_lines, origin_summary
-from autoreward.results.scores import agent_name, calls_words, score_words
+from autoreward.results.scores import (
+    agent_name,
+    calls_words,
+    score_words,
+)
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.records import Evaluation, RunHeader, Verdict
+from autoreward.store.records import (
+    Evaluation,
+    RunHeader,
+    Verdict,
+)
 from autoreward.store.run import Run, RunFolder
 
 # an evaluation's fields in a candidate's summary
-SCORES = ("success", "low", "high", "metric", "metric_low", "metric_high")
+SCORES = (
+    "success",
+    "low",
+    "high",
+    "metric",
+    "metric_low",
+    "metric_high",
+)
 # lines that are shown of each candidate
 MAX_MEASURES = 2
 MAX_FINDINGS = 3
@@ -44,7 +59,12 @@ def summary(path: Path) -> dict[str, Any]:
         "origin": origin_summary(run),
         "candidates": candidates,
         "alone": _without_model(candidates),
-        "final": {**final.model_dump(mode="json"), "program": final.program} if final else None,
+        "final": {
+            **final.model_dump(mode="json"),
+            "program": final.program,
+        }
+        if final
+        else None,
         "usage": spent(recorded(run.calls_path)).model_dump(),
     }
 
@@ -158,7 +178,9 @@ def is_scored(candidate: dict[str, Any]) -> bool:
     return candidate["success"] is not None or candidate["metric"] is not None
 
 
-def _without_model(candidates: list[dict[str, Any]]) -> dict[str, str]:
+def _without_model(
+    candidates: list[dict[str, Any]],
+) -> dict[str, str]:
     """Agent -> what worked in place of its model, and why; from the candidates' records."""
     found = {}
     for candidate in candidates:

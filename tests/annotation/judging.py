@@ -14,7 +14,12 @@ TRUTH = (
     ({"field": "cell", "op": ">=", "value": 3},),
     ({"field": "cell", "op": ">=", "other": "exit"},),
 )
-PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'past_two': 0.0 * curr.cell, 'at_exit': 0.0 * curr.exit}\n"
+PROGRAM = """import numpy as np
+
+
+def reward(prev, action, curr, memory):
+    return {'past_two': 0.0 * curr.cell, 'at_exit': 0.0 * curr.exit}
+"""
 SIGNAL = '''"""Pays what a judge says of captions."""
 
 from autoreward.rewards.composition import Columns
@@ -30,7 +35,8 @@ class Judged(Signal):
 
     def step(self, terms, before, after, facts):
         channel = self.context.channel
-        return 0.1 * channel.labels_of(channel.caption_numbers(facts.prev, facts.action, facts.curr)), before, after
+        captions = channel.caption_numbers(facts.prev, facts.action, facts.curr)
+        return 0.1 * channel.labels_of(captions), before, after
 
     def update(self):
         self.context.channel.update()

@@ -336,7 +336,8 @@ def test_answers_to_a_trainer_that_has_ended_go_nowhere(tmp_path):
     "flood",
     [
         "head -c 20000000 /dev/zero | tr '\\0' x",
-        'echo \'{"captions": 3}\'; echo \'{"captions": [[]]}\'; echo \'{"captions": [{"id": "1"}]}\'',
+        "echo '{\"captions\": 3}'; echo '{\"captions\": [[]]}'; "
+        'echo \'{"captions": [{"id": "1"}]}\'',
     ],
 )
 def test_a_flood_or_nonsense_on_standard_output_reaches_nobody(tmp_path, flood):

@@ -17,7 +17,10 @@ from autoreward.tasks.find import find
 
 CARD = find("corridor")
 EXAMPLE = str(Path(__file__).parents[2] / "runs" / "example")
-PROGRAM = "def subgoals(prev, action, curr, memory):\n    return {'half': curr.cell >= 5, 'moved': curr.cell != prev.cell}\n"
+PROGRAM = """
+def subgoals(prev, action, curr, memory):
+    return {'half': curr.cell >= 5, 'moved': curr.cell != prev.cell}
+"""
 
 
 def written(path: Path, rows: list[dict], names=("half", "moved")) -> Path:
@@ -39,7 +42,7 @@ def test_a_subgoal_ends_where_it_holds_and_did_not_before(tmp_path):
     assert names == ("half", "moved")
     assert found[0].astype(int).tolist() == [[0, 1], [1, 0], [0, 0], [0, 0], [1, 0]]
     assert found[1].astype(int).tolist() == [[1, 0], [0, 1]], (
-        "what holds after the first step ends with it, also where it held before: it would be paid there"
+        "what holds after the first step ends with it, even if it held before: it is paid there"
     )
 
 
@@ -143,7 +146,7 @@ def test_a_program_that_fails_is_told_in_a_sentence(tmp_path):
 
 def test_nothing_to_compare_is_told(tmp_path):
     labels = Labels.read(written(tmp_path / "l.jsonl", [{"caption": "one", "label": [1, 0]}]))
-    with pytest.raises(UserError, match="none of the judged transitions"):
+    with pytest.raises(UserError, match="none of the recorded transitions"):
         compare_with_labels(labels, ("half",), [("two", np.array([True]))])
     with pytest.raises(UserError, match="the file labels half, moved, but the run judges far"):
         compare_with_labels(labels, ("far",), [("one", np.array([True]))])

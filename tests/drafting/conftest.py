@@ -41,7 +41,8 @@ class Vector(gym.Env):
         self.x = self.x + 0.05 * self.v
         self.t += 1
         far = float(np.abs(self.x).max())
-        return self.seen(), -far if self.dense else 0.0, far > 6, False, {"speed": float(np.abs(self.v).sum())}
+        reward = -far if self.dense else 0.0
+        return self.seen(), reward, far > 6, False, {"speed": float(np.abs(self.v).sum())}
 
 
 class Nested(gym.Env):
@@ -58,7 +59,9 @@ class Nested(gym.Env):
 
     observation_space = spaces.Dict(
         {
-            "robot": spaces.Dict({"place": spaces.Discrete(9), "arm": spaces.Box(-1, 1, (3,), np.float32)}),
+            "robot": spaces.Dict(
+                {"place": spaces.Discrete(9), "arm": spaces.Box(-1, 1, (3,), np.float32)}
+            ),
             "row": spaces.Tuple((spaces.MultiBinary(9), spaces.MultiDiscrete([4, 4]))),
             "camera": spaces.Box(0, 255, (8, 8, 3), np.uint8),
             "order": spaces.Text(20),
@@ -75,7 +78,12 @@ class Nested(gym.Env):
         flags = np.zeros(9, np.int8)
         flags[self.ripe] = 1
         robot = {"place": self.at, "arm": np.full(3, self.at / 8, np.float32)}
-        return {"robot": robot, "row": (flags, np.array([self.at % 4, 0])), "camera": np.zeros((8, 8, 3), np.uint8), "order": "ripe"}
+        return {
+            "robot": robot,
+            "row": (flags, np.array([self.at % 4, 0])),
+            "camera": np.zeros((8, 8, 3), np.uint8),
+            "order": "ripe",
+        }
 
     def step(self, action):
         self.at = int(np.clip(self.at + (0, -1, 1)[int(action)], 0, 8))
@@ -83,8 +91,13 @@ class Nested(gym.Env):
         return self.seen(), float(done), done, False, {"is_success": done}
 
 
+ARM = spaces.Tuple((spaces.MultiDiscrete([3, 3]), spaces.MultiBinary(2)))
+MIXED = spaces.Dict({"grip": spaces.Discrete(2), "arm": ARM})
+PIXELS = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+
+
 class MixedActions(Vector):
-    action_space = property(lambda self: spaces.Dict({"grip": spaces.Discrete(2), "arm": spaces.Tuple((spaces.MultiDiscrete([3, 3]), spaces.MultiBinary(2)))}), lambda self, value: None)
+    action_space = property(lambda self: MIXED, lambda self, value: None)
 
     def step(self, action):
         assert set(action) == {"grip", "arm"} and action["arm"][0].shape == (2,)
@@ -102,7 +115,7 @@ class Old(Vector):
 
 
 class Pixels(Vector):
-    observation_space = property(lambda self: spaces.Box(0, 255, (64, 64, 3), np.uint8), lambda self, value: None)
+    observation_space = property(lambda self: PIXELS, lambda self, value: None)
 
 
 class TwoRewards(Vector):

@@ -276,3 +276,35 @@ def test_a_models_text_cannot_leave_its_line():
     )
     assert "\x1b" not in draft(survey(), words).text
     assert card["environment"]["limit"] == 50
+
+
+def test_a_goal_that_the_documentation_explains_is_not_called_ambiguous():
+    doc = """
+## Observation Space
+* `desired_goal`: where the ball should be
+| Num | Observation | Min | Max | Unit |
+|-----|-------------|-----|-----|------|
+| 0   | x position of the goal | -Inf | Inf | position (m) |
+| 1   | y position of the goal | -Inf | Inf | position (m) |
+"""
+    columns = []
+    for k, axis in enumerate("xy"):
+        match = Match(
+            name="target_position",
+            index=axis,
+            of=f"{axis} position of site target",
+            unit="m",
+            quantity="site_xpos",
+            row=k,
+            also=(f"{axis} position of body target",),
+            also_named=("target_position",),
+        )
+        columns.append(Column(seen_low=-1, seen_high=1, match=match))
+    goal = Leaf(path="desired_goal", space="Box(2,)", kind="box", shape=(2,), columns=columns)
+    documented = survey().model_copy(update={"leaves": (goal,), "doc": doc})
+    [field] = draft(documented).fields
+    assert field.meaning == "(x, y) position of the goal" and not field.ambiguous
+    assert not any("ambiguous" in what for _, what in draft(documented).left)
+    # without documentation the meaning lists the alternatives, and the card asks about them
+    [field] = draft(documented.model_copy(update={"doc": ""})).fields
+    assert "or, equally well" in field.meaning and field.ambiguous

@@ -1,1 +1,1 @@
-"""What random play tells about an unknown environment, for the first draft of its card."""
+"""What random play shows of an unknown environment, for the first draft of its card."""

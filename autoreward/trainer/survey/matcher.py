@@ -229,7 +229,7 @@ class _Matcher:
         high = column.max()
         if (column == low).sum() < 2 and (column == high).sum() < 2:
             return []
-        # a force is at its bound nearly always, so the few other values must tell
+        # a force is nearly always at a bound, so its other values must be evidence enough
         inside = column[(column > low) & (column < high)]
         changes = (np.diff(column) != 0).sum()
         if len(np.unique(inside)) < MIN_VALUES_INSIDE and changes < MIN_CHANGES:

@@ -16,11 +16,16 @@ mujoco = pytest.importorskip("mujoco")
 from autoreward.trainer.survey.matcher import match  # noqa: E402
 
 XML = """<mujoco><option timestep="0.01"/><worldbody>
-<body name="cart"><joint name="rail" type="slide" axis="1 0 0" range="-1 1"/><geom size=".1" mass="1"/>
-  <body name="pole" pos="0 0 .1"><joint name="pin" type="hinge" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .1 0 .5" size=".03" mass=".1"/><site name="tip" pos=".1 .02 .5"/></body></body>
-<body name="twin"><joint name="one" type="slide" axis="0 1 0"/><geom size=".1" mass="1"/><body name="shell"><geom size=".05" mass=".1"/></body></body>
+<body name="cart"><joint name="rail" type="slide" axis="1 0 0" range="-1 1"/>
+  <geom size=".1" mass="1"/>
+  <body name="pole" pos="0 0 .1"><joint name="pin" type="hinge" axis="0 1 0"/>
+    <geom type="capsule" fromto="0 0 0 .1 0 .5" size=".03" mass=".1"/>
+    <site name="tip" pos=".1 .02 .5"/></body></body>
+<body name="twin"><joint name="one" type="slide" axis="0 1 0"/><geom size=".1" mass="1"/>
+  <body name="shell"><geom size=".05" mass=".1"/></body></body>
 <body name="ball" pos="1 1 1"><freejoint name="loose"/><geom size=".1" mass="1"/></body>
-</worldbody><actuator><motor name="engine" joint="rail" gear="5"/><motor name="other" joint="one" gear="5"/></actuator>
+</worldbody><actuator><motor name="engine" joint="rail" gear="5"/>
+  <motor name="other" joint="one" gear="5"/></actuator>
 <sensor><velocimeter name="speedometer" site="tip"/></sensor></mujoco>"""
 
 

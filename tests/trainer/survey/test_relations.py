@@ -29,9 +29,9 @@ def test_an_angle_its_rate_a_velocity_a_goal_and_a_difference_are_found_and_nois
     ] == "with column 2 the cosine and sine of an angle, in one order or the other" and found[
         2
     ].startswith("with column 0")
-    assert (
-        found[1]
-        == "the rate of change of the angle in columns 0 and 2 (which grows by 0.1 times this in a step)"
+    assert found[1] == (
+        "the rate of change of the angle in columns 0 and 2 "
+        "(which grows by 0.1 times this in a step)"
     )
     assert found[4] == "the rate of change of column 3 (which grows by 0.05 times this in a step)"
     assert (
