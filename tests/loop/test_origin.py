@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autoreward import Evidence, Study, UserError
-from autoreward.loop.origin import NotConvertible, wrap
+from autoreward.loop.wrapped_function import NotConvertible, wrap
 from autoreward.store.files import read
 from autoreward.store.records import Origin
 from autoreward.tasks.find import load
@@ -164,7 +164,7 @@ def test_a_port_of_what_does_not_run_in_the_jail_says_that_it_was_not_compared(t
         origin.kind == "port"
         and "scipy" in origin.why
         and origin.difference is None
-        and "fails in the jail" in origin.uncompared
+        and "fails in the sandbox" in origin.uncompared
     )
 
 
@@ -174,8 +174,8 @@ def test_without_a_language_model_what_does_not_fit_is_a_sentence():
         Study("corridor", run="runs/one", origin="mine.py", **SMALL).ask()
     assert caught.value.code == 1 and "--model" in caught.value.hint
     for content, word in (
-        (None, "no such file"),
-        ("def (", "no readable Python"),
+        (None, "file not found"),
+        ("def (", "cannot be read as Python"),
         ("x = 1", "no function"),
     ):
         if content is None:
@@ -209,10 +209,10 @@ def test_what_a_function_takes_is_read_from_its_names():
     )
     for code, width, word in (
         ("def reward(obs, action, next_obs):\n    return obs[-1]", 5, "hold 3 of its 5 columns"),
-        ("def reward(obs, action, next_obs):\n    return 0.0", None, "no plain vector"),
+        ("def reward(obs, action, next_obs):\n    return 0.0", None, "not a plain vector"),
         ("class A:\n    def reward(self, obs):\n        return 0", 3, "at its top level"),
         ("def one(obs): return 0\ndef two(obs): return 0", 3, "none of its functions"),
-        ("def reward(obs, state):\n    return 0", 3, "no function of observation"),
+        ("def reward(obs, state):\n    return 0", 3, "not a function of observation"),
     ):
         with pytest.raises(NotConvertible, match=word):
             wrap(code, card, width)
