@@ -1,13 +1,13 @@
-"""What the annotator channel costs a training that does not wait: steps a second with it against
-without it, in turns.
+"""Measure what the annotator channel costs a training that does not wait for it.
 
-    .venv/bin/python benchmarks/annotator.py [--rounds 4] [--steps 250000] [--captions 10000] [--seconds 1]
+    python benchmarks/annotator.py [--rounds 4] [--steps 250000] [--captions 10000] [--seconds 1]
 
-Everything is real: trainer processes, the engine, an annotator with four questions under way,
-litellm, and a server on loopback that thinks for a second before each answer. It says that no
-transition ends a subgoal, so both trainings earn the same and are the same, step by step; the last
-line of each pair says so. DoorKey without its caption: every field is told, and there is no end of
-different captions.
+Trains the same agent with the channel and without it, in turns, and compares steps per second.
+Everything is real: trainer processes, the engine, an annotator with four questions in flight,
+litellm, and a server on loopback that thinks for a second before each answer. It answers that no
+transition ends a subgoal, so both trainings earn the same and are the same, step by step; each
+pair's line says so. The card is DoorKey's without its caption: every field is in the caption, so
+there is no end of different captions.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -36,7 +37,15 @@ from autoreward.tasks.find import find, load
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("take_key", "open_door")
-PROGRAM = "def reward(prev, action, curr, memory):\n    return {'take_key': 0.0 * curr.has_key, 'open_door': 0.0 * curr.door_open}\n"
+CAPTION = "caption: {function: door_key_caption}\n"
+SUBGOALS = [
+    {"name": "take_key", "means": "has_key becomes 1"},
+    {"name": "open_door", "means": "door_open becomes 1"},
+]
+PROGRAM = """
+def reward(prev, action, curr, memory):
+    return {"take_key": 0.0 * curr.has_key, "open_door": 0.0 * curr.door_open}
+"""
 SIGNAL = '''
 import json
 import time
@@ -66,9 +75,8 @@ class Timed(Signal):
         if self.channel is None:
             return np.zeros(terms.shape), before, after
         start = self.now()
-        labels = self.channel.labels_of(
-            self.channel.caption_numbers(batch.prev, batch.action, batch.curr)
-        )
+        captions = self.channel.caption_numbers(batch.prev, batch.action, batch.curr)
+        labels = self.channel.labels_of(captions)
         self.inside += self.now() - start
         return 0.1 * labels, before, after
 
@@ -99,146 +107,187 @@ class Judge(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        prompt = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1][
-            "content"
-        ]
+        length = int(self.headers["content-length"])
+        request = json.loads(self.rfile.read(length))
+        prompt = request["messages"][-1]["content"]
         time.sleep(float(sys.argv[2]))
-        numbers = re.findall(r"^(\d+)\. ", prompt.split("# The transitions")[1], re.M)
-        said = {"role": "assistant", "content": json.dumps({n: [] for n in numbers})}
-        choice = {"index": 0, "message": said, "finish_reason": "stop"}
-        body = json.dumps(
-            {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "m",
-                "choices": [choice],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 1},
-            }
-        )
+        transitions = prompt.split("# The transitions")[1]
+        numbers = re.findall(r"^(\d+)\. ", transitions, re.M)
+        answer = json.dumps({number: [] for number in numbers})
+        message = {"role": "assistant", "content": answer}
+        reply = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        }
+        body = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.end_headers()
-        self.wfile.write(body.encode())
+        self.wfile.write(body)
 
 
 def installed(folder: Path) -> None:
-    """The signal, as a package brings one."""
-    (folder / "clocking-1.0.dist-info").mkdir(parents=True)
+    """Install the signal where trainers find it, as a package would."""
+    info = folder / "clocking-1.0.dist-info"
+    info.mkdir(parents=True)
     (folder / "clocking_signal.py").write_text(SIGNAL)
-    (folder / "clocking-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: clocking\nVersion: 1.0\n"
-    )
-    (folder / "clocking-1.0.dist-info" / "entry_points.txt").write_text(
-        "[autoreward.signals]\ntimed = clocking_signal:Timed\n"
-    )
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: clocking\nVersion: 1.0\n")
+    entry_points = "[autoreward.signals]\ntimed = clocking_signal:Timed\n"
+    (info / "entry_points.txt").write_text(entry_points)
     os.environ["PYTHONPATH"] = f"{folder}:{ROOT}"
 
 
 def bare(folder: Path) -> Path:
-    """DoorKey's card with nothing said about captions."""
+    """Write DoorKey's card without its caption into a folder."""
     card = find("doorkey16")
     assert card.code is not None
     (folder / card.code.name).write_text(card.code.read_text())
     (folder / "doorkey16.human.py").write_text("")
-    (folder / "bare.yaml").write_text(
-        card.path.read_text().replace("caption: {function: door_key_caption}\n", "")
-    )
-    return folder / "bare.yaml"
+    text = card.path.read_text()
+    assert CAPTION in text
+    path = folder / "bare.yaml"
+    path.write_text(text.replace(CAPTION, ""))
+    return path
 
 
-def main(given: argparse.Namespace, url: str, folder: Path) -> None:
-    card = load(bare(folder))
-    (folder / "program.py").write_text(PROGRAM)
-    os.environ["OPENAI_API_KEY"] = "none"
-    model = connect("thinker", ModelOptions(base_url=url))
-    subgoals = [
-        {"name": "take_key", "means": "has_key becomes 1"},
-        {"name": "open_door", "means": "door_open becomes 1"},
-    ]
-    ratios, shares = [], []
-    for k in range(given.rounds + 1):
-        rates, agents = {}, {}
-        for asking in (False, True)[:: 1 if k % 2 else -1]:
-            place = folder / f"{k}-{asking}"
-            job = TrainJob(
-                card=str(card.path),
-                program=str(folder / "program.py"),
-                seed=k,
-                out=str(place),
-                steps=given.steps,
-                signal="timed",
-            )
-            if asking:
-                job = job.model_copy(
-                    update={"annotated": Annotated(labels=NAMES, most=given.captions)}
-                )
-            caller = Caller(model, place / "calls", Limits())
-            with Annotator(
-                caller,
-                Prompts(),
-                "calm/annotator/judge",
-                {"task": task(card.card), "subgoals": subgoals},
-                NAMES,
-                place / "labels",
-                place / "annotation.json",
-            ) as annotator:
-                Engine(1).run([("training", job)], None, {"training": annotator})
-            told = json.loads((place / "clock.json").read_text())
-            rates[asking], agents[asking] = (
-                json.loads((place / "done.json").read_text())["steps"] / told["seconds"],
-                (place / "policy.safetensors").read_bytes(),
-            )
-            if asking:
-                record = read(place / "annotation.json", Annotation)
-                assert record is not None
-                inside = [
-                    part / (whole - part)
-                    for part, whole in zip(
-                        told["inside"], (told["seconds"], told["cpu"]), strict=True
-                    )
-                ]
-                shares += [inside] if k else []
-                print(
-                    f"  asked {told['asked']} of {told['captions']} captions in {record.calls} calls, {told['answered']} labels took effect, {told['late']} came too late"
-                )
-        same = "the same agent" if agents[True] == agents[False] else "DIFFERENT AGENTS"
-        pace = f"{rates[False]:.0f} steps a second without, {rates[True]:.0f} with: {rates[True] / rates[False]:.3f}"
+@dataclass(frozen=True)
+class Training:
+    """One finished training, with or without the channel."""
+
+    steps_per_second: float
+    weights: bytes
+    # time in the channel as a share of the rest: by the clock, by processor time
+    overhead: tuple[float, float]
+
+
+class Bench:
+    """Trains pairs of agents on one card, with and without the channel."""
+
+    def __init__(self, options: argparse.Namespace, url: str, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+        self.card = load(bare(folder))
+        self.program = folder / "program.py"
+        self.program.write_text(PROGRAM)
+        os.environ["OPENAI_API_KEY"] = "none"
+        self.model = connect("thinker", ModelOptions(base_url=url))
+
+    def train(self, seed: int, asking: bool) -> Training:
+        """Train one agent in the engine, with an annotator beside it."""
+        place = self.folder / f"{seed}-{asking}"
+        job = TrainJob(
+            card=str(self.card.path),
+            program=str(self.program),
+            seed=seed,
+            out=str(place),
+            steps=self.options.steps,
+            signal="timed",
+        )
+        if asking:
+            annotated = Annotated(labels=NAMES, most=self.options.captions)
+            job = job.model_copy(update={"annotated": annotated})
+        with self.annotator(place) as annotator:
+            Engine(1).run([("training", job)], None, {"training": annotator})
+        clock = json.loads((place / "clock.json").read_text())
+        done = json.loads((place / "done.json").read_text())
+        if asking:
+            self.print_labels(place, clock)
+        inside, whole = clock["inside"], (clock["seconds"], clock["cpu"])
+        return Training(
+            steps_per_second=done["steps"] / clock["seconds"],
+            weights=(place / "policy.safetensors").read_bytes(),
+            overhead=(inside[0] / (whole[0] - inside[0]), inside[1] / (whole[1] - inside[1])),
+        )
+
+    def annotator(self, place: Path) -> Annotator:
+        variables = {"task": task(self.card.card), "subgoals": SUBGOALS}
+        return Annotator(
+            Caller(self.model, place / "calls", Limits()),
+            Prompts(),
+            "calm/annotator/judge",
+            variables,
+            NAMES,
+            place / "labels",
+            place / "annotation.json",
+        )
+
+    @staticmethod
+    def print_labels(place: Path, clock: dict) -> None:
+        record = read(place / "annotation.json", Annotation)
+        assert record is not None
         print(
-            f"{f'pair {k}' if k else 'warm-up'}: {pace}; in the channel {inside[0]:.1%} on top of the rest, {inside[1]:.1%} by processor time; {same}",
+            f"  asked {clock['asked']} of {clock['captions']} captions in {record.calls} calls; "
+            f"{clock['answered']} labels took effect, {clock['late']} came too late"
+        )
+
+    def pair(self, k: int) -> tuple[float, tuple[float, float]]:
+        """Train a pair and return its ratio of speeds and the overhead of the channel."""
+        trained = {}
+        # in turns, so that neither is always second
+        for asking in (False, True) if k % 2 else (True, False):
+            trained[asking] = self.train(k, asking)
+        without, with_channel = trained[False], trained[True]
+        ratio = with_channel.steps_per_second / without.steps_per_second
+        clock, cpu = with_channel.overhead
+        same = without.weights == with_channel.weights
+        print(
+            f"{f'pair {k}' if k else 'warm-up'}: {without.steps_per_second:.0f} steps/s without, "
+            f"{with_channel.steps_per_second:.0f} with: {ratio:.3f}; "
+            f"in the channel {clock:.1%} on top of the rest, {cpu:.1%} by processor time; "
+            f"{'the same agent' if same else 'DIFFERENT AGENTS'}",
             flush=True,
         )
-        ratios += [rates[True] / rates[False]] if k else []
+        return ratio, with_channel.overhead
+
+
+def main(options: argparse.Namespace, url: str, folder: Path) -> None:
+    bench = Bench(options, url, folder)
+    bench.pair(0)
+    pairs = [bench.pair(k) for k in range(1, options.rounds + 1)]
+    ratios = [ratio for ratio, _ in pairs]
+    clock, cpu = zip(*(overhead for _, overhead in pairs), strict=True)
     print(
-        f"with / without: {statistics.median(ratios):.3f} (median of {given.rounds} pairs, {min(ratios):.3f} to {max(ratios):.3f}), {given.captions} captions, {given.seconds:g} s an answer"
-    )
-    clock, cpu = zip(*shares, strict=True)
-    print(
-        f"time in the channel, waits for its pipe among it: {statistics.median(clock):.1%} on top of the rest (at most {max(clock):.1%})"
+        f"with / without: {statistics.median(ratios):.3f} (median of {options.rounds} pairs, "
+        f"{min(ratios):.3f} to {max(ratios):.3f}), {options.captions} captions, "
+        f"{options.seconds:g} s per answer"
     )
     print(
-        f"the same by the trainer's processor time: {statistics.median(cpu):.1%} (at most {max(cpu):.1%})"
+        "time in the channel, including waits for its pipe: "
+        f"{statistics.median(clock):.1%} on top of the rest (at most {max(clock):.1%})"
     )
+    print(
+        "the same by the trainer's processor time: "
+        f"{statistics.median(cpu):.1%} (at most {max(cpu):.1%})"
+    )
+
+
+def serve() -> None:
+    """Serve the judge on a free port, and print the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    print(server.server_port, flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-        print(server.server_port, flush=True)
-        server.serve_forever()
+        serve()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, default in (("rounds", 4), ("steps", 250_000), ("captions", 10_000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=250_000)
+    parser.add_argument("--captions", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
-    serving = subprocess.Popen(
-        [sys.executable, __file__, "serve", str(options.seconds)], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, __file__, "serve", str(options.seconds)]
+    server_process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        assert serving.stdout is not None
-        port = int(serving.stdout.readline())
+        assert server_process.stdout is not None
+        port = int(server_process.stdout.readline())
         with tempfile.TemporaryDirectory() as made:
             installed(Path(made) / "packages")
             main(options, f"http://127.0.0.1:{port}/v1", Path(made))
     finally:
-        serving.kill()
+        server_process.kill()

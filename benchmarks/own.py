@@ -1,11 +1,14 @@
-"""Cards of environments that nobody prepared: `envs new` without a model, at most ten edited
-lines, `envs check`, and a whole small design.
+"""Draft cards of environments that nobody prepared, edit them, check them, and design on them.
 
-    python benchmarks/own.py [NAME ...] [--design]      needs gymnasium[mujoco,box2d], gymnasium-robotics, metaworld, highway-env, flappy-bird-gymnasium; what is missing is skipped
+    python benchmarks/own.py [NAME ...] [--design]
 
-The edits stand here as data: what a person would change, (old, new) on the drafted text. With
---design a small `design` with offline/search follows on every card, to its report; too small to
-reach anything, large enough to go through every stage.
+Each card is drafted by `envs new` without a model, edited in at most ten lines, and checked by
+`envs check`. The edits are data here, (old, new) in the drafted text: what a person would change.
+With --design a small `design` with offline/search follows on every card, up to its report: too
+small to reach anything, large enough to go through every stage.
+
+Needs gymnasium[mujoco,box2d], gymnasium-robotics, metaworld, highway-env and
+flappy-bird-gymnasium; environments of packages that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -20,17 +23,19 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+MAX_EDITED_LINES = 10
+HEAD = ("environment", "kind", "fields", "new s", "left", "edited lines", "check", "design")
 METRIC = (("# task_reward: environment", "task_reward: environment"), ("# metric: ", "metric: "))
 
 
 def hint(text: str) -> tuple[tuple[str, str], ...]:
-    """Uncomment `hints:` and put one hint below it."""
+    """Return the edits that uncomment `hints:` and put one hint below it."""
     return (("# hints:", "hints:"), ("#   - raise: ", f"  - {text}   # "))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One environment: how it is named on the command line, what kind it is, and what is edited."""
+    """One environment: its name on the command line, its kind, and what is edited in its card."""
 
     name: str
     words: tuple[str, ...]
@@ -136,6 +141,7 @@ TRIALS = (
 
 
 def autoreward(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line without a language model."""
     return subprocess.run(
         [sys.executable, "-m", "autoreward", *words],
         cwd=cwd,
@@ -147,90 +153,90 @@ def autoreward(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def edited(text: str, edits: tuple[tuple[str, str], ...]) -> tuple[str, list[str]]:
-    """The text with the edits, and the lines that are new in it."""
+    """Return the text with the edits, and the lines that are new in it."""
     new = text
     for old, put in edits:
-        if new.count(old) < 1:
-            raise SystemExit(f"there is no {old!r} in the card")
+        if old not in new:
+            raise SystemExit(f"the card does not contain {old!r}")
         new = new.replace(old, put, 1)
-    return new, [
-        line[2:]
-        for line in difflib.ndiff(text.splitlines(), new.splitlines())
-        if line.startswith("+ ")
-    ]
+    difference = difflib.ndiff(text.splitlines(), new.splitlines())
+    return new, [line[2:] for line in difference if line.startswith("+ ")]
+
+
+def last_lines(output: str) -> str:
+    return " ".join(output.strip().splitlines()[-2:])[:300]
+
+
+def print_row(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def design(trial: Trial, card: str, place: Path) -> tuple[bool, str]:
+    """Run a small design on the card; return whether it reached its report, and a sentence."""
+    started = time.monotonic()
+    small = ("--iterations", "1", "--candidates", "1", "--final-seeds", "1")
+    steps = ("--steps", str(trial.steps))
+    done = autoreward("design", card, *small, *steps, "--name", trial.name, cwd=place)
+    report = place / "runs" / trial.name / "report.html"
+    if done.returncode == 0 and report.is_file():
+        return True, f"report after {time.monotonic() - started:.0f} s"
+    return False, last_lines(done.stderr)
+
+
+def attempt(trial: Trial, place: Path, designs: bool) -> tuple[bool, list[str]]:
+    """Draft, edit and check one card, and print its row.
+
+    Returns whether all of it went well, and the edited lines.
+    """
+    card = f"{trial.name}.yaml"
+    started = time.monotonic()
+    drafted = autoreward("envs", "new", *trial.words, "--out", card, cwd=place)
+    seconds = time.monotonic() - started
+    if drafted.returncode:
+        print_row(trial.name, trial.kind, last_lines(drafted.stderr), "", "", "", "", "")
+        return False, []
+    text, lines = edited((place / card).read_text(), trial.edits)
+    (place / card).write_text(text)
+    checked = autoreward("envs", "check", card, cwd=place)
+    accepted = checked.returncode == 0
+    good = accepted and len(lines) <= MAX_EDITED_LINES
+    design_result = "-"
+    if designs and good:
+        good, design_result = design(trial, card, place)
+    output = drafted.stdout.splitlines()
+    fields = next(line for line in output if line.startswith("fields"))
+    print_row(
+        trial.name,
+        trial.kind,
+        fields.split(maxsplit=1)[1],
+        f"{seconds:.0f}",
+        drafted.stdout.count(f"{card}:"),
+        len(lines),
+        "accepted" if accepted else last_lines(checked.stdout + checked.stderr),
+        design_result,
+    )
+    return good, lines
 
 
 def main(words: list[str]) -> int:
-    chosen, designs = [w for w in words if not w.startswith("-")], "--design" in words
-    print(
-        "| environment | kind | fields | new s | left | edited lines | check | design |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
-    )
+    names = [word for word in words if not word.startswith("-")]
+    designs = "--design" in words
+    print_row(*HEAD)
+    print_row(*["---"] * len(HEAD))
     failed = 0
-    told = []
+    all_lines = []
     with tempfile.TemporaryDirectory() as folder:
         for trial in TRIALS:
-            if chosen and trial.name not in chosen:
+            if names and trial.name not in names:
                 continue
             if trial.needs and find_spec(trial.needs) is None:
-                print(
-                    f"| {trial.name} | {trial.kind} | skipped: {trial.needs} is not installed | | | | | |"
-                )
+                skipped = f"skipped: {trial.needs} is not installed"
+                print_row(trial.name, trial.kind, skipped, "", "", "", "", "")
                 continue
-            place, card = Path(folder), f"{trial.name}.yaml"
-            began = time.monotonic()
-            made = autoreward("envs", "new", *trial.words, "--out", card, cwd=place)
-            seconds = time.monotonic() - began
-            if made.returncode:
-                print(
-                    f"| {trial.name} | {trial.kind} | {made.stderr.strip().splitlines()[-2:]} | | | | | |"
-                )
-                failed += 1
-                continue
-            text, lines = edited((place / card).read_text(), trial.edits)
-            (place / card).write_text(text)
-            checked = autoreward("envs", "check", card, cwd=place)
-            good = checked.returncode == 0 and len(lines) <= 10
-            design = "-"
-            if designs and good:
-                began = time.monotonic()
-                done = autoreward(
-                    "design",
-                    card,
-                    "--iterations",
-                    "1",
-                    "--candidates",
-                    "1",
-                    "--final-seeds",
-                    "1",
-                    "--steps",
-                    str(trial.steps),
-                    "--name",
-                    trial.name,
-                    cwd=place,
-                )
-                report = place / "runs" / trial.name / "report.html"
-                good = done.returncode == 0 and report.is_file()
-                design = (
-                    f"report after {time.monotonic() - began:.0f} s"
-                    if good
-                    else " ".join(done.stderr.strip().splitlines()[-2:])[:300]
-                )
+            good, lines = attempt(trial, Path(folder), designs)
             failed += not good
-            fields = next(
-                line for line in made.stdout.splitlines() if line.startswith("fields")
-            ).split(maxsplit=1)[1]
-            left = made.stdout.count(f"{card}:")
-            said = (
-                "accepted"
-                if checked.returncode == 0
-                else (checked.stdout + checked.stderr).strip().splitlines()[-2][:200]
-            )
-            print(
-                f"| {trial.name} | {trial.kind} | {fields} | {seconds:.0f} | {left} | {len(lines)} | {said} | {design} |",
-                flush=True,
-            )
-            told += [f"{trial.name}: {line}" for line in lines]
-    print("\nedited lines\n" + "\n".join(told))
+            all_lines += [f"{trial.name}: {line}" for line in lines]
+    print("\nedited lines\n" + "\n".join(all_lines))
     return 1 if failed else 0
 
 

@@ -146,7 +146,11 @@ def start_up(card: LocatedCard, rounds: int) -> None:
         if shutil.which("bwrap"):
             ways["in bubblewrap"] = {"profile": "bwrap"}
         for name, options in ways.items():
-            start = lambda options=options: Worker(text, layout, action, **options).close()  # noqa: E731
+
+            def start(options: dict = options) -> None:
+                Worker(text, layout, action, **options).close()
+
+            # the first one warms up
             start()
             median = statistics.median(timed(start, 3 * rounds))
             share = median / reference

@@ -1,6 +1,7 @@
 """The benchmarks import, and their parts that can be checked quickly are right."""
 
 import importlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,16 @@ def test_a_benchmark_imports_what_exists(name):
     importlib.import_module(name)
 
 
-def test_the_signal_of_the_annotator_benchmark_is_one(tmp_path):
+def test_the_signal_of_the_annotator_benchmark_calls_what_exists():
     from autoreward.rewards.signals import Signal
+    from autoreward.rewards.signals.signal import LabelChannel
 
     source = importlib.import_module("annotator").SIGNAL
     namespace: dict = {}
     exec(source, namespace)
     assert issubclass(namespace["Timed"], Signal)
+    called = set(re.findall(r"self\.channel\.(\w+)", source))
+    assert called and called <= set(dir(LabelChannel))
 
 
 def test_training_time_patches_methods_that_exist():
