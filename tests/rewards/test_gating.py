@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoreward.rewards.composition.gating import sigmoid
+from autoreward.rewards.composition.gating import SumConstraint, sigmoid
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,24 @@ def test_the_hard_gate_is_shut_until_something_more_important_was_reached(pays):
     hard = [{"kind": "gate", "over": ["low"], "until": "high", "closed": 0.0}]
     assert pays(hard, {"low": [0.1] * 5, "high": [0.0] * 5}).sum() == 0
     assert pays(hard, {"low": [0.1] * 5, "high": [1.0, 0, 0, 0, 0]}).sum() == pytest.approx(1.5)
-    assert pays(hard, {"low": [0.1] * 5, "high": [0, 0, 1.0, 0, 0]}).sum() == pytest.approx(0.3 + 1)
+    # what was withheld is paid at the step that opens the gate: the sum is that of an open gate
+    opened = pays(hard, {"low": [0.1] * 5, "high": [0, 0, 1.0, 0, 0]})
+    assert opened == pytest.approx([0, 0, 1.3, 0.1, 0.1]) and opened.sum() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("success_at", [0, 2, 4])
+def test_a_gated_term_earns_the_same_in_one_step_or_spread_over_five(pays, success_at):
+    """c = 1 in all and success: 2, wherever the gate opens; 1.28 if the withheld part is lost."""
+    task = [float(k == success_at) for k in range(5)]
+    soft = [{"kind": "gate", "over": ["c"]}]
+    assert pays(soft, {"c": [0.2] * 5}, task=task).sum() == pytest.approx(2.0)
+    assert pays(soft, {"c": [0.2] * 5}).sum() == pytest.approx(0.1)
+
+
+def test_what_a_gate_withheld_is_not_paid_in_the_next_episode(made, played):
+    composer = made([{"kind": "gate", "over": ["low"], "closed": 0.0}], ("low",))
+    assert played(composer, {"low": [1.0, 1.0]}).tolist() == [0.0, 0.0]
+    assert played(composer, {"low": [1.0, 1.0]}, task=[0.0, 1.0]).tolist() == [0.0, 3.0]
 
 
 def test_a_gate_is_shut_again_in_the_next_episode(made, played):
@@ -97,3 +114,52 @@ def test_multipliers_stay_while_no_episode_ends_and_a_hopeless_constraint_is_tol
         any("not reached" in note for note in composer.notes())
         and np.isfinite(composer.bound[0][1].learned["l"]).all()
     )
+
+
+def test_a_multiplier_moves_in_deviations_of_the_sum_and_comes_back(made, played):
+    """Sums of 1000 and 3000 an episode move it as far as sums of 1 and 3, and never past 6."""
+    multipliers = []
+    for scale in (1.0, 1000.0):
+        constraint = {"term": "x", "at_least": 1.0 * scale}
+        composer = made([{"kind": "lagrange", "constraints": [constraint], "rate": 0.5}], ("x",))
+        learned = composer.bound[0][1].learned
+        for _ in range(3):
+            played(composer, {"x": [1.0 * scale]})
+            played(composer, {"x": [3.0 * scale]})
+            composer.update()
+        multipliers.append(float(learned["l"][0]))
+        for _ in range(500):
+            played(composer, {"x": [-3.0 * scale]})
+            played(composer, {"x": [-1.0 * scale]})
+            composer.update()
+        assert 2.0 < learned["l"][0] <= 6.0
+        for _ in range(2000):
+            played(composer, {"x": [3.0 * scale]})
+            played(composer, {"x": [5.0 * scale]})
+            composer.update()
+        assert learned["l"][0] < 0
+    assert multipliers[0] == pytest.approx(multipliers[1])
+
+
+def test_an_equality_pushes_from_both_sides(made, played):
+    constraint = {"term": "x", "equals": 2.0}
+    composer = made([{"kind": "lagrange", "constraints": [constraint], "rate": 1.0}], ("x",))
+    learned = composer.bound[0][1].learned
+    # tanh(0): no weight while it is met
+    assert played(composer, {"x": [2.0]}).tolist() == [0.0]
+    for _ in range(5):
+        played(composer, {"x": [0.0]})
+        played(composer, {"x": [1.0]})
+        composer.update()
+    assert learned["l"][0] > 0 and played(composer, {"x": [1.0]})[0] > 0
+    for _ in range(30):
+        played(composer, {"x": [4.0]})
+        played(composer, {"x": [5.0]})
+        composer.update()
+    assert learned["l"][0] < 0 and played(composer, {"x": [1.0]})[0] < 0
+
+
+@pytest.mark.parametrize("bounds", [{}, {"at_least": 1.0, "at_most": 2.0}])
+def test_a_constraint_has_one_bound(bounds):
+    with pytest.raises(ValueError, match="one of"):
+        SumConstraint(term="x", **bounds)

@@ -54,7 +54,7 @@ BAD = [
     (
         "- kind: lagrange\n  constraints: [{term: a, at_least: 1, at_most: 2}]\n",
         2,
-        "either `at_least` or `at_most`",
+        "one of `at_least`, `at_most` and `equals`",
         "",
     ),
     ("- kind: penalties\n  progress: a\n  factors: [b, c, d, e]\n", 3, "at most 3", ""),
@@ -149,6 +149,7 @@ def test_what_changes_between_rollouts_is_rejected_if_a_buffer_keeps_old_rewards
         "difficulty": {"over": ["a"]},
         "switch": {"over": ["a"]},
         "lagrange": {"constraints": [{"term": "a", "at_least": 0}]},
+        "ensemble": {"over": ["a"]},
     }
     name = kind.model_fields["kind"].default
     made = Composition.model_validate({"transforms": [{"kind": name, **given[name]}]})
@@ -176,7 +177,9 @@ def test_warnings_name_the_promise_that_does_not_hold():
         "creeping forward" in told("- kind: signs\n")
         and told("- kind: best\n- kind: signs\n") == ""
     )
-    assert "share a scale" in told("- kind: ensemble\n  over: [a]\n")
+    lagrange = "- kind: lagrange\n  constraints: [{term: a, at_least: 1}]\n"
+    assert "share a scale" in told(lagrange)
+    assert "share a scale" not in told("- kind: normalize\n" + lagrange)
     assert "the optimal policy may change" in told("- kind: potential\n- kind: gate\n  over: all\n")
 
 

@@ -186,7 +186,8 @@ def test_the_potential_of_milestones_never_falls_along_a_solution(pays):
     steps = pays([{"kind": "milestones", "stages": STAGES, "pay": "gain"}], potentials=way)
     # from .2 - 3 up to 0: success is 0
     assert (steps >= 0).all() and steps == pytest.approx([0.7, 0.2, 0.7, 0.2, 0.0, 1.0])
-    shaped = pays([{"kind": "milestones", "stages": STAGES}], potentials=way)
+    as_potential = {"kind": "milestones", "stages": STAGES, "pay": "potential"}
+    shaped = pays([as_potential], potentials=way)
     assert discounted(shaped) == pytest.approx(3 - 0.2) and shaped[-1] == pytest.approx(1.0)
 
 
@@ -201,6 +202,21 @@ def test_picking_up_and_dropping_again_pays_once(pays):
     assert pays(
         [{"kind": "milestones", "stages": STAGES, "pay": "gain"}], potentials=farm
     ).sum() == pytest.approx(1.0)
+
+
+def test_failing_pays_nothing_by_default_and_the_rest_as_a_potential(pays):
+    """An episode that falls into a pit after the first of three stages."""
+    fall = {
+        "key": [0, 1, 1],
+        "near_key": [0.0] * 3,
+        "door": [0.0] * 3,
+        "near_door": [0.0] * 3,
+        "goal": [0.0] * 3,
+    }
+    milestones = {"kind": "milestones", "stages": STAGES}
+    assert pays([milestones], potentials=fall).tolist() == [1.0, 0.0]
+    paid = pays([{**milestones, "pay": "potential"}], potentials=fall)
+    assert paid[-1] == pytest.approx(2.0)
 
 
 def test_a_milestone_that_is_true_at_the_start_is_skipped_and_a_later_one_done_first_counts_when_its_turn_comes(
@@ -221,7 +237,7 @@ def test_a_milestone_that_is_true_at_the_start_is_skipped_and_a_later_one_done_f
 
 def test_stages_stand_in_a_column_of_their_own_and_their_flags_pay_nothing(made):
     composer = made(
-        [{"kind": "milestones", "stages": STAGES, "name": "stages"}],
+        [{"kind": "milestones", "stages": STAGES, "name": "stages", "pay": "potential"}],
         ("effort",),
         ("key", "near_key", "door", "near_door", "goal"),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from autoreward.rewards.composition.transform import (
+    Arrays,
     Bound,
     Columns,
     Number,
@@ -15,25 +17,38 @@ from autoreward.rewards.composition.transform import (
     Step,
     Transform,
     UnsuitableComposition,
+    observe,
 )
 from autoreward.state import Array
 
+# A member that does not vary must not blow up.
+MIN_SCALE = 1e-3
+
 
 class Ensemble(OverColumns):
-    """Several terms that measure the same thing, combined conservatively.
+    """Several terms that measure the same thing, combined conservatively on a common scale.
 
-        mean: mean(x); worst: min(x); careful: mean(x) - caution * var(x), the population's variance
+        z_i = (x_i - m_i) / d_i; mean: mean(z); worst: min(z); careful: mean(z) - caution * var(z)
+        r = mean of the m_i + mean of the d_i * z; var is the population's
 
     Paper: Reward Model Ensembles Help Mitigate Overoptimization, arXiv 2310.02743 (mean, WCO, UWO)
 
-    Use: two or three measures of one kind of progress, on one scale (`normalize` first); only dense
-    terms, as a minimum of bonuses is almost always 0
+    Use: two or three measures of one kind of progress; only dense terms, as a minimum of bonuses
+    is almost always 0
+
+    m_i and d_i are the mean and deviation of a member over the first rollouts, and frozen after
+    `rollouts` of them. Without them a member with a low offset would be the minimum nearly
+    everywhere. Their common mean is added back, so that staying alive is worth what it was. In the
+    first rollout, which has no scale yet, the plain mean is paid.
     """
 
     place = 6
+    state = "across episodes"
+    off_policy = False
     kind: Literal["ensemble"] = "ensemble"
     how: Literal["mean", "worst", "careful"] = "careful"
     caution: Positive = 0.1
+    rollouts: int = Field(10, ge=1, le=1_000_000)
 
     def bind(self, columns: Columns) -> Bound:
         bound = super().bind(columns)
@@ -48,13 +63,42 @@ class Ensemble(OverColumns):
         bound.columns = columns.without(names[1:])
         return bound
 
+    def initial_learned(self, bound: Bound) -> Arrays:
+        m = len(bound.over)
+        return {
+            "count": np.zeros(()),
+            "mean": np.zeros(m),
+            "squares": np.zeros(m),
+            "rollouts": np.zeros(()),
+            "offset": np.zeros(m),
+            "scale": np.ones(m),
+        }
+
     def apply(self, step: Step, bound: Bound) -> None:
-        combined = self.combined(step.take(bound.over))
+        learned = bound.learned
+        members = step.take(bound.over)
+        if learned["rollouts"] < self.rollouts:
+            observe(members, learned)
+        if learned["rollouts"] == 0:
+            combined = members.mean(-1)
+        else:
+            scaled = (members - learned["offset"]) / learned["scale"]
+            common = learned["scale"].mean() * self.combined(scaled)
+            combined = learned["offset"].mean() + common
         step.put(bound.over, 0.0)
         step.values[:, bound.over[0]] = combined
 
+    def update(self, bound: Bound) -> None:
+        learned = bound.learned
+        if learned["rollouts"] >= self.rollouts:
+            return
+        learned["rollouts"] = learned["rollouts"] + 1
+        variance = learned["squares"] / max(float(learned["count"]), 1.0)
+        learned["offset"] = learned["mean"].copy()
+        learned["scale"] = np.maximum(np.sqrt(variance), MIN_SCALE)
+
     def combined(self, x: Array) -> Array:
-        """Combine the members (n, m) to one number for each row, (n,)."""
+        """Combine the members (n, m), on one scale, to one number for each row, (n,)."""
         if self.how == "worst":
             return np.asarray(x.min(-1))
         mean = x.mean(-1)

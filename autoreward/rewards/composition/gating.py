@@ -23,6 +23,7 @@ from autoreward.rewards.composition.transform import (
     Transform,
     UnsuitableComposition,
     latest,
+    observe,
     push,
 )
 from autoreward.state import Array
@@ -35,21 +36,30 @@ TASK = "task"
 UNREACHABLE_WEIGHT = 0.95
 UNREACHABLE_UPDATES = 20
 
+# A multiplier beyond this has no slope left and would never come back.
+MAX_MULTIPLIER = 6.0
+# A step of a multiplier is at most this many deviations of the episode's sum.
+MAX_EXCESS = 10.0
+# Sums that do not vary have no scale of their own.
+MIN_DEVIATION = 1e-9
+
 
 class Gate(OverColumns):
     """Terms count in full once something more important was reached in the episode.
 
-        r = x * (closed + (1 - closed) * 1[sum of `until` so far >= at_least])
+        before: r = closed * x; at the step that opens it: r = x + (1 - closed) * sum of x so far
+        after: r = x; open once sum of `until` so far >= at_least
 
-    Paper: gated rewards, arXiv 2508.10548 (hard); LongRLVR, arXiv 2603.02146 (soft: r = s + .1 c +
-    .9 s c)
+    Paper: gated rewards (G-RA), arXiv 2508.10548 (hard: `closed` 0); LongRLVR, arXiv 2603.02146
+    (soft: r = s + .1 c + .9 s c)
 
     Use: extras that must not be earned before the main thing; gated on final success they are as
     sparse as the task, so gate on a subgoal
 
-    Before that, terms count by the share `closed`; 0 makes a hard gate. This is the running form:
-    the gate is open from the step that reaches the threshold, that step included, until the
-    episode ends. What was withheld before is not paid later.
+    This is the running form. The gate stays open until the episode ends, and the step that opens
+    it is paid what was withheld before, so an episode earns the same whether a term came early or
+    late. What a gate that never opens withholds is lost. A price must not be behind a gate: the
+    step that opens it would be charged all at once, and reaching the main thing would be punished.
     """
 
     place = 5
@@ -75,18 +85,20 @@ class Gate(OverColumns):
         return bound
 
     def initial_row(self, bound: Bound) -> Arrays:
-        return {"sum": np.zeros(()), "open": np.zeros(())}
+        return {"sum": np.zeros(()), "open": np.zeros(()), "withheld": np.zeros(len(bound.over))}
 
     def apply(self, step: Step, bound: Bound) -> None:
         memory = bound.memory
         key = bound.places.get("key")
         opening = step.task if key is None else step.shaped[:, key[0]]
-        so_far = memory["sum"] + opening
-        is_open = np.maximum(memory["open"], so_far >= self.at_least)
-        memory["sum"] = so_far
-        memory["open"] = is_open
-        share = self.closed + (1.0 - self.closed) * is_open
-        step.values[:, bound.over] *= share[:, None]
+        memory["sum"] = memory["sum"] + opening
+        memory["open"] = np.maximum(memory["open"], memory["sum"] >= self.at_least)
+        is_open = memory["open"][:, None] > 0
+        values = step.take(bound.over)
+        share = self.closed * values
+        step.put(bound.over, np.where(is_open, values + memory["withheld"], share))
+        withheld = memory["withheld"] + (values - share)
+        memory["withheld"] = np.where(is_open, 0.0, withheld)
 
 
 class Switch(OverColumns):
@@ -205,43 +217,49 @@ class Penalties(Transform):
 
 
 class SumConstraint(BaseModel):
-    """A bound on the sum of a term over an episode: either `at_least` or `at_most`."""
+    """A bound on the sum of a term over an episode: `at_least`, `at_most` or `equals`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     term: str
     at_least: Number | None = None
     at_most: Number | None = None
+    equals: Number | None = None
 
     @model_validator(mode="after")
     def _one(self) -> SumConstraint:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("a constraint needs either `at_least` or `at_most`")
+        if len([b for b in (self.at_least, self.at_most, self.equals) if b is not None]) != 1:
+            raise ValueError("a constraint needs one of `at_least`, `at_most` and `equals`")
         return self
 
     @property
     def sign(self) -> float:
         """-1.0 for `at_most`, whose term and threshold are negated, else 1.0."""
-        return 1.0 if self.at_least is not None else -1.0
+        return -1.0 if self.at_most is not None else 1.0
 
     @property
     def bound(self) -> float:
         """The threshold as given."""
-        return float(self.at_least if self.at_least is not None else self.at_most or 0.0)
+        given = (self.at_least, self.at_most, self.equals)
+        return next(float(value) for value in given if value is not None)
 
 
 class Lagrange(Transform):
     """Constrained terms get the weight that meeting their constraints takes; the others the rest.
 
         r = (N - sum sigma(l_i)) * sum of `over` + sum sigma(l_i) * x_i
-        v <- momentum * v + sigma'(l_i) * (J_i - theta_i), l_i <- l_i - rate * v
+        v <- momentum * v + sigma'(l_i) * (J_i - theta_i) / d_i
+        l_i <- min(max(l_i - rate * v, -6), 6)
 
     Paper: Confronting Reward Model Overoptimization with Constrained RLHF, arXiv 2310.04373
 
     Use: "at least 0.9 upright", "at most 5 of energy per episode"; put `normalize` before it
 
     Rewards are mixed, where the paper mixes advantages: close, but not the same. J_i is the mean
-    sum of the term, as the program returned it, over the episodes that finished in a rollout. The
-    task reward keeps its weight. For `at_most` both the term and its threshold are negated.
+    sum of the term, as the program returned it, over the episodes that finished in a rollout, and
+    d_i the deviation of such sums over all episodes so far: without it a large sum would saturate
+    its multiplier for good, and a small one would hardly move it. The bounds let it come back. The
+    task reward keeps its weight. For `at_most` both the term and its threshold are negated. For
+    `equals` the paper's tanh stands in the place of sigma, so that the weight can be negative.
     """
 
     place = 5
@@ -263,6 +281,7 @@ class Lagrange(Transform):
         others = columns.pick(self.over, self.kind)
         sign = np.array([constraint.sign for constraint in self.constraints])
         thresholds = np.array([constraint.bound for constraint in self.constraints])
+        equality = np.array([constraint.equals is not None for constraint in self.constraints])
         return Bound(
             columns=columns,
             over=constrained,
@@ -270,6 +289,7 @@ class Lagrange(Transform):
                 "others": others[~np.isin(others, constrained)],
                 "sign": sign,
                 "theta": sign * thresholds,
+                "equality": equality,
             },
         )
 
@@ -284,11 +304,15 @@ class Lagrange(Transform):
             "total": np.zeros(m),
             "episodes": np.zeros(()),
             "high": np.zeros(m),
+            # over all finished episodes: count, mean and sum of squared deviations of the sums
+            "count": np.zeros(()),
+            "mean": np.zeros(m),
+            "squares": np.zeros(m),
         }
 
     def apply(self, step: Step, bound: Bound) -> None:
         learned = bound.learned
-        weights = sigmoid(learned["l"])
+        weights = self.weights(bound)
         sign = bound.places["sign"]
         constrained = step.shaped[:, bound.over]
         sums = bound.memory["sums"] + sign * constrained
@@ -297,30 +321,45 @@ class Lagrange(Transform):
             finished = sums[step.done]
             learned["total"] = learned["total"] + finished.sum(0)
             learned["episodes"] = learned["episodes"] + len(finished)
+            observe(finished, learned)
         rest = len(self.constraints) - weights.sum()
         step.values[:, bound.places["others"]] *= rest
         step.values[:, bound.over] *= weights * sign
+
+    @staticmethod
+    def weights(bound: Bound) -> Array:
+        """Return the weight (m,) of each constrained term."""
+        multipliers = bound.learned["l"]
+        return np.where(bound.places["equality"], np.tanh(multipliers), sigmoid(multipliers))
 
     def update(self, bound: Bound) -> None:
         learned = bound.learned
         if learned["episodes"] == 0:
             return
-        weights = sigmoid(learned["l"])
-        mean_sums = learned["total"] / learned["episodes"]
-        slope = weights * (1.0 - weights)
-        gradient = slope * (mean_sums - bound.places["theta"])
-        learned["v"] = self.momentum * learned["v"] + gradient
-        learned["l"] = learned["l"] - self.rate * learned["v"]
-        high = sigmoid(learned["l"]) > UNREACHABLE_WEIGHT
-        updates = learned["high"] + 1
-        learned["high"] = np.where(high, updates, 0.0)
+        weights = self.weights(bound)
+        slope = np.where(bound.places["equality"], 1.0 - weights**2, weights * (1.0 - weights))
+        excess = learned["total"] / learned["episodes"] - bound.places["theta"]
+        in_deviations = np.clip(excess / self.deviation(learned), -MAX_EXCESS, MAX_EXCESS)
+        learned["v"] = self.momentum * learned["v"] + slope * in_deviations
+        moved = learned["l"] - self.rate * learned["v"]
+        learned["l"] = np.clip(moved, -MAX_MULTIPLIER, MAX_MULTIPLIER)
+        high = np.abs(self.weights(bound)) > UNREACHABLE_WEIGHT
+        learned["high"] = np.where(high, learned["high"] + 1, 0.0)
         learned["total"] = np.zeros(len(self.constraints))
         learned["episodes"] = np.zeros(())
+
+    @staticmethod
+    def deviation(learned: Arrays) -> Array:
+        """Return the deviation (m,) of the sums over an episode; 1 as long as it is not known."""
+        if learned["count"] < 2:
+            return np.ones_like(learned["mean"])
+        deviation = np.sqrt(learned["squares"] / learned["count"])
+        return np.where(deviation > MIN_DEVIATION, deviation, 1.0)
 
     def notes(self, bound: Bound) -> list[str]:
         names = [constraint.term for constraint in self.constraints]
         notes = []
-        for name, weight in zip(names, sigmoid(bound.learned["l"]), strict=True):
+        for name, weight in zip(names, self.weights(bound), strict=True):
             notes.append(f"lagrange: the final weight of {name!r} is {weight:.3g}")
         for name, updates in zip(names, bound.learned["high"], strict=True):
             if updates >= UNREACHABLE_UPDATES:

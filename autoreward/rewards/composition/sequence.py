@@ -213,7 +213,7 @@ class Composition(BaseModel):
         potentials = set(columns.potentials)
         for transform in self.transforms:
             kind = transform.kind
-            if isinstance(transform, (Lagrange, Ensemble)) and "normalize" not in kinds:
+            if isinstance(transform, Lagrange) and "normalize" not in kinds:
                 yield (
                     f"{kind} adds terms of different scales: put `normalize` before it, "
                     "so that they share a scale"

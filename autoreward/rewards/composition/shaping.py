@@ -139,7 +139,8 @@ class Milestones(Transform):
     """Ordered milestones as one potential: the number reached so far, plus progress to the next.
 
         Phi(s, k) = scale * (k + rho_k(s) - K), rho in [0, 1)
-        F = gamma * Phi(s', k') * (1 - terminated) - Phi(s, k); with `pay: gain` the difference
+        r = Phi(s', k') - Phi(s, k)
+        with `pay: potential`: F = gamma * Phi(s', k') * (1 - terminated) - Phi(s, k)
 
     Paper: MiRA, arXiv 2603.19685 (subgoal checker and potential); Robo-Dopamine, arXiv 2512.23703
 
@@ -148,8 +149,9 @@ class Milestones(Transform):
 
     k is latched for the episode and skips milestones that are already true, also at the start. The
     policy does not see k, so the optimal policy is kept only if the stage can be read from the
-    state. With `pay: potential` an episode that ends in failure is paid the rest, K - k, at once
-    (Phi is 0 at every termination): use `pay: gain` for tasks that can end in failure.
+    state. The default pays gains, which are right for every kind of ending. `pay: potential` is
+    for tasks whose episodes cannot end in failure: Phi is 0 at every termination, so there a
+    failure is paid the rest, K - k, at once.
     """
 
     place = 1
@@ -158,7 +160,7 @@ class Milestones(Transform):
     kind: Literal["milestones"] = "milestones"
     stages: tuple[Milestone, ...] = Field(min_length=1, max_length=16)
     scale: Number = 1.0
-    pay: Literal["potential", "gain"] = "potential"
+    pay: Literal["potential", "gain"] = "gain"
     name: str = Field("milestones", min_length=1, max_length=64)
 
     def bind(self, columns: Columns) -> Bound:

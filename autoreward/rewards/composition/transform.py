@@ -308,3 +308,19 @@ def push(ring: Array, count: Array, episodes: Array) -> None:
         place = int(count) % len(ring)
         ring[place] = episode
         count += 1
+
+
+def observe(batch: Array, learned: Arrays) -> None:
+    """Add the rows (n, m) to the running `count`, `mean` and sum of `squares` of `learned`.
+
+    Source: Chan, Golub, LeVeque 1979, the pairwise update of both.
+    """
+    n = len(batch)
+    mean = batch.mean(0)
+    count = learned["count"]
+    total = count + n
+    gap = mean - learned["mean"]
+    squares = np.square(batch - mean).sum(0)
+    learned["squares"] = learned["squares"] + squares + np.square(gap) * count * n / total
+    learned["mean"] = learned["mean"] + gap * n / total
+    learned["count"] = total

@@ -20,6 +20,7 @@ from autoreward.rewards.composition.transform import (
     Step,
     Transform,
     latest,
+    observe,
     push,
 )
 from autoreward.state import Array
@@ -30,8 +31,7 @@ class Normalize(OverColumns):
 
         r = x / max(std(R), floor), R <- gamma * R + x within an episode; no mean is subtracted
 
-    Paper: as stable-baselines3's VecNormalize, per term; DLER, arXiv 2510.15110, for batch-wise
-    rather than group-wise deviations
+    Paper: as VecNormalize of stable-baselines3, but for each term by itself
 
     Use: terms of unknown scale; the task reward keeps its own scale
 
@@ -65,26 +65,9 @@ class Normalize(OverColumns):
         values = step.take(bound.over)
         if bound.learned["rollouts"] < self.rollouts:
             returns = step.gamma * bound.memory["returns"] + values
-            self._observe(returns, bound.learned)
+            observe(returns, bound.learned)
             bound.memory["returns"] = returns
         step.put(bound.over, values / bound.learned["divisor"])
-
-    @staticmethod
-    def _observe(returns: Array, learned: Arrays) -> None:
-        """Add a batch of returns (n, m) to the running mean and sum of squares.
-
-        Source: Chan, Golub, LeVeque 1979, the pairwise update of both.
-        """
-        n = len(returns)
-        mean = returns.mean(0)
-        count = learned["count"]
-        total = count + n
-        gap = mean - learned["mean"]
-        within = np.square(returns - mean).sum(0)
-        between = np.square(gap) * count * n / total
-        learned["squares"] = learned["squares"] + within + between
-        learned["mean"] = learned["mean"] + gap * n / total
-        learned["count"] = total
 
     def update(self, bound: Bound) -> None:
         learned = bound.learned
