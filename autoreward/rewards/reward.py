@@ -52,6 +52,16 @@ class ProgramReward:
         """Names of the shaped terms, in the order of their columns."""
         return self.composer.names
 
+    @property
+    def needs_future(self) -> bool:
+        """Whether a part of each reward is known one step later (`late`)."""
+        return self.composer.needs_future
+
+    @property
+    def late(self) -> Array | None:
+        """What the last `step` adds to the reward (n,) of the step before; None if nothing can."""
+        return self.composer.late
+
     def step(
         self, terms: Array, before: Array, after: Array, batch: StepBatch
     ) -> tuple[Array, Array]:

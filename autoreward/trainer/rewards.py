@@ -52,18 +52,25 @@ class Recording:
         """Record one vector step, unless there are enough."""
         if len(self.steps) >= self.limit:
             return
-        step = {"updated": np.array(False), "reward": reward.astype(np.float32)}
+        step = {"updated": np.array(False), "reward": reward.astype(np.float64)}
         for attribute in fields(batch):
             part = getattr(batch, attribute.name)
             if part is not None:
                 step[attribute.name] = part.copy()
         self.steps.append(step)
 
+    def add_late(self, late: Array) -> None:
+        """Add what belongs to the reward (n,) of the last recorded step."""
+        self.steps[-1]["reward"] += late
+
     def arrays(self) -> dict[str, Array]:
         """Return the steps by name, (T, n, ...)."""
         if not self.steps:
             return {}
-        return {name: np.stack([step[name] for step in self.steps]) for name in self.steps[0]}
+        arrays = {name: np.stack([step[name] for step in self.steps]) for name in self.steps[0]}
+        # as the learner gets them
+        arrays["reward"] = arrays["reward"].astype(np.float32)
+        return arrays
 
 
 class RewardVecEnv(VecEnvWrapper):
@@ -131,6 +138,11 @@ class RewardVecEnv(VecEnvWrapper):
         """The composition at work; None until the program has named its terms."""
         return self.reward.composer if self.reward else None
 
+    @property
+    def needs_future(self) -> bool:
+        """Whether a part of each reward is known one step later."""
+        return self.reward is not None and self.reward.needs_future
+
     def rollout_ended(self) -> None:
         """Apply what signal and composition have learned, between two rollouts of the learner."""
         self.collect_reward()
@@ -182,7 +194,8 @@ class RewardVecEnv(VecEnvWrapper):
             return
         step = self.deferred.take()
         if step is not None:
-            self.deferred.deliver(self._receive(self.worker, step))
+            reward = self._receive(self.worker, step)
+            self.deferred.deliver(reward, self.reward.late if self.reward else None)
 
     def _batch(self, vectors: Array, task: Array, dones: Array, infos: Any) -> StepBatch:
         """The step just taken, with the true last state of every episode that ended."""
@@ -222,7 +235,7 @@ class RewardVecEnv(VecEnvWrapper):
         reward, shaped = program_reward.step(
             answer.terms[0], answer.before[0], answer.after[0], step.batch
         )
-        return self._account(step.batch, step.endings, reward, shaped)
+        return self._account(step.batch, step.endings, reward, shaped, program_reward.late)
 
     def _begin(self, worker: Worker) -> ProgramReward:
         """Build signal and composition, now that the program has named its terms."""
@@ -243,9 +256,17 @@ class RewardVecEnv(VecEnvWrapper):
         endings: dict[int, dict[str, Any]],
         reward: Array,
         shaped: Array | None = None,
+        late: Array | None = None,
     ) -> Array:
-        """Add a step to the sums of its episodes; return its reward as float32."""
+        """Add a step to the sums of its episodes; return its reward as float32.
+
+        late (n,): what it adds to the reward of the step before, in the same episodes.
+        """
         self.vector_steps += 1
+        if late is not None:
+            self.reward_sums += late
+            if 0 < len(self.recording.steps) == self.vector_steps - 1:
+                self.recording.add_late(late)
         self.recording.add(batch, reward)
         self.reward_sums += reward
         if shaped is not None:

@@ -30,6 +30,11 @@ LISTS = {
     ],
     "clip": [{"kind": "clip", "over": ["a", "near"], "eta": 0.5}],
     "delta": [{"kind": "delta", "over": ["a", "near"]}],
+    "delta, weighed": [
+        {"kind": "delta", "over": ["b"]},
+        {"kind": "weights", "weights": {"b": -2.0}},
+        {"kind": "gate", "over": ["a"], "until": "event"},
+    ],
     "normalize": [{"kind": "normalize", "rollouts": 3}],
     "weights": [{"kind": "weights", "weights": {"a": 2.0}, "sparse": 0.5}],
     "difficulty": [{"kind": "difficulty", "over": ["event", "b"], "window": 5}],
@@ -54,7 +59,6 @@ LISTS = {
     "all of them": [
         {"kind": "best", "over": ["phi"]},
         {"kind": "milestones", "stages": [{"done": "done", "progress": "near"}]},
-        {"kind": "delta", "over": ["b"]},
         {"kind": "normalize", "over": "dense"},
         {"kind": "weights", "weights": {"phi": 0.3}},
         {"kind": "difficulty", "over": "sparse", "window": 5},
@@ -110,11 +114,15 @@ def test_step_by_step_is_the_replay_of_the_whole(name):
     arrays, ends = stream()
     whole, columns = composer(LISTS[name]).replay(*arrays, ends=ends)
     one = composer(LISTS[name])
+    rewards = np.zeros_like(whole)
     for t in range(len(ends)):
-        reward, shaped = one.step(*(a[t] for a in arrays))
+        rewards[t], shaped = one.step(*(a[t] for a in arrays))
+        if one.late is not None and t > 0:
+            rewards[t - 1] += one.late
         if ends[t]:
             one.update()
-        assert reward.tobytes() == whole[t].tobytes() and shaped.tobytes() == columns[t].tobytes()
+        assert shaped.tobytes() == columns[t].tobytes()
+    assert rewards.tobytes() == whole.tobytes()
     assert columns.shape[-1] == len(one.names)
 
 

@@ -138,7 +138,9 @@ def test_a_group_that_is_empty_says_how_to_fill_it():
     )
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if not k.off_policy], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind", [k for k in KINDS if k.state == "across episodes"], ids=lambda k: k.__name__
+)
 def test_what_changes_between_rollouts_is_rejected_if_a_buffer_keeps_old_rewards(kind):
     card = find("corridor").card
     off = card.model_copy(
@@ -157,6 +159,27 @@ def test_what_changes_between_rollouts_is_rejected_if_a_buffer_keeps_old_rewards
     with pytest.raises(UnsuitableComposition, match="keeps rewards in a buffer"):
         made.require(off)
     assert kind.state == "across episodes"
+
+
+def test_delta_needs_a_rollout_and_columns_of_its_own():
+    card = find("corridor").card
+    off = card.model_copy(
+        update={"training": card.training.model_copy(update={"algorithm": "SAC"})}
+    )
+    delta = parse("- kind: delta\n  over: [q]\n")
+    delta.require(card)
+    with pytest.raises(UnsuitableComposition, match="the step before"):
+        delta.require(off)
+    columns = Columns(("q", "r"), ())
+    parse("- {kind: delta, over: [q]}\n- {kind: normalize, over: [r]}\n").bind(columns)
+    for later in (
+        "normalize, over: [q]",
+        "gate, over: all",
+        "signs",
+        "penalties, progress: r, factors: [q]",
+    ):
+        with pytest.raises(UnsuitableComposition, match="delta pays a part to the step before"):
+            parse(f"- {{kind: delta, over: [q]}}\n- {{kind: {later}}}\n").bind(columns)
 
 
 def test_a_clip_that_makes_ending_early_pay_and_a_switch_without_success_are_rejected():

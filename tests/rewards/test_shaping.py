@@ -156,10 +156,9 @@ def test_step_scores_clipped_and_as_deltas(pays):
         [0, -0.6, -0.1, 0.0]
     )
     delta = pays([{"kind": "delta", "over": ["q"]}], q)
-    # (.7, -.5, .7, 0), each one step later, the last two together
-    assert delta == pytest.approx([0, 0.7, -0.5, 0.7])
-    undelayed = np.append(delta[1:], 0.0)
-    assert undelayed[::-1].cumsum()[::-1] == pytest.approx([0.9, 0.2, 0.7, 0.0])
+    # each at its own step, as the learner gets them: what is left to come is the step's score
+    assert delta == pytest.approx([0.7, -0.5, 0.7, 0])
+    assert delta[::-1].cumsum()[::-1] == pytest.approx([0.9, 0.2, 0.7, 0.0])
     # nothing is lost at a truncation
     assert pays([{"kind": "delta", "over": ["q"]}], q, terminated=False).sum() == pytest.approx(0.9)
     assert pays([{"kind": "delta", "over": ["q"]}], {"q": [0.4]}, terminated=False).tolist() == [

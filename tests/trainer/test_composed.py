@@ -20,8 +20,8 @@ STATEFUL = {
     "transforms": [
         {"kind": "best"},
         {"kind": "delta", "over": ["late"]},
-        {"kind": "normalize", "rollouts": 3},
-        {"kind": "weights", "weights": {"near": 0.5}},
+        {"kind": "normalize", "over": ["near", "effort"], "rollouts": 3},
+        {"kind": "weights", "weights": {"near": 0.5, "late": 2.0}},
         {"kind": "gate", "over": ["effort"], "until": "near", "at_least": 0.1},
         {
             "kind": "switch",
@@ -31,7 +31,12 @@ STATEFUL = {
             "ramp": 2,
             "episodes": 2,
         },
-        {"kind": "lagrange", "constraints": [{"term": "late", "at_most": 0.0}], "rate": 1.0},
+        {
+            "kind": "lagrange",
+            "over": ["near"],
+            "constraints": [{"term": "effort", "at_most": 0.0}],
+            "rate": 1.0,
+        },
     ]
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class Composer:
         self.names = self.columns.names
         self.added = len(self.names) - len(columns.names)
         self.initial = [transform.initial_row(b) for transform, b in self.bound]
+        # Whether a part of each reward arrives one step late, and that part (n,) of the step before
+        # the last one: to be added to that step's reward.
+        self.needs_future = any(transform.needs_future for transform, _ in self.bound)
+        self.late: Array | None = None
         for transform, bound in self.bound:
             bound.learned = transform.initial_learned(bound)
 
@@ -52,8 +57,9 @@ class Composer:
     ) -> tuple[Array, Array]:
         """Return the reward (n,) and the shaped columns (n, c) in the order of `names`.
 
-        The columns are taken after shaping, before anything weighs them. `terms` (n, k), `before`
-        and `after` (n, p) are the program's answers; the rest is (n,), see `transform.Step`.
+        The columns are taken after shaping, before anything weighs them, and include what is late.
+        `terms` (n, k), `before` and `after` (n, p) are the program's answers; the rest is (n,), see
+        `transform.Step`. `self.late` is then what has to be added to the reward of the step before.
 
         Raises UnsuitableComposition of kind "not-finite" if the reward does not fit in 32 bits.
         """
@@ -77,8 +83,10 @@ class Composer:
             gamma=self.gamma,
             values=values,
             shaped=values,
+            late=np.zeros_like(values) if self.needs_future else None,
         )
         self._apply(step)
+        self.late = None if step.late is None else step.late.sum(-1)
         reward = self.composition.task_reward * task + step.values.sum(-1)
         if not (np.abs(reward) < np.finfo(np.float32).max).all():
             raise UnsuitableComposition(
@@ -93,11 +101,20 @@ class Composer:
         shaping_done = False
         for transform, bound in self.bound:
             if not shaping_done and transform.place > SHAPING:
-                step.shaped = step.values.copy()
+                step.shaped = self._shaped(step)
                 shaping_done = True
             transform.apply(step, bound)
+            if step.late is not None and transform.scales:
+                late = replace(step, values=step.late)
+                transform.apply(late, bound)
+                step.late = late.values
         if not shaping_done:
-            step.shaped = step.values
+            step.shaped = self._shaped(step)
+
+    @staticmethod
+    def _shaped(step: Step) -> Array:
+        """A copy of the columns as they are now, with what is late."""
+        return step.values.copy() if step.late is None else step.values + step.late
 
     def _begin(self, n: int, first: Array) -> None:
         """Make memory for n rows, and reset the rows in which an episode starts."""
@@ -143,6 +160,8 @@ class Composer:
         parts = (terms, before, after, task, first, terminated, done, success)
         for t in range(steps):
             rewards[t], columns[t] = self.step(*(part[t] for part in parts))
+            if self.late is not None and t > 0:
+                rewards[t - 1] += self.late
             if ends is not None and ends[t]:
                 self.update()
         return rewards, columns

@@ -66,6 +66,8 @@ ONCE = ("weights", "signs", "normalize", "lagrange")
 
 # They use a rollout's rewards once and forget them, so a reward may change between rollouts.
 ON_POLICY = ("PPO", "A2C", "TRPO", "RecurrentPPO", "MaskablePPO")
+# Their rollout buffer can be given a reward one step late (trainer/deferred.py).
+DEFERRING = ("PPO", "A2C", "TRPO")
 NEEDS_EPISODE = (
     "needs the whole episode, which relabelling (training.her) changes: stored steps are "
     "evaluated again one by one, as if another goal had been wanted"
@@ -141,6 +143,7 @@ class Composition(BaseModel):
         """
         all_bound: list[tuple[Transform, Bound]] = []
         shaped_by: dict[str, str] = {}
+        late: set[int] = set()
         for transform in self.transforms:
             bound = transform.bind(columns)
             if transform.place == SHAPING:
@@ -151,6 +154,10 @@ class Composition(BaseModel):
                             "shape each term once: name others in `over`",
                         )
                     shaped_by[name] = transform.kind
+            if transform.needs_future:
+                late |= set(bound.over.tolist())
+            elif transform.place > SHAPING and not transform.scales:
+                _require_on_time(transform, bound, late)
             all_bound.append((transform, bound))
             columns = bound.columns
         return all_bound
@@ -185,6 +192,12 @@ class Composition(BaseModel):
             raise UnsuitableComposition(
                 f"{transform.kind} {NEEDS_EPISODE}",
                 "leave it out, or use a card without training.her",
+            )
+        if transform.needs_future and algorithm not in DEFERRING:
+            raise UnsuitableComposition(
+                f"{transform.kind} pays a part of a reward to the step before, in a rollout, and "
+                f"{algorithm} has no rollout in which that can be done",
+                f"use a card that trains with {', '.join(DEFERRING)}, or leave it out",
             )
         if not transform.off_policy and algorithm not in ON_POLICY:
             raise UnsuitableComposition(
@@ -257,6 +270,19 @@ def _shaped_names(bound: Bound, columns: Columns) -> set[str]:
     positions = [*bound.over, *bound.places.get("used", ())]
     # milestones pay into a column that they add
     return {columns.names[k] for k in positions if k < len(columns.names)}
+
+
+def _require_on_time(transform: Transform, bound: Bound, late: set[int]) -> None:
+    """Raise UnsuitableComposition if a transform is over columns that are paid one step late."""
+    touched = {int(k) for k in bound.over}
+    for purpose in ("factors", "others", "sparse", "dense", "key"):
+        touched |= {int(k) for k in bound.places.get(purpose, ())}
+    if both := sorted(touched & late):
+        name = bound.columns.names[both[0]]
+        raise UnsuitableComposition(
+            f"{transform.kind} is over {name!r}, of which delta pays a part to the step before",
+            "only weights can scale it: name other columns in `over`",
+        )
 
 
 def _names(transform: Transform, columns: Columns) -> set[str]:

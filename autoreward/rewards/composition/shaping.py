@@ -261,23 +261,25 @@ class Clip(_StepScores):
 
 
 class Delta(_StepScores):
-    """A step's score less the next one's: the sum over an episode is the score of its first step.
+    """A step's score less the next one's: what is left to come from a step on is its score.
 
-        r_t = q_t - q_(t+1), the last but one q, the last 0 (at a truncation q); paid one step later
+        r_t = q_t - q_(t+1), the last but one q, the last 0 (at a truncation q)
 
     Paper: On Designing Effective RL Reward at Training Time, arXiv 2410.15115 (Delta)
 
     Use: step scores that must not pay for repetition, with gamma near 1; for gamma < 1 a potential
     is the better form
 
-    What is left to come from a step on is its score. The next score is known one step later, so a
-    step's reward is paid with the next step's; what is still held back is paid when the episode
-    ends.
+    The next score is known one step later, and is then charged to the step that it belongs to
+    (`Step.late`), in the rollout buffer of an on-policy learner. Charged to the next step instead,
+    an action's own score would be in no return of its own. The last step of a rollout has no next
+    score yet: the learner learns nothing from it (trainer/deferred.py).
     """
 
     bounded = "yes"
     state = "per episode"
     needs_future = True
+    off_policy = False
     kind: Literal["delta"] = "delta"
     scale: Positive = 1.0
 
@@ -285,14 +287,15 @@ class Delta(_StepScores):
         return {"before": np.zeros(len(bound.over))}
 
     def apply(self, step: Step, bound: Bound) -> None:
+        assert step.late is not None
         now = self.score(step, bound)
-        previous = bound.memory["before"]
-        bound.memory["before"] = now
         first = step.first[:, None]
         done = step.done[:, None]
         terminated = step.terminated[:, None] > 0
-        # an episode of one step that is cut off pays its score at once
-        if_first = np.where(done & ~terminated, now, 0.0)
-        if_later = np.where(done, previous, previous - now)
-        paid = np.where(first, if_first, if_later)
-        step.put(bound.over, self.scale * paid)
+        # At a truncation no score follows, and none is left out of the sum.
+        own = np.where(done & ~terminated, now, 0.0)
+        following = np.where(done & terminated, 0.0, now)
+        late = np.where(first, 0.0, bound.memory["before"] - following)
+        step.put(bound.over, self.scale * own)
+        step.late[:, bound.over] = self.scale * late
+        bound.memory["before"] = now

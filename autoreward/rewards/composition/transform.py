@@ -181,7 +181,8 @@ class Step:
     shaping was done. `terms` (n, k), `before` and `after` (n, p) are the program's answers. The
     rest is (n,): `task` is the task reward; `first` is true if an episode starts with this step,
     `done` if it ends with it; `terminated` is 1.0 if it ends by success or failure, not by a time
-    limit; `success` counts only where `done` is true.
+    limit; `success` counts only where `done` is true. `late` (n, c), if a transform needs it, is
+    what belongs to the step before in the same episode, and is known only now.
     """
 
     terms: Array
@@ -195,6 +196,7 @@ class Step:
     gamma: float
     values: Array
     shaped: Array
+    late: Array | None = None
 
     def take(self, columns: Array) -> Array:
         """Return a copy of the values (n, m) of these columns."""
@@ -237,8 +239,10 @@ class Transform(BaseModel, ABC):
     # whether the sum over an episode is bounded, whatever the agent repeats
     bounded: ClassVar[Bounded] = "as its terms"
     state: ClassVar[Span] = "none"
-    # a step's own reward is known, and paid, one step later
+    # a part of a step's own reward is known one step later (`Step.late`)
     needs_future: ClassVar[bool] = False
+    # multiplies columns by constants, so it may scale what is late, too
+    scales: ClassVar[bool] = False
     # a reward stored with its transition stays right
     off_policy: ClassVar[bool] = True
 

@@ -97,6 +97,7 @@ class Weights(Transform):
     """
 
     place = 3
+    scales = True
     kind: Literal["weights"] = "weights"
     weights: dict[str, Number] = {}
     dense: Number = 1.0
