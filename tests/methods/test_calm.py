@@ -175,7 +175,8 @@ def test_programs_of_one_method_are_refused_by_another_with_the_name_to_write():
 
 def test_check_and_train_take_the_method(tmp_path):
     (tmp_path / "goals.py").write_text(
-        "def subgoals(prev, action, curr, memory):\n    return {'half': curr.cell >= 5, 'odd': 0.5 * curr.cell}\n"
+        "def subgoals(prev, action, curr, memory):\n"
+        "    return {'half': curr.cell >= 5, 'odd': 0.5 * curr.cell}\n"
     )
     done = autoreward("check", "goals.py", "--task", "corridor", "--method", "calm", path=tmp_path)
     assert done.returncode == 1 and "[no-flag]" in done.stdout and "Traceback" not in done.stderr

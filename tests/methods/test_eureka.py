@@ -26,11 +26,16 @@ OPTIONS = [
     "--jobs",
     "2",
 ]
-DESIGNER = """
+DESIGNER = '''
 import sys
-number = int(sys.stdin.read().partition("yours is number ")[2][:1])
-print("I cannot." if number == 2 else f"```python\\ndef reward(prev, action, curr, memory):\\n    return {{'way_{number}': 0.{number} * (curr.cell - prev.cell)}}\\n```")
-"""
+
+PROGRAM = """```python
+def reward(prev, action, curr, memory):
+    return {'way_NUMBER': 0.NUMBER * (curr.cell - prev.cell)}
+```"""
+number = sys.stdin.read().partition("yours is number ")[2][:1]
+print("I cannot." if number == "2" else PROGRAM.replace("NUMBER", number))
+'''
 
 
 @pytest.fixture(scope="module")

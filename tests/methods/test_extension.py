@@ -1,4 +1,4 @@
-"""A method from outside: the package of docs/methods.md, installed by pip, listed, shown and run."""
+"""The package of docs/methods.md: a method that pip installs, listed, shown and run."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_it_is_listed_with_its_templates(place, command):
     refused = command("design", "pendulum", "--method", "contrast", "--model", "manual", env=env)
     assert (
         refused.returncode == 1
-        and "the method contrast needs `success` in the card 'pendulum'" in refused.stderr
+        and "method contrast needs `success` in the card 'pendulum'" in refused.stderr
         and "success: {when: [...]}" in refused.stderr
     )
 

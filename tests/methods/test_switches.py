@@ -28,12 +28,23 @@ QUICK = (
 )
 
 
+MODEL = """
+import sys
+
+prompt = sys.stdin.read()
+answers = {answers!r}
+if "You review reward" in prompt:
+    print(answers["critic"])
+elif "You explain why" in prompt:
+    print(answers["analyzer"])
+else:
+    print(answers["designer"])
+"""
+
+
 def designed(command, tmp_path: Path, *words: str) -> Run:
     """A run whose model would answer as designer, critic and analyzer."""
-    answers = repr(list(GOOD.values()))
-    (tmp_path / "model.py").write_text(
-        f"import sys\ntold = sys.stdin.read()\ndesigner, critic, _, analyzer = {answers}\nprint(critic if 'You review reward' in told else analyzer if 'You explain why' in told else designer)\n"
-    )
+    (tmp_path / "model.py").write_text(MODEL.format(answers=GOOD))
     done = command(
         "design", "corridor", *QUICK, "--model", f"cmd:{sys.executable} model.py", *words
     )

@@ -26,7 +26,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))  # type: ignore[attr-defined]
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.path, headers, body))
         if self.path == "/api/show":
             self.say({"model_info": {}, "template": "", "capabilities": ["completion"]})
         elif self.path == "/api/generate":
@@ -79,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.seen = []  # type: ignore[attr-defined]
+    made.seen = []
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
     made.shutdown()
@@ -107,7 +108,7 @@ def asked(
         3,
         "stop",
     )
-    (found,) = [s for s in server.seen if s[0] != "/api/show"]  # type: ignore[attr-defined]
+    (found,) = [s for s in server.seen if s[0] != "/api/show"]
     return found
 
 
@@ -139,7 +140,7 @@ def test_ollama_gets_the_window_and_nobodys_key(server, name, place):
 
 
 def test_ollama_needs_no_variable():
-    assert connect("ollama/qwen3", ModelOptions(num_ctx=8192)).window() == 8192  # type: ignore[attr-defined]
+    assert connect("ollama/qwen3", ModelOptions(num_ctx=8192)).window() == 8192
 
 
 def test_azure_deployments_take_azures_key_and_version(server, monkeypatch):

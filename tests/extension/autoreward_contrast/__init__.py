@@ -9,5 +9,5 @@ METHOD = Method(
     writes="a reward program",
     agents=("designer",),
     repairs=1,
-    needs=(Need("success", "best and worst are told by success", "success: {when: [...]}"),),
+    needs=(Need("success", "success decides which program is best", "success: {when: [...]}"),),
 )
