@@ -28,7 +28,7 @@ from autoreward.annotation.labels import (
 )
 from autoreward.annotation.question import (
     CallLimitReached,
-    Question,
+    CaptionQuestion,
 )
 from autoreward.errors import UserError
 from autoreward.models import Reply as ModelReply
@@ -105,7 +105,7 @@ class Annotator:
         self.batch_size = batch
         self.max_workers = workers
         self.max_calls = max_calls
-        self.question = Question(prompts, template, variables, labels, caller.settings)
+        self.question = CaptionQuestion(prompts, template, variables, labels, caller.settings)
         self.record = record
         self._open_files(folder, shared)
         self.before = self._counts_before()

@@ -33,7 +33,7 @@ class CallLimitReached(UserError):
     """The annotator has made as many calls as it may, below the run's own limits."""
 
 
-class Question:
+class CaptionQuestion:
     """Which names hold for a caption.
 
     `template` is rendered with `variables` and the captions. `names` are the label's, in order.
