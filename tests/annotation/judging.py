@@ -1,4 +1,4 @@
-"""A signal that asks about the corridor, and judges that answer as they are told to."""
+"""A signal that asks about the corridor, and models that answer as scripted."""
 
 import json
 import re
@@ -20,7 +20,7 @@ PROGRAM = """import numpy as np
 def reward(prev, action, curr, memory):
     return {'past_two': 0.0 * curr.cell, 'at_exit': 0.0 * curr.exit}
 """
-SIGNAL = '''"""Pays what a judge says of captions."""
+SIGNAL = '''"""Pays for the labels of captions."""
 
 from autoreward.rewards.composition import Columns
 from autoreward.rewards.signals import Signal
@@ -50,9 +50,9 @@ class Judged(Signal):
 
 
 class Judge:
-    """A model of any kind: `says(captions)` gives the reply's text, or raises.
+    """A model: `says(captions)` gives the reply's text, or raises.
 
-    It sees prompts alone, as a model does.
+    It sees only prompts, as a real model does.
     """
 
     language = True

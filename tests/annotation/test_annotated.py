@@ -1,6 +1,4 @@
-"""Whole trainings that ask: a real trainer process, the engine, an annotator, and a judge at the
-end of it.
-"""
+"""Whole trainings with an annotator: a trainer process, the engine, and a scripted model."""
 
 import json
 import shutil
@@ -106,7 +104,7 @@ def test_captions_of_several_trainers_are_asked_once_in_batches_and_kept_for_goo
     assert third.batches == [] and same_agent(tmp_path / "c", tmp_path / "e")
 
 
-def test_a_training_that_does_not_wait_ends_while_the_judge_still_thinks(
+def test_a_training_that_does_not_wait_ends_before_the_model_answers(
     tmp_path, job, annotator, train
 ):
     over = threading.Event()
@@ -131,7 +129,7 @@ def test_a_training_that_does_not_wait_ends_while_the_judge_still_thinks(
     assert record is not None and 0 < record.answered == sum(map(len, model.batches))
 
 
-def test_a_budget_that_runs_out_half_way_is_told_and_the_training_goes_on(
+def test_training_continues_when_the_call_budget_runs_out_and_reports_it(
     tmp_path, job, annotator, train
 ):
     said = []
@@ -199,7 +197,7 @@ def child() -> psutil.Process | None:
     return None
 
 
-def test_killed_and_begun_again_it_has_the_same_labels_at_the_same_rollouts(
+def test_a_killed_training_gets_the_same_labels_at_the_same_rollouts_again(
     tmp_path, job, annotator, train
 ):
     folder, before = tmp_path / "a", []
@@ -250,7 +248,7 @@ def test_killed_and_begun_again_it_has_the_same_labels_at_the_same_rollouts(
     assert not any(set(batch) & {c for _, c, _ in after} for batch in opposite.batches)
 
 
-def test_a_simulated_judge_says_so_everywhere_and_errs_as_often_as_told(
+def test_a_simulated_judge_is_marked_everywhere_and_errs_at_its_rate(
     tmp_path, job, annotator, train
 ):
     with annotator(connect("simulated/p=0.9", judging=True), shared=tmp_path / "shared") as answers:
@@ -273,7 +271,7 @@ def test_a_simulated_judge_says_so_everywhere_and_errs_as_often_as_told(
     assert pairs > 100 and 0.03 < wrong / pairs < 0.19
 
 
-def test_another_judges_labels_file_is_not_taken_for_this_one(tmp_path, job, train):
+def test_a_label_file_of_another_question_is_rejected(tmp_path, job, train):
     from autoreward.errors import UserError
 
     (tmp_path / "a").mkdir()

@@ -1,4 +1,4 @@
-"""The annotator alone: what is asked how often, what is read of an answer, what is kept."""
+"""The annotator: what is asked and how often, what is read from a reply, what is kept."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ def none(captions: list[str]) -> str:
 
 
 class Mailbox:
-    """A trainer that keeps what it is told."""
+    """A trainer that keeps the labels it gets."""
 
     def __init__(self) -> None:
         self.labels, self.more = {}, threading.Condition()
@@ -54,7 +54,7 @@ def test_whole_batches_are_asked_side_by_side_and_the_rest_together(annotator):
     assert sorted(map(len, model.batches))[-3:] == [10, 10, 10] and len(model.batches) <= 5
 
 
-def test_a_caption_under_way_is_not_asked_twice_and_everybody_is_told(annotator):
+def test_a_caption_in_flight_is_not_asked_twice_and_every_trainer_gets_the_label(annotator):
     gate, one, two = threading.Event(), Mailbox(), Mailbox()
     model = Judge(
         lambda texts: (
@@ -111,7 +111,9 @@ def test_nonsense_is_asked_once_more_with_the_error(annotator, tmp_path, said, p
     assert read(tmp_path / "run" / "annotation.json", Annotation).unreadable == 0
 
 
-def test_nonsense_twice_gives_up_on_what_was_not_said_and_asks_on(annotator, tmp_path):
+def test_after_nonsense_twice_the_missing_captions_stay_unanswered_and_others_are_asked(
+    annotator, tmp_path
+):
     replies = [
         "hm",
         '{"1": [], "3": ["past_two"], "9": [], "2": ["no such"]}',
@@ -159,7 +161,7 @@ def test_its_own_limit_of_calls(annotator, tmp_path):
     )
 
 
-def test_what_only_an_ended_trainer_waited_for_is_not_asked(annotator, tmp_path):
+def test_captions_that_only_an_ended_trainer_waits_for_are_not_asked(annotator, tmp_path):
     gate, gone, there = threading.Event(), Mailbox(), Mailbox()
     model = Judge(lambda texts: (gate.wait(60), none(texts))[1])
     with annotator(model, batch=2, workers=1) as answers:
@@ -258,7 +260,7 @@ def test_the_prompt_names_the_subgoals_and_numbers_the_captions(annotator):
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.9, 1.0])
-def test_a_simulated_judge_errs_at_its_rate_and_always_in_the_same_places(p):
+def test_a_simulated_judge_errs_at_its_rate_and_always_on_the_same_captions(p):
     judge = Simulated(f"simulated/p={p}")
     said = [[judge.judged(f"caption {k}", name, k % 3 == 0) for name in NAMES] for k in range(5000)]
     kept = sum(x == (k % 3 == 0) for k, row in enumerate(said) for x in row) / 10_000
@@ -301,13 +303,13 @@ def test_a_simulated_judge_errs_at_its_rate_and_always_in_the_same_places(p):
         "simulated/p=0.9,seed=1.5",
     ],
 )
-def test_a_misspelled_judge_is_refused_with_the_way_out(name):
+def test_a_misspelled_judge_is_rejected_with_a_hint(name):
     with pytest.raises(UserError) as caught:
         connect(name, judging=True)
     assert "simulated/p=0.9" in caught.value.hint
 
 
-def test_a_simulated_judge_designs_nothing(command):
+def test_a_simulated_judge_cannot_design(command):
     with pytest.raises(UserError, match="judges transitions and cannot write programs"):
         connect("simulated/p=0.9")
     done = command("design", "corridor", "--model", "simulated/p=0.9")
@@ -318,7 +320,9 @@ def test_a_simulated_judge_designs_nothing(command):
     )
 
 
-def test_without_trusted_predicates_it_says_so_and_answers_nothing(annotator, tmp_path):
+def test_without_trusted_predicates_a_simulated_judge_reports_it_and_answers_nothing(
+    annotator, tmp_path
+):
     box = Mailbox()
     with annotator(connect("simulated/p=1", judging=True)) as answers:
         answers.ask("t", captions(2), box)

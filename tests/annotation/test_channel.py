@@ -1,4 +1,4 @@
-"""The trainer's side alone, the pipe's two ends, and what must not come through them."""
+"""The trainer's side of the channel, both ends of the pipe, and what must not pass through it."""
 
 import json
 import time
@@ -21,7 +21,7 @@ CARD = find("corridor").card
 
 
 class Ends:
-    """A channel over lists: what it sent, and an inbox to put answers in."""
+    """A channel over lists: what it sent, and an inbox for answers."""
 
     def __init__(self, folder, live: bool = True, **asked) -> None:
         self.sent: list[str] = []
@@ -78,7 +78,7 @@ def test_a_full_batch_goes_out_at_once_and_nothing_twice(tmp_path):
     assert ends.asked == list(range(60)) and len(ends.sent) == 2
 
 
-def test_one_caption_too_many_is_false_is_not_asked_and_is_told(tmp_path):
+def test_captions_beyond_the_limit_are_false_not_asked_and_reported(tmp_path):
     ends = Ends(tmp_path, most=3)
     ids = ends.step(*range(5))
     ends.channel.update()
@@ -114,7 +114,7 @@ def test_one_caption_too_many_is_false_is_not_asked_and_is_told(tmp_path):
         b'{"labels": {"' + b"9" * 5000 + b'": [1, 0]}}',
     ],
 )
-def test_what_is_no_label_of_an_open_caption_is_left_out(tmp_path, line):
+def test_malformed_and_unrequested_labels_are_dropped(tmp_path, line):
     ends = Ends(tmp_path)
     ids = ends.step(0)
     ends.channel.update()
@@ -128,7 +128,7 @@ def test_what_is_no_label_of_an_open_caption_is_left_out(tmp_path, line):
     assert ends.channel.labels_of(ids).tolist() == [[True, False]]
 
 
-def test_stored_labels_take_effect_where_they_stand_and_live_ones_after_them(tmp_path):
+def test_stored_labels_take_effect_at_their_rollouts_and_live_ones_after_them(tmp_path):
     file = LabelFile(tmp_path / "labels.jsonl", {"labels": list(NAMES), "captions": "default"})
     texts = [f"action 0: cell {k} -> {k + 1}; exit 40; handle 0" for k in range(4)]
     file.append([(2, texts[0], (True, False)), (3, texts[1], (True, True)), (3, texts[2], None)])
@@ -161,7 +161,7 @@ def test_stored_labels_take_effect_where_they_stand_and_live_ones_after_them(tmp
     ]
 
 
-def test_a_replay_asks_nobody_and_writes_nothing(tmp_path):
+def test_a_replay_asks_and_writes_nothing(tmp_path):
     live = Ends(tmp_path)
     live.step(0, 1)
     live.channel.update()
@@ -178,7 +178,7 @@ def test_a_replay_asks_nobody_and_writes_nothing(tmp_path):
     assert (tmp_path / "labels.jsonl").read_bytes() == before
 
 
-def test_trusted_predicates_are_measured_against_and_told_only_to_a_simulated_judge(tmp_path):
+def test_labels_are_compared_with_trusted_predicates_and_only_a_simulated_judge_gets_them(tmp_path):
     for tells in (False, True):
         ends = Ends(tmp_path / str(tells), truth=TRUTH, tells=tells)
         ends.step(1, 2, 3, 39)
@@ -288,7 +288,7 @@ def jobs(folder, *names: str) -> list:
 ASK = '{"captions": [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]}'
 
 
-def test_answers_come_back_on_standard_input_and_the_end_is_told(tmp_path):
+def test_answers_arrive_on_standard_input_and_the_end_is_reported(tmp_path):
     echo, told = Echo(), []
     body = f'echo \'{ASK}\'; echo \'{{"steps": 5}}\'; read answer; echo "$answer" > "$OUT/answer"'
     Engine(2, stand_in(tmp_path, body)).run(
@@ -302,7 +302,7 @@ def test_answers_come_back_on_standard_input_and_the_end_is_told(tmp_path):
     assert echo.asked == [("a", [1, 2])] and echo.left == ["a"] and told == [{"steps": 5}] * 2
 
 
-def test_a_trainer_that_does_not_read_holds_up_nobody(tmp_path):
+def test_a_trainer_that_does_not_read_does_not_block_others(tmp_path):
     """Far more comes back than a pipe takes; the other trainer is served all the while, and the
     first is let go when it ends.
     """
@@ -321,7 +321,7 @@ def test_a_trainer_that_does_not_read_holds_up_nobody(tmp_path):
     )
 
 
-def test_answers_to_a_trainer_that_has_ended_go_nowhere(tmp_path):
+def test_answers_to_a_trainer_that_has_ended_are_dropped(tmp_path):
     late = []
 
     class Late(Echo):
@@ -340,7 +340,7 @@ def test_answers_to_a_trainer_that_has_ended_go_nowhere(tmp_path):
         'echo \'{"captions": [{"id": "1"}]}\'',
     ],
 )
-def test_a_flood_or_nonsense_on_standard_output_reaches_nobody(tmp_path, flood):
+def test_a_flood_or_nonsense_on_standard_output_is_dropped(tmp_path, flood):
     echo = Echo()
     Engine(1, stand_in(tmp_path, flood)).run(jobs(tmp_path, "a"), None, {"a": echo})
     assert not any(numbers for _, numbers in echo.asked)

@@ -1,6 +1,4 @@
-"""Judgements against labels in a file: what counts as an end, what is compared, and files that are
-none.
-"""
+"""Judgements compared with labels in a file: what counts as an ending, and malformed files."""
 
 import json
 from pathlib import Path
@@ -28,7 +26,7 @@ def written(path: Path, rows: list[dict], names=("half", "moved")) -> Path:
     return path
 
 
-def test_a_subgoal_ends_where_it_holds_and_did_not_before(tmp_path):
+def test_a_subgoal_ends_when_it_holds_and_did_not_before(tmp_path):
     place = tmp_path / "iteration-1" / "candidate-a"
     place.mkdir(parents=True)
     (place / "1-designer.py").write_text(PROGRAM)
@@ -107,7 +105,7 @@ def test_names_meet_by_name_and_not_by_place(tmp_path):
         ('{"labels": ["a"]}\nnonsense\n', "l.jsonl:2: not a caption"),
     ],
 )
-def test_what_is_no_file_of_labels_is_told(tmp_path, text, said):
+def test_a_malformed_label_file_is_rejected_with_file_and_line(tmp_path, text, said):
     path = tmp_path / "l.jsonl"
     if text is not None:
         path.write_text(text)
@@ -115,7 +113,7 @@ def test_what_is_no_file_of_labels_is_told(tmp_path, text, said):
         Labels.read(path)
 
 
-def test_a_label_stays_where_its_caption_comes_again_without_one(tmp_path):
+def test_a_caption_keeps_its_label_if_it_occurs_again_without_one(tmp_path):
     rows = [{"caption": "one", "label": [1, 0]}, {"caption": "one", "label": None}]
     assert Labels.read(written(tmp_path / "l.jsonl", rows)).by_caption == {"one": (True, False)}
 
@@ -130,7 +128,7 @@ def test_only_what_both_name_is_compared(tmp_path):
     )
 
 
-def test_a_program_that_fails_is_told_in_a_sentence(tmp_path):
+def test_a_failing_program_is_reported_in_one_sentence(tmp_path):
     place = tmp_path / "iteration-1" / "candidate-a"
     place.mkdir(parents=True)
     (place / "1-designer.py").write_text(
@@ -144,7 +142,7 @@ def test_a_program_that_fails_is_told_in_a_sentence(tmp_path):
         recorded_endings(CandidateFolder(tmp_path, 1, "a"), CARD, Subgoals, "default")
 
 
-def test_nothing_to_compare_is_told(tmp_path):
+def test_nothing_to_compare_is_an_error(tmp_path):
     labels = Labels.read(written(tmp_path / "l.jsonl", [{"caption": "one", "label": [1, 0]}]))
     with pytest.raises(UserError, match="none of the recorded transitions"):
         compare_with_labels(labels, ("half",), [("two", np.array([True]))])
@@ -160,7 +158,7 @@ def test_nothing_to_compare_is_told(tmp_path):
         (("--against", "x.jsonl", "--write", "y.jsonl"), 2, "needs either"),
     ],
 )
-def test_a_run_without_judgements_is_told(command, tmp_path, words, code, said):
+def test_a_run_that_judges_no_transitions_is_rejected(command, tmp_path, words, code, said):
     done = command("runs", "labels", EXAMPLE, *words)
     assert (
         done.returncode == code

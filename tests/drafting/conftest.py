@@ -1,4 +1,4 @@
-"""A folder with a user's own environments in it, and the command line as that user types it."""
+"""A folder with a user's own environments, and the command line run in it."""
 
 import os
 import subprocess

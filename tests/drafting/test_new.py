@@ -1,6 +1,4 @@
-"""`envs new` as a user meets it: cards of environments that nobody prepared, what is asked for,
-what is refused.
-"""
+"""`envs new` from the command line: cards of unknown environments, requests, and rejections."""
 
 import json
 
@@ -83,7 +81,7 @@ def test_uncommenting_what_the_list_names_makes_the_card_valid(command, here):
     assert load(here / "v.yaml").card.metric.of == "return"
 
 
-def test_nested_observations_keep_their_keys_and_leave_out_what_is_no_number(command, here):
+def test_nested_observations_keep_their_keys_and_leave_out_images_and_text(command, here):
     done = new(command, "--factory", "mine:Nested", "--out", "nested.yaml")
     card = load(here / "nested.yaml").card
     sources = {f.name: (f.source, f.shape) for f in card.fields}
@@ -155,13 +153,15 @@ def test_documentation_names_columns_and_discrete_observations_stay_whole(comman
         (("--factory", "mine:Vector", "--model", "offline/search"), 2, "not a language model"),
     ],
 )
-def test_what_cannot_be_carded_is_refused_in_one_sentence(command, here, words, code, said):
+def test_environments_without_a_possible_card_are_rejected_in_one_sentence(
+    command, here, words, code, said
+):
     done = new(command, *words, code=code)
     assert said in done.stderr and "next:" in done.stderr
     assert not (here / "envs").exists()
 
 
-def test_a_file_that_is_there_is_left_alone(command, here):
+def test_an_existing_file_is_not_overwritten(command, here):
     (here / "v.yaml").write_text("mine")
     done = new(command, "--factory", "mine:Vector", "--out", "v.yaml", code=1)
     assert "already exists" in done.stderr and (here / "v.yaml").read_text() == "mine"
@@ -210,7 +210,7 @@ def test_check_names_what_is_wrong_and_the_line(command, here, right, wrong, sai
     assert done.returncode in (1, 3) and said in told and f"(line {line})" in told, told
 
 
-def test_check_advises_where_a_range_is_left(command, here):
+def test_check_advises_when_a_value_leaves_its_range(command, here):
     new(command, "--factory", "mine:Vector", "--out", "v.yaml")
     text = (here / "v.yaml").read_text()
     start = text.index("range: ", text.index("name: x0"))

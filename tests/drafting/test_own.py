@@ -1,6 +1,4 @@
-"""Environments that nobody prepared: the benchmark with its edits as data; a few on every day, all
-of them with whole designs in the long tests.
-"""
+"""Cards of unknown environments, by the benchmark: a few here, all with designs in long tests."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""docs/own-environment.md, block by block, as its reader would do it."""
+"""docs/own-environment.md: every block is executed in order."""
 
 import re
 import shlex
@@ -41,7 +41,7 @@ def test_every_block_of_the_page_works_in_its_order(command, here):
     assert (here / "runs" / "first" / "report.html").is_file()
 
 
-def test_what_the_table_says_is_what_is_said(command, here):
+def test_the_pages_table_quotes_the_card(command, here):
     [arm] = [
         text
         for kind, text in re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.M | re.S)

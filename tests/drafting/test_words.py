@@ -1,6 +1,4 @@
-"""A model's words for a card, over a real HTTP server, a recording and a reply file: what is sent,
-what is asked first, how claims are marked.
-"""
+"""A model's words for a card, from an HTTP server, a recording and a reply file."""
 
 import json
 import os
@@ -54,7 +52,7 @@ def test_a_served_model_names_describes_and_is_marked(command, here):
     assert prompt in next((here / "v.words").rglob("prompt.md")).read_text()
 
 
-def test_without_a_terminal_nothing_is_sent_unless_yes_is_said(command, here):
+def test_without_a_terminal_nothing_is_sent_unless_yes_is_given(command, here):
     with serve() as server:
         done = command(
             *VECTOR, "--model", "test-model", "--base-url", server.url, env=KEY, said="y\n"
@@ -123,7 +121,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_once_more(
     assert worded or "written without the model's words" in done.stderr
 
 
-def test_two_unreadable_answers_leave_a_card_without_words(command, here):
+def test_after_two_unreadable_answers_the_card_has_no_model_words(command, here):
     with serve(lambda agent, number: "nonsense") as server:
         done = command(*VECTOR, "--model", "test-model", "--base-url", server.url, "--yes", env=KEY)
         assert done.returncode == 0 and server.counts["drafter"] == 2
@@ -133,7 +131,7 @@ def test_two_unreadable_answers_leave_a_card_without_words(command, here):
     )
 
 
-def test_what_a_served_model_said_can_be_replayed(command, here):
+def test_a_served_models_answer_can_be_replayed(command, here):
     with serve() as server:
         command(*VECTOR, "--model", "test-model", "--base-url", server.url, "--yes", env=KEY)
     [recorded] = (here / "v.words").iterdir()
@@ -235,7 +233,7 @@ def test_claims_about_numbers_are_checked():
     assert "rail_position" not in words.units
 
 
-def test_a_success_is_proposed_in_a_comment_and_only_where_its_parts_exist():
+def test_a_success_is_proposed_in_a_comment_and_only_if_its_parts_exist():
     import yaml
 
     words, marks = judged(

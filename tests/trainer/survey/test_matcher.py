@@ -1,6 +1,4 @@
-"""Columns matched to a simulation that the test builds itself, so that the truth is known; and
-gymnasium's own environments.
-"""
+"""Columns matched to a simulation built here, so that the truth is known; and gymnasium's own."""
 
 import subprocess
 import sys
@@ -30,7 +28,7 @@ XML = """<mujoco><option timestep="0.01"/><worldbody>
 
 
 class Bench(gym.Env):
-    """Seventeen columns, each from a place that the test knows."""
+    """Seventeen columns, each of known origin."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (17,), np.float64)
     action_space = spaces.Box(-1, 1, (2,), np.float32)
@@ -77,7 +75,7 @@ class Bench(gym.Env):
         return self.seen(), 0.0, False, False, {}
 
 
-def test_every_column_is_what_it_is_and_noise_is_nothing():
+def test_every_column_is_explained_and_noise_is_not():
     found = match(Bench(), lambda o: np.asarray(o), 0)
     assert found[0].of == "qpos of joint rail (slide)" and found[0].unit == "m"
     assert found[1].how == "cos" and "pin" in found[1].of
@@ -98,7 +96,7 @@ def test_every_column_is_what_it_is_and_noise_is_nothing():
     assert 16 not in found, "a constant is evidence of nothing"
 
 
-def test_equally_good_explanations_are_told():
+def test_equally_good_explanations_are_reported():
     found = match(Bench(), lambda o: np.asarray(o), 0)[11]
     options = {found.of, *found.also}
     assert "qpos of joint one (slide)" in options or (

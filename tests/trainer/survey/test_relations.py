@@ -1,4 +1,4 @@
-"""What unnamed columns have to do with each other, on numbers made here."""
+"""Relations between unnamed columns, on numbers made here."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def test_a_stacked_frame_is_the_step_before():
     assert relations(rows[:-1], rows[1:], np.zeros(299, bool))[1] == "column 0 one step ago"
 
 
-def test_few_or_infinite_numbers_say_nothing():
+def test_few_or_infinite_numbers_give_no_relations():
     before, after, first = made()
     assert relations(before[:20], after[:20], first[:20]) == {}
     assert relations(before, np.where(np.arange(9) == 7, np.inf, after), first) == {}
