@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
 def card_for(options: DesignOptions) -> LocatedCard:
     """The task card that the options name, its reward withheld if they ask for that."""
     card = find(options.task)
-    return card.at_end() if options.episodic_return else card
+    return card.with_episodic_return() if options.episodic_return else card
 
 
 def composition_for(given: str, card: LocatedCard) -> Composition:

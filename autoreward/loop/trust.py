@@ -104,7 +104,7 @@ def card_of(run: Run) -> LocatedCard:
     header = run.header
     card = _recorded_card(run) or find(header.task)
     if header.episodic_return:
-        card = card.at_end()
+        card = card.with_episodic_return()
     if card.digest() != header.card_digest:
         raise UserError(
             f"the card {card.path} has changed since this run was created",

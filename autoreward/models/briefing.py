@@ -11,8 +11,9 @@ from typing import Any
 
 from autoreward.rewards.composition import KINDS, Composition, yaml_of
 from autoreward.store.records import Analysis, Feedback, Outcome, TermCurve
-from autoreward.tasks.card import Action, Hint, Near, TaskCard
+from autoreward.tasks.card import Action, TaskCard
 from autoreward.tasks.criteria import Condition, Metric
+from autoreward.tasks.hints import Hint, Near
 
 # Rows of a training curve in a prompt: more cost tokens and say no more.
 CURVE_ROWS = 10

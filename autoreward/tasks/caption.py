@@ -1,6 +1,6 @@
 """How a card puts a transition into words, as data: the card's key `caption`.
 
-Written out by captions.py, in trainers.
+`annotation/captions.py` writes captions out; trainers call it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ LONGEST_TEMPLATE = 2000
 
 @dataclass(frozen=True)
 class Slot:
-    """A placeholder of a template: a field before or after the action, one of its components, or
-    the action (`field` empty).
+    """A placeholder of a template: a field before or after the action, or the action itself.
+
+    `index` selects one component of the field; for the action, `field` is empty.
     """
 
     side: Literal["prev", "curr", "action"]
@@ -32,20 +33,19 @@ class Slot:
 
     @property
     def words(self) -> str:
-        """As it is written in a template."""
-        return (
-            "{action}"
-            if self.side == "action"
-            else "{" + self.side + "." + self.field + "".join(f"[{k}]" for k in self.index) + "}"
-        )
+        """The placeholder as a template spells it."""
+        if self.side == "action":
+            return "{action}"
+        index = "".join(f"[{k}]" for k in self.index)
+        return f"{{{self.side}.{self.field}{index}}}"
 
 
 class Caption(CardPart):
-    """A template with placeholders, or a trusted function `f(prev, action, curr) -> n strings` of
-    `code`. `bins`: steps that a field's range is told in.
+    """A template, or a trusted function `f(prev, action, curr) -> n strings` of `code`.
 
     Placeholders are looked up by name, and nothing in them is evaluated: {prev.FIELD}, {curr.FIELD}
-    or {FIELD}, with [K] for one component, and {action}. A brace is written twice.
+    or {FIELD}, with [K] for one component, and {action}. A literal brace is doubled. `bins` is the
+    number of steps into which a field's range is rounded.
     """
 
     template: str | None = _(None, max_length=LONGEST_TEMPLATE)
@@ -53,10 +53,11 @@ class Caption(CardPart):
     bins: int = _(BINS, ge=2, le=10_000)
 
     @model_validator(mode="after")
-    def _one(self) -> Caption:
+    def _require_one_writer(self) -> Caption:
         if (self.template is None) == (self.function is None):
             raise ValueError(
-                "give exactly one of `template` and `function`; without `caption:` a default tells every field"
+                "give exactly one of `template` and `function`; without `caption:` a default "
+                "describes every field"
             )
         if self.template is not None:
             pieces(self.template)
@@ -65,38 +66,41 @@ class Caption(CardPart):
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The placeholders of the template, in order."""
-        return (
-            tuple(p for p in pieces(self.template) if isinstance(p, Slot)) if self.template else ()
-        )
+        if not self.template:
+            return ()
+        return tuple(piece for piece in pieces(self.template) if isinstance(piece, Slot))
 
 
 def pieces(template: str) -> tuple[str | Slot, ...]:
-    """A template in parts: plain text, and placeholders. ValueError names what is none."""
+    """Split a template into plain text and placeholders.
+
+    Raises ValueError that quotes a brace or a placeholder that is malformed.
+    """
     found: list[str | Slot] = []
-    for part in PIECE.findall(template):
-        if part in ("{", "}"):
+    for piece in PIECE.findall(template):
+        if piece in ("{", "}"):
             raise ValueError(
-                f"template: a single {part!r} in {template[:80]!r}; a brace that is text is written twice"
+                f"template: a single {piece!r} in {template[:80]!r}; double a literal brace"
             )
-        if part in ("{{", "}}"):
-            found.append(part[0])
-        elif part.startswith("{"):
-            match = SLOT.match(part)
-            if match is None:
-                raise ValueError(
-                    f"template: {part} is no placeholder; write {{prev.FIELD}}, {{curr.FIELD}} or {{FIELD}}, with [K] for one component, or {{action}}"
-                )
-            side, name, index = match.groups()
-            if side is None and name == "action" and not index:
-                found.append(Slot("action"))
-            else:
-                found.append(
-                    Slot(
-                        "prev" if side == "prev" else "curr",
-                        name,
-                        tuple(map(int, re.findall(r"\d+", index))),
-                    )
-                )
+        if piece in ("{{", "}}"):
+            found.append(piece[0])
+        elif piece.startswith("{"):
+            found.append(_slot(piece))
         else:
-            found.append(part)
+            found.append(piece)
     return tuple(found)
+
+
+def _slot(piece: str) -> Slot:
+    """Parse one placeholder; ValueError if it is malformed."""
+    match = SLOT.match(piece)
+    if match is None:
+        raise ValueError(
+            f"template: {piece} is not a placeholder; write {{prev.FIELD}}, {{curr.FIELD}} or "
+            "{FIELD}, with [K] for one component, or {action}"
+        )
+    side, name, brackets = match.groups()
+    if side is None and name == "action" and not brackets:
+        return Slot("action")
+    index = tuple(int(digits) for digits in re.findall(r"\d+", brackets))
+    return Slot("prev" if side == "prev" else "curr", name, index)

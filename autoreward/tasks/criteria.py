@@ -1,7 +1,4 @@
-"""What counts in an episode, as data: conditions on named fields, success, a metric, constraints.
-
-The parts of a card that judge.
-"""
+"""What counts in an episode, as data: conditions on fields, success, metrics and constraints."""
 
 from __future__ import annotations
 
@@ -28,8 +25,9 @@ class CardPart(BaseModel):
 class Condition(CardPart):
     """A comparison of named fields, true or false for each state.
 
-    `within` holds where the Euclidean distance of `field` to `other` (or to `value_at`, or to 0) is
-    at most `value`. A comparison of a vector field holds where it holds for every component.
+    `within` is true if the Euclidean distance of `field` to `other` (or to the numbers `at`, or to
+    0) is at most `value`. Other comparisons of a vector field are true if they are true for every
+    component.
     """
 
     field: Ref
@@ -39,13 +37,15 @@ class Condition(CardPart):
     at: tuple[float, ...] | None = None
 
     @model_validator(mode="after")
-    def _sides(self) -> Condition:
+    def _require_two_sides(self) -> Condition:
         if self.op == "within":
             if self.value is None or (self.other is not None and self.at is not None):
                 raise ValueError(
-                    "`within` needs `value` (the distance) and at most one of `other` (a field) and `at` (numbers)"
+                    "`within` needs `value` (the distance) and at most one of `other` (a field) "
+                    "and `at` (numbers)"
                 )
-        elif (self.value is None) == (self.other is None) or self.at is not None:
+            return self
+        if (self.value is None) == (self.other is None) or self.at is not None:
             raise ValueError(
                 f"`{self.op}` needs exactly one of `value` (a number) and `other` (a field)"
             )
@@ -63,24 +63,28 @@ class Condition(CardPart):
         return (self.field, self.op, self.value, self.other, self.at)
 
     def words(self) -> str:
-        """For people and prompts: `has_key == 1`."""
+        """Return the condition for people and prompts: `has_key == 1`."""
         if self.op == "within":
-            return f"distance of {self.field} to {self.other or list(self.at or [0.0])} <= {self.value:g}"
-        return f"{self.field} {self.op} {self.other if self.other else format(self.value, 'g')}"
+            target = self.other or list(self.at or [0.0])
+            return f"distance of {self.field} to {target} <= {self.value:g}"
+        right = self.other if self.other else format(self.value, "g")
+        return f"{self.field} {self.op} {right}"
 
 
 def all_hold(conditions: tuple[Condition, ...], state: State) -> Array:
-    """(n,) of bool: every condition holds."""
+    """Return (n,) of bool: whether every condition holds, for each of n states."""
     import numpy as np
 
-    held = np.ones(len(state), bool)
+    result = np.ones(len(state), bool)
     for condition in conditions:
-        held &= condition.holds(state)
-    return held
+        result &= condition.holds(state)
+    return result
 
 
 class Success(CardPart):
-    """What counts: conditions on fields, an `info` key, or a trusted predicate `f(state) -> (n,)
+    """What counts as success.
+
+    Exactly one of: conditions on fields, a key of `info`, or a trusted predicate `f(state) -> (n,)
     bool` of `code`.
     """
 
@@ -89,24 +93,25 @@ class Success(CardPart):
     predicate: Name | None = None
     ends_episode: bool = True
     latches: bool = _(
-        True, description="once reached it counts for the episode; else only if it holds at the end"
+        True,
+        description="true: success counts for the episode once reached; false: it must hold at "
+        "the end",
     )
     means: str = _("", description="in words")
 
     @model_validator(mode="after")
-    def _one(self) -> Success:
-        if sum((bool(self.when), self.info is not None, self.predicate is not None)) != 1:
+    def _require_one_rule(self) -> Success:
+        rules = (bool(self.when), self.info is not None, self.predicate is not None)
+        if sum(rules) != 1:
             raise ValueError("give exactly one of `when`, `info` and `predicate`")
         return self
 
 
 class Metric(CardPart):
-    """A number of an episode, from the environment's own return, an `info` key or a field, over
-    the episode's steps.
+    """A number per episode: the environment's return, or an `info` key or a field over its steps.
 
-    `range` is what an episode may reach at worst and at best: intervals and charts are drawn over
-    it. An agent whose training episodes hold `goal` on average is good enough: its training ends
-    early.
+    `range` is the worst and the best that an episode may reach; intervals and charts are drawn
+    over it. Training ends early once the mean over training episodes reaches `goal`.
     """
 
     name: Name
@@ -117,23 +122,23 @@ class Metric(CardPart):
     goal: float | None = None
 
     @model_validator(mode="after")
-    def _ordered(self) -> Metric:
-        if not self.range[0] < self.range[1]:
-            raise ValueError(
-                f"range: {self.range[0]:g} .. {self.range[1]:g} is no range; write the lower end first"
-            )
+    def _require_ordered_range(self) -> Metric:
+        low, high = self.range
+        if not low < high:
+            raise ValueError(f"range: {low:g} .. {high:g} is not a range; give the lower end first")
         return self
 
     def reached(self, value: float) -> bool:
-        """Whether a value is at the goal; False where there is none."""
-        return self.goal is not None and (
-            value >= self.goal if self.direction == "maximize" else value <= self.goal
-        )
+        """Return whether a value is at the goal; False if there is no goal."""
+        if self.goal is None:
+            return False
+        return value >= self.goal if self.direction == "maximize" else value <= self.goal
 
 
 class Constraint(CardPart):
-    """A bound on a metric's mean over episodes; a candidate that breaks it ranks below every one
-    that keeps it.
+    """A bound on a metric's mean over episodes.
+
+    A candidate that violates it ranks below every candidate that satisfies it.
     """
 
     metric: Metric
@@ -141,21 +146,19 @@ class Constraint(CardPart):
     at_least: float | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Constraint:
+    def _require_one_bound(self) -> Constraint:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError("give exactly one of `at_most` and `at_least`")
         return self
 
     def holds(self, value: float) -> bool:
-        """Whether the mean over episodes is within the bound."""
-        return (
-            value <= self.at_most if self.at_most is not None else value >= (self.at_least or 0.0)
-        )
+        """Return whether the mean over episodes is within the bound."""
+        if self.at_most is not None:
+            return value <= self.at_most
+        return value >= (self.at_least or 0.0)
 
     def words(self) -> str:
-        """`energy at most 4`"""
-        return (
-            f"{self.metric.name} at most {self.at_most:g}"
-            if self.at_most is not None
-            else f"{self.metric.name} at least {self.at_least:g}"
-        )
+        """Return the constraint in words: `energy at most 4`."""
+        if self.at_most is not None:
+            return f"{self.metric.name} at most {self.at_most:g}"
+        return f"{self.metric.name} at least {self.at_least:g}"

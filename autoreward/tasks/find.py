@@ -1,8 +1,8 @@
-"""Where task cards are: found by name or path, read, and their simulators asked for.
+"""Find task cards by name or path, read them, and check that their simulators are installed.
 
-Cards are looked for in `./envs`, then in installed packages (entry points of the group
-`autoreward.envs`, each naming a package that holds cards), then among the shipped ones; the first
-name wins.
+Cards are searched for in `./envs`, then in installed packages (entry points of the group
+`autoreward.envs`, each naming a package that holds cards), then among the shipped ones. The first
+card of a name wins.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -23,9 +24,12 @@ from autoreward.errors import MISSING, REFUSED, USAGE, UserError
 from autoreward.resources import shipped
 from autoreward.tasks.card import TaskCard
 
+# problems of a card that one error lists
+MAX_PROBLEMS = 5
+
 
 class LocatedCard(BaseModel):
-    """A card and where it was found; what jobs carry to trainers."""
+    """A card and the path of its file; jobs carry it to trainers."""
 
     card: TaskCard
     path: Path
@@ -37,100 +41,122 @@ class LocatedCard(BaseModel):
 
     @property
     def human(self) -> Path | None:
+        """The human-written reward program beside the card."""
         return self.path.parent / self.card.human if self.card.human else None
 
     @property
     def code_origin(self) -> Path | None:
         """The file that `code` is a copy of, if the code asks where it is (loop/card_copy.py)."""
-        if self.code is None or not code_origin_path(self.code).is_file():
+        if self.code is None:
             return None
-        return Path(code_origin_path(self.code).read_text(encoding="utf-8"))
+        origin = code_origin_path(self.code)
+        return Path(origin.read_text(encoding="utf-8")) if origin.is_file() else None
 
-    def at_end(self) -> LocatedCard:
-        """The same task with its return held back to the end of an episode, as `episodic_return:
-        true` would. UserError where there is none to hold back.
+    def with_episodic_return(self) -> LocatedCard:
+        """Return the same task with `episodic_return: true`.
+
+        Raises UserError if its task reward is the success, which cannot be withheld.
         """
         if self.card.task_reward != "environment":
             raise UserError(
-                f"--episodic-return: the task reward of {self.card.name!r} is its success, which comes once as it is",
-                "leave it out: it is for cards with `task_reward: environment` (envs/README.md)",
+                f"--episodic-return: the task reward of {self.card.name!r} is its success, which "
+                "is given only once anyway",
+                "remove it: it is for cards with `task_reward: environment` (envs/README.md)",
                 USAGE,
             )
-        return self.model_copy(
-            update={"card": self.card.model_copy(update={"episodic_return": True})}
-        )
+        card = self.card.model_copy(update={"episodic_return": True})
+        return self.model_copy(update={"card": card})
 
     def digest(self) -> str:
-        """Identity of card and trusted code together, as 12 hex digits."""
+        """Return the identity of card and trusted code together as 12 hex digits."""
         code = self.code.read_bytes() if self.code and self.code.exists() else b""
         return hashlib.sha256(self.card.digest().encode() + code).hexdigest()[:12]
 
 
 def code_origin_path(code: Path) -> Path:
-    """The file beside a copy of a card's code that says where the original is."""
+    """Return the file beside a copy of a card's code that says where the original is."""
     return code.with_suffix(".origin")
 
 
 def folders() -> list[tuple[str, Path]]:
-    """Where cards are looked for, in order: (origin, folder)."""
-    found = [("./envs", Path.cwd() / "envs")]
+    """Return the folders that are searched for cards, in order, as (origin, folder)."""
+    here = Path.cwd() / "envs"
+    found = [("./envs", here)]
     for point in entry_points(group="autoreward.envs"):
-        spec = find_spec(point.value.partition(":")[0])
-        for place in (spec.submodule_search_locations or []) if spec else []:
-            found.append((point.name, Path(place)))
-    if shipped("envs").resolve() != found[0][1].resolve():
+        package = point.value.partition(":")[0]
+        spec = find_spec(package)
+        places = spec.submodule_search_locations if spec else None
+        found += [(point.name, Path(place)) for place in places or []]
+    if shipped("envs").resolve() != here.resolve():
         found.append(("shipped", shipped("envs")))
     return [(origin, folder) for origin, folder in found if folder.is_dir()]
 
 
 def listing() -> dict[str, tuple[str, Path]]:
-    """name (the file's stem) -> (origin, path), the first folder wins."""
-    out: dict[str, tuple[str, Path]] = {}
+    """Return name (the file's stem) -> (origin, path); the first folder wins."""
+    found: dict[str, tuple[str, Path]] = {}
     for origin, folder in folders():
         for path in sorted(folder.rglob("*.yaml")):
-            out.setdefault(path.stem, (origin, path))
-    return out
+            found.setdefault(path.stem, (origin, path))
+    return found
 
 
 def load(path: Path) -> LocatedCard:
-    """Read one card. UserError names the field and the line's key path."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no card at {path}", "autoreward envs list") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not readable as YAML: {str(error).splitlines()[0]}{mark(error)}",
-            "mend the file, then: autoreward envs check " + str(path),
-            REFUSED,
-        ) from None
-    if not isinstance(data, dict):
-        raise UserError(
-            f"{path}: a card is a mapping of keys, this is {type(data).__name__}",
-            "see envs/README.md for an example",
-            REFUSED,
-        )
+    """Read one card.
+
+    Raises UserError that names the field and its line, if the card is malformed.
+    """
+    data = _read_yaml(path)
     try:
         card = TaskCard.model_validate(data)
     except ValidationError as error:
-        told = [
-            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))
-            for e in error.errors()
-        ]
-        lines = [(f"{key}: {what}" if key else what) + at(path, key or what) for key, what in told]
         raise UserError(
-            f"{path}: "
-            + "; ".join(lines[:5])
-            + (f" (and {len(lines) - 5} more)" if len(lines) > 5 else ""),
-            f"mend the card, then: autoreward envs check {path}",
+            f"{path}: {_problems(path, error)}",
+            f"fix the card, then: autoreward envs check {path}",
             REFUSED,
         ) from None
     return LocatedCard(card=card, path=path.resolve())
 
 
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Read a card's YAML; UserError if it is missing, malformed or not a mapping."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"card {path} not found", "autoreward envs list") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: cannot be read as YAML: {first_line}{mark(error)}",
+            f"fix the file, then: autoreward envs check {path}",
+            REFUSED,
+        ) from None
+    if not isinstance(data, dict):
+        raise UserError(
+            f"{path}: a card must be a mapping of keys, not {type(data).__name__}",
+            "envs/README.md has an example",
+            REFUSED,
+        )
+    return data
+
+
+def _problems(path: Path, error: ValidationError) -> str:
+    """Return the first problems of a card in words, each with its line."""
+    problems: list[str] = []
+    for item in error.errors():
+        key = ".".join(map(str, item["loc"]))
+        message = item["msg"].removeprefix("Value error, ")
+        problem = f"{key}: {message}" if key else message
+        problems.append(problem + at(path, key or message))
+    more = len(problems) - MAX_PROBLEMS
+    shown = "; ".join(problems[:MAX_PROBLEMS])
+    return f"{shown} (and {more} more)" if more > 0 else shown
+
+
 def at(path: Path, problem: str) -> str:
-    """` (line N)` where the key that a problem begins with stands in the card:
-    `fields.cell.source`, `success.when.0`; empty where it is nowhere.
+    """Return ` (line N)` of the key that a problem begins with, empty if the card lacks it.
+
+    Keys are as in `fields.cell.source` or `success.when.0`.
     """
     key = re.match(r"[\w.\-\[\]]+", problem)
     try:
@@ -138,99 +164,103 @@ def at(path: Path, problem: str) -> str:
         node = yaml.compose(text, yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
         return ""
+    words = [word for word in re.split(r"[.\[\]]+", key[0]) if word] if key else []
     line = None
-    words = [w for w in re.split(r"[.\[\]]+", key[0]) if w] if key else []
     for word in words:
-        found = _below(node, word)
+        found = _child(node, word)
         if found is None:
             break
         line, node = found
-    # a key that is not there may stand in a comment, waiting to be filled in
     if line is None and words:
-        line = next(
-            (
-                k
-                for k, row in enumerate(text.splitlines(), 1)
-                if re.match(rf"#\s*{re.escape(words[0])}:", row)
-            ),
-            None,
-        )
+        line = _commented_line(text, words[0])
     return f" (line {line})" if line else ""
 
 
-def _below(node: yaml.Node | None, word: str) -> tuple[int, yaml.Node] | None:
-    """(line, node) of a mapping's key, a list's item by number or by its `name`; for a mapping
-    also the n-th.
-    """
-    if isinstance(node, yaml.MappingNode):
-        pairs = node.value
-        chosen = next((p for p in pairs if p[0].value == word), None) or (
-            pairs[int(word)] if word.isdigit() and int(word) < len(pairs) else None
-        )
-        return (chosen[0].start_mark.line + 1, chosen[1]) if chosen else None
-    if isinstance(node, yaml.SequenceNode):
-        items = node.value
-        named = next(
-            (
-                i
-                for i in items
-                if isinstance(i, yaml.MappingNode)
-                and any(k.value == "name" and v.value == word for k, v in i.value)
-            ),
-            None,
-        )
-        item = named or (items[int(word)] if word.isdigit() and int(word) < len(items) else None)
-        return (item.start_mark.line + 1, item) if item else None
+def _commented_line(text: str, key: str) -> int | None:
+    """Return the line of a key that is commented out, waiting to be filled in."""
+    pattern = re.compile(rf"#\s*{re.escape(key)}:")
+    for number, row in enumerate(text.splitlines(), 1):
+        if pattern.match(row):
+            return number
     return None
 
 
+def _child(node: yaml.Node | None, word: str) -> tuple[int, yaml.Node] | None:
+    """Return (line, node) of a mapping's key, or of a list's item by its number or `name`.
+
+    A number also selects the n-th key of a mapping.
+    """
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == word:
+                return key.start_mark.line + 1, value
+        if word.isdigit() and int(word) < len(node.value):
+            key, value = node.value[int(word)]
+            return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            if _is_named(item, word):
+                return item.start_mark.line + 1, item
+        if word.isdigit() and int(word) < len(node.value):
+            item = node.value[int(word)]
+            return item.start_mark.line + 1, item
+    return None
+
+
+def _is_named(node: yaml.Node, name: str) -> bool:
+    """True for a mapping with `name: NAME`."""
+    if not isinstance(node, yaml.MappingNode):
+        return False
+    return any(key.value == "name" and value.value == name for key, value in node.value)
+
+
 def mark(error: Exception) -> str:
-    """Where in a YAML file an error is, in words; empty where that is not known."""
+    """Return where in a YAML file an error is, in words; empty if that is unknown."""
     mark = getattr(error, "problem_mark", None)
     return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 
 
 def find(task: str) -> LocatedCard:
-    """A card by name, by `family/name`, or by the path of its file.
+    """Return a card by name, by `family/name`, or by the path of its file.
 
-    Says so where its Python file belongs to somebody else.
+    Prints a note if its Python file belongs to another user.
     """
     if task.endswith((".yaml", ".yml")):
-        return _told(load(Path(task)))
+        return _with_owner_note(load(Path(task)))
     cards = listing()
     name = task.rsplit("/", 1)[-1]
     if name in cards:
-        return _told(load(cards[name][1]))
+        _, path = cards[name]
+        return _with_owner_note(load(path))
     close = difflib.get_close_matches(name, cards, 3, 0.4)
-    raise UserError(
-        f"no task {task!r}",
-        (f"did you mean {', '.join(close)}? " if close else "") + "autoreward envs list shows all",
-    )
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    raise UserError(f"unknown task {task!r}", hint + "autoreward envs list shows all")
 
 
-def _told(card: LocatedCard) -> LocatedCard:
-    if (
-        card.code
-        and card.code.exists()
-        and hasattr(os, "getuid")
-        and (owner := card.code.stat().st_uid) not in (os.getuid(), 0)
-    ):
+def _with_owner_note(card: LocatedCard) -> LocatedCard:
+    """Return the card, after a note if its code belongs to neither this user nor root."""
+    if not card.code or not card.code.exists() or not hasattr(os, "getuid"):
+        return card
+    owner = card.code.stat().st_uid
+    if owner not in (os.getuid(), 0):
         print(
-            f"note: {card.code} belongs to another user ({owner}); a card's Python file runs as trusted code, outside of the jail",
+            f"note: {card.code} belongs to another user ({owner}); a card's Python file runs as "
+            "trusted code, outside the sandbox",
             file=sys.stderr,
         )
     return card
 
 
 def require_simulator(card: TaskCard) -> None:
-    """UserError with the extra to install, where a module that the card needs is missing."""
-    missing = [m for m in card.environment.needs if find_spec(m) is None]
-    if missing:
-        extra = (
-            f"pip install 'autoreward-rl[{card.environment.extra}]'"
-            if card.environment.extra
-            else f"pip install {' '.join(missing)}"
-        )
-        raise UserError(
-            f"the task {card.name!r} needs {', '.join(missing)}, not installed here", extra, MISSING
-        )
+    """Raise UserError with the extra to install if a module that the card needs is missing."""
+    missing = [module for module in card.environment.needs if find_spec(module) is None]
+    if not missing:
+        return
+    install = f"pip install {' '.join(missing)}"
+    if card.environment.extra:
+        install = f"pip install 'autoreward-rl[{card.environment.extra}]'"
+    raise UserError(
+        f"the task {card.name!r} needs {', '.join(missing)}, which is not installed",
+        install,
+        MISSING,
+    )

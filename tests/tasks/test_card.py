@@ -43,7 +43,7 @@ def test_one_line_fields_get_their_shape_from_the_slice():
             {"hints": [{"near": {"a": "position", "b": "goal[0]"}, "raise": "position"}]},
             "exactly one of near",
         ),
-        ({"hints": [{"raise": "speed"}]}, "no field 'speed'"),
+        ({"hints": [{"raise": "speed"}]}, "unknown field 'speed'"),
         ({"rewards": 1}, "Extra inputs are not permitted"),
         ({"fields": {"position": "eval(1)"}}, "fields.0.source"),
     ],

@@ -165,15 +165,18 @@ def test_a_box_action_is_told_in_steps_of_its_range():
 @pytest.mark.parametrize(
     ("caption", "words"),
     [
-        ({"template": "{pos}"}, "{curr.pos} is no field; there are place, angle, speed, mass"),
+        (
+            {"template": "{pos}"},
+            "{curr.pos} is not a field; the fields are place, angle, speed, mass",
+        ),
         ({"template": "{prev.plase}"}, "did you mean 'place'"),
         ({"template": "{secret}"}, "not offered to reward programs"),
         ({"template": "{place[2]}"}, "place has shape [2]"),
         ({"template": "{angle[0]}"}, "angle has shape []"),
-        ({"template": "{angle.__class__}"}, "is no placeholder"),
-        ({"template": "{angle!r:>9}"}, "is no placeholder"),
-        ({"template": "{__import__('os')}"}, "is no placeholder"),
-        ({"template": "{next.angle}"}, "is no placeholder"),
+        ({"template": "{angle.__class__}"}, "is not a placeholder"),
+        ({"template": "{angle!r:>9}"}, "is not a placeholder"),
+        ({"template": "{__import__('os')}"}, "is not a placeholder"),
+        ({"template": "{next.angle}"}, "is not a placeholder"),
         ({"template": "half {angle"}, "a single '{'"),
         ({"template": "x" * 2001}, "at most 2000 characters"),
         ({"template": "{angle}", "function": "f"}, "exactly one of `template` and `function`"),

@@ -40,7 +40,9 @@ def played(env, episodes=20, seed=3):
 
 def test_rewards_are_held_back_to_the_last_step_and_nothing_else_changes(paid):
     card = load(paid())
-    dense, held = (played(CardEnvironment(c, trusted_code(c))) for c in (card, card.at_end()))
+    dense, held = (
+        played(CardEnvironment(c, trusted_code(c))) for c in (card, card.with_episodic_return())
+    )
     assert any(cut for *_, cut in dense) and not all(cut for *_, cut in dense)
     for (rewards, infos, _), (late, told, _) in zip(dense, held, strict=True):
         assert late[:-1] == [0.0] * (len(late) - 1) and late[-1] == pytest.approx(
@@ -53,7 +55,7 @@ def test_rewards_are_held_back_to_the_last_step_and_nothing_else_changes(paid):
 
 
 def test_the_card_says_it_or_the_option_and_both_are_the_same_task(paid):
-    card = load(paid()).at_end()
+    card = load(paid()).with_episodic_return()
     said = load(paid(episodic_return=True))
     assert said.card == card.card and said.digest() == card.digest() != load(paid()).digest()
     options = DesignOptions(str(said.path), episodic_return=True)
@@ -61,8 +63,8 @@ def test_the_card_says_it_or_the_option_and_both_are_the_same_task(paid):
 
 
 def test_a_task_whose_reward_is_its_success_has_nothing_to_hold_back(make_card):
-    with pytest.raises(UserError, match="its success, which comes once as it is") as caught:
-        load(make_card()).at_end()
+    with pytest.raises(UserError, match="its success, which is given only once anyway") as caught:
+        load(make_card()).with_episodic_return()
     assert "task_reward: environment" in caught.value.hint
     with pytest.raises(UserError, match="episodic_return: the task reward is the success"):
         load(make_card(episodic_return=True))

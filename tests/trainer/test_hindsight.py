@@ -510,12 +510,12 @@ BAD = [
     (
         {},
         {"goal": None},
-        r"training.her: which goals\? add `goal: \{achieved: FIELD, desired: FIELD\}`.*\(line",
+        r"training.her: needs `goal: \{achieved: FIELD, desired: FIELD\}`.*\(line",
     ),
     (
         {},
         {"goal": {"achieved": "att", "desired": "goal"}},
-        "goal.achieved: no field 'att'; did you mean 'at'",
+        "goal.achieved: unknown field 'att'; did you mean 'at'",
     ),
     ({}, {"goal": {"achieved": "t", "desired": "goal"}}, r"goal: t has the shape \[\], goal \[2\]"),
     ({}, {"goal": {"achieved": "goal", "desired": "goal"}}, "name two fields"),
@@ -527,23 +527,27 @@ BAD = [
     (
         {"algorithm": "PPO", "hyperparameters": {}},
         {},
-        "training.her: PPO keeps no transitions that could be judged again; SAC, TD3, DQN",
+        "training.her: PPO keeps no transitions that could be relabelled; use one of SAC, TD3, DQN",
     ),
     (
         {"hyperparameters": {"n_steps": 3}},
         {},
-        "training.hyperparameters.n_steps: training.her brings a buffer of its own",
+        "training.hyperparameters.n_steps: training.her uses its own buffer",
     ),
     (
         {},
         {"policy": {"input": "observation"}},
-        "policy.input: the goal cannot be changed within.*`input: fields`",
+        "policy.input: the goal inside .* cannot be changed; use `input: fields`",
     ),
-    ({}, {"success": {"info": "won"}}, "success: under another goal only `when` and `predicate`"),
+    (
+        {},
+        {"success": {"info": "won"}},
+        "success: only `when` and `predicate` can be evaluated under another goal",
+    ),
     (
         {},
         {"task_reward": "environment"},
-        "task_reward: the environment's own reward is known for the goal it had alone",
+        "task_reward: the environment's own reward is known only for the original goal",
     ),
 ]
 

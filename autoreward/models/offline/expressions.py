@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from autoreward.tasks.card import Hint, Near, TaskCard, numbers
+from autoreward.tasks.card import TaskCard, numbers
 from autoreward.tasks.criteria import Condition
+from autoreward.tasks.hints import Hint, Near
 
 # Operators of a success condition that tell where a field should rise or fall to.
 RISING = (">=", ">", "==")

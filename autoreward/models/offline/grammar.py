@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from autoreward.tasks.card import Hint, TaskCard
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.hints import Hint
 
 Form = Literal["best", "gain", "price", "best+price", "potential"]
 FORMS: tuple[Form, ...] = ("best", "gain", "best+price", "potential", "price")

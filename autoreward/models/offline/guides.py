@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from autoreward.models.offline.expressions import Expressions, after_step, value
 from autoreward.models.offline.grammar import keeps, tag_of
-from autoreward.tasks.card import Hint, Hold, Subgoal, TaskCard, Waypoints
+from autoreward.tasks.card import TaskCard
 from autoreward.tasks.criteria import Condition
+from autoreward.tasks.hints import Hint, Hold, Subgoal, Waypoints
 
 SAID = "Written by offline/search from the card's hints: no language model."
 # Shares of a gap (1 at its start) that are subgoals themselves, by variant: on the way to a stage,

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from autoreward.models.offline.expressions import Expressions, signed, value
 from autoreward.models.offline.grammar import Plan, keeps, tag_of
-from autoreward.tasks.card import Hint, TaskCard, Waypoints
+from autoreward.tasks.card import TaskCard
+from autoreward.tasks.hints import Hint, Waypoints
 
 FAR = "def far(a, b):\n    return np.sqrt(np.square(a - b).sum(-1))"
 # A first gap smaller than this share of the field's range is measured as this share.
