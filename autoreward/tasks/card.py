@@ -135,7 +135,7 @@ class EvaluationMode(CardPart):
 
 
 class TrainingConfig(CardPart):
-    """How an agent is trained: the algorithm, its hyperparameters under their SB3 names, the steps."""
+    """How an agent is trained. `hyperparameters` have the names that stable-baselines3 uses."""
 
     algorithm: str = _("PPO", description="PPO, A2C, SAC, TD3, DQN, or one of sb3-contrib by name")
     steps: int = _(gt=0)

@@ -69,8 +69,10 @@ class LocatedCard(BaseModel):
 
     def digest(self) -> str:
         """Return the identity of card and trusted code together as 12 hex digits."""
-        code = self.code.read_bytes() if self.code and self.code.exists() else b""
-        return hashlib.sha256(self.card.digest().encode() + code).hexdigest()[:12]
+        content = self.card.digest().encode()
+        if self.code and self.code.exists():
+            content += self.code.read_bytes()
+        return hashlib.sha256(content).hexdigest()[:12]
 
 
 def code_origin_path(code: Path) -> Path:
@@ -81,22 +83,31 @@ def code_origin_path(code: Path) -> Path:
 def folders() -> list[tuple[str, Path]]:
     """Return the folders that are searched for cards, in order, as (origin, folder)."""
     here = Path.cwd() / "envs"
+    shipped_cards = shipped("envs")
     found = [("./envs", here)]
     for point in entry_points(group="autoreward.envs"):
-        package = point.value.partition(":")[0]
-        spec = find_spec(package)
-        places = spec.submodule_search_locations if spec else None
-        found += [(point.name, Path(place)) for place in places or []]
-    if shipped("envs").resolve() != here.resolve():
-        found.append(("shipped", shipped("envs")))
+        for place in _package_folders(point.value):
+            found.append((point.name, place))
+    if shipped_cards.resolve() != here.resolve():
+        found.append(("shipped", shipped_cards))
     return [(origin, folder) for origin, folder in found if folder.is_dir()]
+
+
+def _package_folders(entry: str) -> list[Path]:
+    """Return the folders of the package that an entry point names, without importing it."""
+    package, _, _ = entry.partition(":")
+    spec = find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    return [Path(place) for place in spec.submodule_search_locations]
 
 
 def listing() -> dict[str, tuple[str, Path]]:
     """Return name (the file's stem) -> (origin, path); the first folder wins."""
     found: dict[str, tuple[str, Path]] = {}
     for origin, folder in folders():
-        for path in sorted(folder.rglob("*.yaml")):
+        paths = sorted(folder.rglob("*.yaml"))
+        for path in paths:
             found.setdefault(path.stem, (origin, path))
     return found
 
@@ -142,14 +153,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _problems(path: Path, error: ValidationError) -> str:
     """Return the first problems of a card in words, each with its line."""
-    problems: list[str] = []
-    for item in error.errors():
+    errors = error.errors()
+    problems = []
+    for item in errors[:MAX_PROBLEMS]:
         key = ".".join(map(str, item["loc"]))
         message = item["msg"].removeprefix("Value error, ")
-        problem = f"{key}: {message}" if key else message
-        problems.append(problem + at(path, key or message))
-    more = len(problems) - MAX_PROBLEMS
-    shown = "; ".join(problems[:MAX_PROBLEMS])
+        line = at(path, key or message)
+        prefix = f"{key}: " if key else ""
+        problems.append(f"{prefix}{message}{line}")
+    shown = "; ".join(problems)
+    more = len(errors) - MAX_PROBLEMS
     return f"{shown} (and {more} more)" if more > 0 else shown
 
 
@@ -190,28 +203,34 @@ def _child(node: yaml.Node | None, word: str) -> tuple[int, yaml.Node] | None:
 
     A number also selects the n-th key of a mapping.
     """
+    # (the node that has the line, the node below it), by name and by position
+    named: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    in_order: list[tuple[yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if key.value == word:
-                return key.start_mark.line + 1, value
-        if word.isdigit() and int(word) < len(node.value):
-            key, value = node.value[int(word)]
-            return key.start_mark.line + 1, value
-    if isinstance(node, yaml.SequenceNode):
+            named.setdefault(str(key.value), (key, value))
+            in_order.append((key, value))
+    elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            if _is_named(item, word):
-                return item.start_mark.line + 1, item
-        if word.isdigit() and int(word) < len(node.value):
-            item = node.value[int(word)]
-            return item.start_mark.line + 1, item
-    return None
+            named.setdefault(_name_of(item), (item, item))
+            in_order.append((item, item))
+
+    found = named.get(word)
+    if found is None and word.isdigit() and int(word) < len(in_order):
+        found = in_order[int(word)]
+    if found is None:
+        return None
+    with_line, below = found
+    return with_line.start_mark.line + 1, below
 
 
-def _is_named(node: yaml.Node, name: str) -> bool:
-    """True for a mapping with `name: NAME`."""
-    if not isinstance(node, yaml.MappingNode):
-        return False
-    return any(key.value == "name" and value.value == name for key, value in node.value)
+def _name_of(item: yaml.Node) -> str:
+    """Return NAME of a mapping with `name: NAME`, else an empty string."""
+    if isinstance(item, yaml.MappingNode):
+        for key, value in item.value:
+            if key.value == "name":
+                return str(value.value)
+    return ""
 
 
 def mark(error: Exception) -> str:

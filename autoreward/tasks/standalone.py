@@ -18,15 +18,21 @@ import numpy as np
 from autoreward.state import Array, Layout, State, holds
 from autoreward.tasks.source import FieldSource, parse_source
 
+Info = dict[str, Any]
+Shape = tuple[int, ...]
+# (name, source, shape)
+FieldEntry = tuple[str, str, Shape]
+# (field, op, value, other, at), the arguments of `state.holds`
+ConditionEntry = tuple[str, str, float | None, str | None, tuple[float, ...] | None]
+# a function of the card's code
+TrustedFunction = Callable[..., Any]
 # What a program answers for n transitions: terms (n, k), potentials before and after (n, p), and
 # the names of all k + p columns.
 StepAnswer = tuple[Array, Array, Array, tuple[str, ...]]
-# (observation, flat observation, info, first) -> the field's values; `first`: after a reset
-ReadField = Callable[[Any, Array, dict[str, Any], bool], Any]
 
 
 class FieldError(ValueError):
-    """A field's source and what the environment returned do not fit; the message names the field."""
+    """What the environment returned does not fit a field's source; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class SuccessRule:
     for the episode; otherwise it must hold at the episode's end.
     """
 
-    when: tuple[tuple[str, str, float | None, str | None, tuple[float, ...] | None], ...] = ()
+    when: tuple[ConditionEntry, ...] = ()
     info: str | None = None
     predicate: str | None = None
     ends_episode: bool = True
@@ -54,7 +60,7 @@ class Task:
     the success predicate (called with a State).
     """
 
-    fields: tuple[tuple[str, str, tuple[int, ...]], ...]
+    fields: tuple[FieldEntry, ...]
     # names of the fields that programs see
     offered: tuple[str, ...]
     # shape of one action, as programs get it
@@ -73,35 +79,48 @@ class Task:
     # of terms and shaped potentials by name; 1 if not given
     weights: dict[str, float] = field(default_factory=dict)
     task_weight: float = 1.0
-    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    functions: dict[str, TrustedFunction] = field(default_factory=dict)
 
     @cached_property
     def layout(self) -> Layout:
         """All fields, in card order."""
-        names = tuple(name for name, _, _ in self.fields)
-        shapes = tuple(shape for _, _, shape in self.fields)
-        return Layout(names, shapes)
+        names = []
+        shapes = []
+        for name, _, shape in self.fields:
+            names.append(name)
+            shapes.append(shape)
+        return Layout(tuple(names), tuple(shapes))
 
     @cached_property
     def offered_layout(self) -> Layout:
         """The fields that programs see."""
-        shapes = {name: shape for name, _, shape in self.fields}
-        return Layout(self.offered, tuple(shapes[name] for name in self.offered))
+        shapes = []
+        for name in self.offered:
+            _, _, shape = self.layout.slices[name]
+            shapes.append(shape)
+        return Layout(self.offered, tuple(shapes))
 
     @cached_property
     def picked(self) -> Array:
         """The columns of the offered fields among all fields."""
-        parts = [np.arange(*self.layout.slices[name][:2]) for name in self.offered]
-        return np.concatenate(parts) if parts else np.zeros(0, int)
+        columns: list[int] = []
+        for name in self.offered:
+            start, end, _ = self.layout.slices[name]
+            columns.extend(range(start, end))
+        return np.array(columns, int)
 
     @cached_property
     def needed_functions(self) -> tuple[str, ...]:
         """Names of the trusted functions that fields and success call."""
-        sources = [parse_source(source) for _, source, _ in self.fields]
-        names = [source.name for source in sources if source.origin == "state"]
+        names = []
+        for _, text, _ in self.fields:
+            source = parse_source(text)
+            if source.origin == "state":
+                names.append(source.name)
         if self.success and self.success.predicate:
             names.append(self.success.predicate)
-        return tuple(dict.fromkeys(names))
+        without_repeats = dict.fromkeys(names)
+        return tuple(without_repeats)
 
     def succeeds(self, fields: Array) -> Array:
         """Evaluate success on n states (n, D): (n,) of bool.
@@ -122,6 +141,24 @@ class Task:
         return result
 
 
+# not frozen: one is made per step, and a frozen dataclass takes three times as long to make
+@dataclass(slots=True)
+class EnvironmentState:
+    """What an environment returned for one state.
+
+    `flat` is the flattened observation, which may be empty if no field reads columns of it.
+    `is_initial` is true after a reset.
+    """
+
+    observation: Any
+    flat: Array
+    info: Info
+    is_initial: bool
+
+
+ReadField = Callable[[EnvironmentState], Any]
+
+
 class FieldReader:
     """Reads a task's fields from what its environment returns.
 
@@ -131,58 +168,55 @@ class FieldReader:
     def __init__(self, task: Task, unwrapped: Callable[[], Any]) -> None:
         self.width = task.layout.width
         self.readers: list[tuple[ReadField, int, int]] = []
-        self.names: list[tuple[str, str]] = []
+        self.labels: list[str] = []
         # text and images need no flat vector if no field reads columns of it
         self.reads_columns = False
         for name, text, shape in task.fields:
             source = parse_source(text)
-            start, end, _ = task.layout.slices[name]
-            if source.origin == "state":
-                read = _state_reader(task.functions[source.name], unwrapped)
-            elif source.origin == "info":
-                read = _info_reader(source, shape)
-            elif source.origin == "obs":
-                read = _observation_reader(source)
-            else:
-                read = _column_reader(source.columns)
+            if source.origin == "columns":
                 self.reads_columns = True
+            start, end, _ = task.layout.slices[name]
+            read = _reader(source, shape, task.functions, unwrapped)
             self.readers.append((read, start, end))
-            self.names.append((name, text))
+            self.labels.append(f"fields.{name}: source {text!r}")
 
-    def read(
-        self, observation: Any, flat: Array, info: dict[str, Any], *, first: bool, out: Array
-    ) -> Array:
-        """Write all fields of one state into the first D numbers of `out`, and return `out`.
+    def read_into(self, out: Array, state: EnvironmentState) -> None:
+        """Write all fields of one state into the first D numbers of `out`.
 
-        `flat` is the flattened observation, used only if `reads_columns`. `first` is true after a
-        reset: a key that `info` does not have yet then reads as zeros. Raises FieldError if a
-        source cannot be read, or gives another number of values than the field's shape.
+        Raises FieldError if a source cannot be read, or gives another number of values than the
+        field's shape.
         """
         for k, (read, start, end) in enumerate(self.readers):
             try:
-                value = np.asarray(read(observation, flat, info, first), np.float64).ravel()
+                value = np.asarray(read(state), np.float64).ravel()
             except Exception as error:
-                name, text = self.names[k]
-                message = f"fields.{name}: source {text!r}: {type(error).__name__}: {error}"
-                raise FieldError(message) from error
-            if value.size != end - start:
-                name, text = self.names[k]
+                reason = f"{type(error).__name__}: {error}"
+                raise FieldError(f"{self.labels[k]}: {reason}") from error
+            size = end - start
+            if value.size != size:
                 raise FieldError(
-                    f"fields.{name}: source {text!r} gives {value.size} numbers, but the field's "
-                    f"shape needs {end - start}"
+                    f"{self.labels[k]} gives {value.size} numbers, but the field's shape needs "
+                    f"{size}"
                 )
             out[start:end] = value
-        return out
 
 
-def _column_reader(columns: slice) -> ReadField:
-    """Read columns of the flattened observation."""
-    return lambda observation, flat, info, first: flat[columns]
-
-
-def _state_reader(function: Callable[..., Any], unwrapped: Callable[[], Any]) -> ReadField:
-    """Read what a trusted function returns for the environment."""
-    return lambda observation, flat, info, first: function(unwrapped())
+def _reader(
+    source: FieldSource,
+    shape: Shape,
+    functions: dict[str, TrustedFunction],
+    unwrapped: Callable[[], Any],
+) -> ReadField:
+    """Return the function that reads one source."""
+    if source.origin == "obs":
+        return _observation_reader(source)
+    if source.origin == "info":
+        return _info_reader(source, shape)
+    if source.origin == "state":
+        function = functions[source.name]
+        return lambda state: function(unwrapped())
+    columns = source.columns
+    return lambda state: state.flat[columns]
 
 
 def _observation_reader(source: FieldSource) -> ReadField:
@@ -190,32 +224,33 @@ def _observation_reader(source: FieldSource) -> ReadField:
     keys = source.name.split(".") if source.name else []
     columns = source.columns
 
-    def read(observation: Any, flat: Array, info: dict[str, Any], first: bool) -> Any:
+    def read(state: EnvironmentState) -> Any:
+        value = state.observation
         for key in keys:
-            if isinstance(observation, (tuple, list)) and key.isdigit():
-                observation = observation[int(key)]
-            else:
-                observation = observation[key]
-        return np.asarray(observation, np.float64).ravel()[columns]
+            is_sequence = isinstance(value, (tuple, list))
+            value = value[int(key)] if is_sequence and key.isdigit() else value[key]
+        return np.asarray(value, np.float64).ravel()[columns]
 
     return read
 
 
-def _info_reader(source: FieldSource, shape: tuple[int, ...]) -> ReadField:
-    """Read a key of `info`; zeros of the field's shape if it is missing after a reset."""
-    key, columns = source.name, source.columns
+def _info_reader(source: FieldSource, shape: Shape) -> ReadField:
+    """Read a key of `info`; zeros of the field's shape if a reset does not give it."""
+    key = source.name
+    columns = source.columns
 
-    def read(observation: Any, flat: Array, info: dict[str, Any], first: bool) -> Any:
-        if key in info:
-            return np.asarray(info[key], np.float64).ravel()[columns]
-        if first:
+    def read(state: EnvironmentState) -> Any:
+        if key in state.info:
+            value = np.asarray(state.info[key], np.float64)
+            return value.ravel()[columns]
+        if state.is_initial:
             return np.zeros(shape)
         raise KeyError(f"info has no key {key!r} after a step")
 
     return read
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepResult:
     """What one step of an episode comes to.
 
@@ -249,7 +284,7 @@ class EpisodeTracker:
         environment_reward: float,
         terminated: bool,
         truncated: bool,
-        info: dict[str, Any],
+        info: Info,
     ) -> StepResult:
         """Take one step's fields (D,) and what the environment returned."""
         task = self.task
@@ -272,7 +307,7 @@ class EpisodeTracker:
             reward = self.environment_return if terminated or truncated else 0.0
         return StepResult(reward, dense_reward, terminated, truncated, counted)
 
-    def _succeeds(self, fields: Array, info: dict[str, Any]) -> bool:
+    def _succeeds(self, fields: Array, info: Info) -> bool:
         """Evaluate success on one state (D,)."""
         success = self.task.success
         if success is None:
@@ -288,7 +323,13 @@ class RewardSource(Protocol):
     One stream of steps of the same n rows.
     """
 
-    def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> StepAnswer:
+    def ask(
+        self,
+        prev: Array,
+        action: Array,
+        curr: Array,
+        first: Array,
+    ) -> StepAnswer:
         """Return the answers for n transitions.
 
         prev, curr (n, D) hold the offered fields; action (n, *row); first (n,) marks the rows
@@ -301,20 +342,28 @@ class Program:
     """The functions of a reward program, run in this process, and its memory per episode."""
 
     def __init__(self, defined: dict[str, Any], layout: Layout) -> None:
+        self.layout = layout
         self.reward = defined.get("reward")
         self.potential = defined.get("potential")
-        self.layout = layout
         self.initial: dict[str, Array] = {}
-        for name, value in defined.get("MEMORY", {}).items():
+        memory = defined.get("MEMORY", {})
+        for name, value in memory.items():
             array = np.array(value)
-            if array.dtype != bool:
-                array = array.astype(np.float64)
-            self.initial[str(name)] = array
+            is_flag = array.dtype == bool
+            self.initial[str(name)] = array if is_flag else array.astype(np.float64)
         self.rows = 0
         self.memory: dict[str, Array] = {}
-        self.names: tuple[list[str], list[str]] | None = None
+        # known once the program has answered
+        self.term_names: tuple[str, ...] | None = None
+        self.potential_names: tuple[str, ...] = ()
 
-    def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> StepAnswer:
+    def ask(
+        self,
+        prev: Array,
+        action: Array,
+        curr: Array,
+        first: Array,
+    ) -> StepAnswer:
         """Run the program on n transitions, as `RewardSource.ask`.
 
         Raises ValueError if a value is not finite or has the wrong shape.
@@ -326,21 +375,24 @@ class Program:
         after: dict[str, Any] = {}
         with np.errstate(all="ignore"):
             if self.reward is not None:
-                # copies: what a program writes into its arguments must not reach the potential
-                previous = State(prev.copy(), self.layout)
-                current = State(curr.copy(), self.layout)
-                terms = self.reward(previous, action.copy(), current, self.memory)
+                # copies: what reward() writes into its arguments must not reach potential()
+                terms = self.reward(
+                    State(prev.copy(), self.layout),
+                    action.copy(),
+                    State(curr.copy(), self.layout),
+                    self.memory,
+                )
             if self.potential is not None:
                 before = self.potential(State(prev, self.layout))
                 after = self.potential(State(curr, self.layout))
-        if self.names is None:
-            self.names = list(terms), list(before)
-        term_names, potential_names = self.names
+        if self.term_names is None:
+            self.term_names = tuple(terms)
+            self.potential_names = tuple(before)
         return (
-            _columns(terms, term_names, n),
-            _columns(before, potential_names, n),
-            _columns(after, potential_names, n),
-            (*term_names, *potential_names),
+            _columns(terms, self.term_names, n),
+            _columns(before, self.potential_names, n),
+            _columns(after, self.potential_names, n),
+            self.term_names + self.potential_names,
         )
 
     def _prepare_memory(self, n: int, first: Array) -> None:
@@ -357,24 +409,31 @@ class Program:
             self.memory[name] = array
 
 
-def _columns(values: dict[str, Any], names: list[str], n: int) -> Array:
+def _columns(values: dict[str, Any], names: tuple[str, ...], n: int) -> Array:
     """Stack named values as (n, k) float64.
 
     Raises ValueError if a value is not finite or has the wrong shape.
     """
-    out = np.zeros((n, len(names)))
-    for k, name in enumerate(names):
+    columns = []
+    for name in names:
         value = np.asarray(values[name], np.float64)
-        if value.shape not in ((), (n,)) or not np.isfinite(value).all():
-            raise ValueError(
-                f"the program's {name!r} is not finite, or its shape is {value.shape} instead of "
-                f"({n},)"
-            )
-        out[:, k] = value
-    return out
+        if value.shape not in ((), (n,)):
+            raise ValueError(f"the program's {name!r} has shape {value.shape}, not ({n},)")
+        if not np.isfinite(value).all():
+            raise ValueError(f"the program's {name!r} is not finite")
+        column = np.broadcast_to(value, (n,))
+        columns.append(column)
+    if not columns:
+        return np.zeros((n, 0))
+    return np.stack(columns, -1)
 
 
-def shape_potentials(before: Array, after: Array, terminated: Array, gamma: float) -> Array:
+def shape_potentials(
+    before: Array,
+    after: Array,
+    terminated: Array,
+    gamma: float,
+) -> Array:
     """Return the shaping reward gamma * phi(s') * (1 - terminated) - phi(s), float64.
 
     `before` and `after` are potentials (..., n, p) at both ends of a step; `terminated` (..., n),
@@ -388,7 +447,10 @@ def shape_potentials(before: Array, after: Array, terminated: Array, gamma: floa
 
 
 def composed(
-    task: Task, answer: StepAnswer, task_reward: Array, terminated: Array
+    task: Task,
+    answer: StepAnswer,
+    task_reward: Array,
+    terminated: Array,
 ) -> tuple[Array, Array]:
     """Compose the reward of n transitions: the task reward plus the weighted sum of the columns.
 

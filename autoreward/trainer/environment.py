@@ -28,7 +28,13 @@ from autoreward.tasks.criteria import Metric
 from autoreward.tasks.find import LocatedCard, require_simulator
 from autoreward.tasks.plain_task import plain_task
 from autoreward.tasks.source import parse_source
-from autoreward.tasks.standalone import EpisodeTracker, FieldError, FieldReader, Task
+from autoreward.tasks.standalone import (
+    EnvironmentState,
+    EpisodeTracker,
+    FieldError,
+    FieldReader,
+    Task,
+)
 from autoreward.trainer.wrappers import flat_observation
 
 NOTHING = np.empty(0)
@@ -320,14 +326,15 @@ class CardEnvironment(gym.Env[Array, Any]):
         # every key that a step's info had, if success is one of them
         self.info_keys: set[str] = set()
 
-    def _vector(self, observation: Any, info: dict[str, Any], *, first: bool) -> Array:
+    def _vector(self, observation: Any, info: dict[str, Any], *, is_initial: bool) -> Array:
         """Return `[fields | observation]`; CardProblem if a field's source does not fit."""
         flat = NOTHING
         if self.needs_flat:
             flat = flat_observation(self.native_observation_space, observation)
         out = np.empty(self.width)
+        state = EnvironmentState(observation, flat, info, is_initial)
         try:
-            self.reader.read(observation, flat, info, first=first, out=out)
+            self.reader.read_into(out, state)
         except FieldError as error:
             raise CardProblem(str(error)) from error
         if self.observes_natively:
@@ -341,11 +348,11 @@ class CardEnvironment(gym.Env[Array, Any]):
         observation, info = self.env.reset(seed=seed)
         self.episode.begin()
         self.values = {metric.name: [] for metric in self.metrics}
-        return self._vector(observation, info, first=True), {}
+        return self._vector(observation, info, is_initial=True), {}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        vector = self._vector(observation, info, first=False)
+        vector = self._vector(observation, info, is_initial=False)
         fields = vector[: self.layout.width]
         step = self.episode.step(fields, float(reward), bool(terminated), bool(truncated), info)
         if self.task.success is not None and self.task.success.info:

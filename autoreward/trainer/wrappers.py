@@ -15,7 +15,14 @@ import numpy as np
 from gymnasium import spaces
 
 from autoreward.state import Array
-from autoreward.tasks.standalone import EpisodeTracker, FieldReader, RewardSource, Task, composed
+from autoreward.tasks.standalone import (
+    EnvironmentState,
+    EpisodeTracker,
+    FieldReader,
+    RewardSource,
+    Task,
+    composed,
+)
 
 # the key of `info` under which the wrappers report
 KEY = "autoreward"
@@ -42,23 +49,25 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
         self.episode = EpisodeTracker(task)
         self.reader = FieldReader(task, lambda: self.env.unwrapped)
 
-    def fields(self, observation: Any, info: dict[str, Any], *, first: bool) -> Array:
-        """Return all fields of the task as (D,) float64; `first` is true after a reset.
+    def fields(self, observation: Any, info: dict[str, Any], *, is_initial: bool) -> Array:
+        """Return all fields of the task as (D,) float64; `is_initial` is true after a reset.
 
-        Raises ValueError if this is not the task's environment, so that a field cannot be read.
+        Raises ValueError if a field cannot be read: this is not the task's environment then.
         """
         flat = np.empty(0)
         if self.reader.reads_columns:
             flat = flat_observation(self.env.observation_space, observation)
         out = np.empty(self.reader.width)
-        return self.reader.read(observation, flat, info, first=first, out=out)
+        state = EnvironmentState(observation, flat, info, is_initial)
+        self.reader.read_into(out, state)
+        return out
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
         self.episode.begin()
-        fields = self.fields(observation, info, first=True)
+        fields = self.fields(observation, info, is_initial=True)
         known = {"fields": fields, "success": False, "task_reward": 0.0}
         return observation, {**info, KEY: known}
 
@@ -66,7 +75,7 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
         # before the step, which may change the action in place
         row = action_row(self.task, self.env.action_space, action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        fields = self.fields(observation, info, first=False)
+        fields = self.fields(observation, info, is_initial=False)
         step = self.episode.step(fields, float(reward), bool(terminated), bool(truncated), info)
         task_reward = step.reward
         if self.task.own_reward:

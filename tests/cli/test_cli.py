@@ -108,7 +108,7 @@ BAD = [
     (("design", "corridor", "--set", "colour=red"), 2, "unknown setting 'colour'"),
     (("design", "corridor", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
     (("design", "broken.yaml"), 1, "broken.yaml"),
-    (("design", "nowhere.yaml"), 2, "no card at"),
+    (("design", "nowhere.yaml"), 2, "nowhere.yaml not found"),
     (("design", "missing.yaml"), 3, "no_such_simulator"),
     (("resume", "runs/nowhere"), 2, "no run"),
     (("resume",), 2, "no runs"),

@@ -91,6 +91,13 @@ def test_own_cards_come_before_shipped_ones(tmp_path, monkeypatch):
         yaml.safe_dump({**BASE, "name": "doorkey16"})
     )
     assert cards.find("doorkey16").card.title == "t"
-    with pytest.raises(UserError, match="no task 'dorkey16'") as caught:
+    with pytest.raises(UserError, match="unknown task 'dorkey16'") as caught:
         cards.find("dorkey16")
     assert "doorkey16" in caught.value.hint
+
+
+def test_a_problem_in_the_first_item_of_a_list_names_its_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("name: x\nfields:\n- name: position\n  source: '0'\n- name: goal\n")
+    assert cards.at(path, "fields.position: source '0': IndexError") == " (line 3)"
+    assert cards.at(path, "fields.goal: source '1': IndexError") == " (line 5)"
