@@ -91,7 +91,7 @@ def changed_card(run: Run) -> Path | None:
         return None
     try:
         card = load(path)
-        card = card.at_end() if header.episodic_return else card
+        card = card.with_episodic_return() if header.episodic_return else card
         unchanged = card.digest() == header.card_digest
     except UserError:
         unchanged = False

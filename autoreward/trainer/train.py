@@ -74,7 +74,7 @@ class TrainingSetup:
         self.job = job
         self.folder = TrainingFolder(Path(job.out))
         card = load(Path(job.card))
-        self.card = card.at_end() if job.episodic_return else card
+        self.card = card.with_episodic_return() if job.episodic_return else card
         self.code = trusted_code(self.card)
         self.budget = job.steps or self.card.card.training.steps
         self.device = policy.choose_device(self.card.card, job.device)

@@ -280,6 +280,6 @@ def test_the_command_says_what_is_wrong_with_a_function(tmp_path, command):
     done = command("envs", "caption", "c.yaml", "--rows", "3")
     assert (
         done.returncode == 0
-        and "by the card's template" in done.stdout
+        and "from the card's template" in done.stdout
         and "x  0: 0" in done.stdout
     )

@@ -123,7 +123,7 @@ def test_while_nothing_is_known_the_agent_plays_as_it_began(paid, tmp_path):
 
 
 def test_between_two_rollouts_and_at_no_other_time_the_decoder_changes(paid):
-    card = load(factored(paid())).at_end()
+    card = load(factored(paid())).with_episodic_return()
     signal = Decoded(SignalContext(card.card, ("place",), rows=2, settings={"decoder_steps": "20"}))
     chance = np.random.default_rng(0)
 
@@ -238,7 +238,7 @@ def test_any_signal_that_learns_feeds_an_off_policy_learner(paid):
                 },
             )
         )
-    ).at_end()
+    ).with_episodic_return()
     buffer, _ = buffer_of(card, "rd", {"first": 3.0, "second": 0.5}, signal_class=Doubled)
     for batches in (1, 2):
         batch = buffer.sample(64)
@@ -296,7 +296,7 @@ def test_a_sampled_reward_is_what_the_decoder_says_now(paid, weights):
                 },
             )
         )
-    ).at_end()
+    ).with_episodic_return()
     buffer, signal = buffer_of(card, "rd", weights)
     assert buffer.full and (buffer.rewards == 0).all()
     place = {z.tobytes(): (i, j) for i, row in enumerate(buffer.inputs) for j, z in enumerate(row)}
@@ -329,7 +329,7 @@ def test_ircr_gives_each_step_its_episodes_return_and_draws_no_open_episode(paid
                 },
             )
         )
-    ).at_end()
+    ).with_episodic_return()
     buffer, signal = buffer_of(card, "ircr")
     assert np.isnan(buffer.returns).any() and np.isfinite(buffer.returns).sum() > 60
     low, high = signal.episodes.extremes
