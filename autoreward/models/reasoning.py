@@ -14,8 +14,8 @@ from autoreward.models.fences import blocks_of, parses
 
 _TAG_NAMES = (
     r"(?:[\w-]+:)?"
-    r"(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis|scratchpad|deliberation"
-    r"|inner_monologue|internal_monologue|chain_of_thought|cot)"
+    r"(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad"
+    r"|deliberation|inner_monologue|internal_monologue|chain_of_thought|cot)"
 )
 # Opening and closing marks of reasoning, in pairs.
 _MARKS = (
@@ -36,7 +36,8 @@ _MARKS = (
 # Messages in channels: <|start|>assistant<|channel|>final<|message|>...<|end|>. The last message in
 # the channel `final` is the answer.
 _CHANNEL = re.compile(
-    r"(?:<\|start\|>\s*\w*\s*)?<\|channel\|>\s*(?P<name>\w+)[^<\n]*(?:<\|constrain\|>\w+)?<\|message\|>"
+    r"(?:<\|start\|>\s*\w*\s*)?<\|channel\|>\s*(?P<name>\w+)[^<\n]*"
+    r"(?:<\|constrain\|>\w+)?<\|message\|>"
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|im_end|eot_id|endoftext)\|>")
 # The same marks after a tokenizer has dropped its special tokens.

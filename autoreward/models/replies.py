@@ -26,7 +26,8 @@ R = TypeVar("R", bound=BaseModel)
 # The sentence right before a block, if it presents the block as the answer.
 PRESENTS = re.compile(
     r"\b(final|complete|full|corrected|fixed|revised|improved|updated|cleaned.up)\b"
-    r"[\w\s,'-]{0,40}?\b(program|version|code|reward|function|answer|solution|implementation|draft|one|it)\b"
+    r"[\w\s,'-]{0,40}?\b(program|version|code|reward|function|answer|solution|implementation|draft"
+    r"|one|it)\b"
     r"|\b(my|the|here is (?:my|the)|here's (?:my|the)) (final )?(answer|solution)\b"
     r"|\b(final|corrected|revised|fixed)\s*(version)?\s*[:.]?\s*\**\s*$"
     r"|最终|修正后|完整",
@@ -40,7 +41,8 @@ DISCARDS = re.compile(
     r"|\b(bad|wrong|naive|hackable|broken|incorrect|farmable|flawed|counter)[\s-]*"
     r"(example|version|program|attempt|idea|variant|reward|one|code)\b"
     r"|\bfor (comparison|reference|contrast)\b"
-    r"|\b(old|previous|earlier|original|existing|former|your)( \w+)? (program|version|reward|code|draft|attempt)\b"
+    r"|\b(old|previous|earlier|original|existing|former|your)( \w+)? "
+    r"(program|version|reward|code|draft|attempt)\b"
     r"|\banti-?pattern\b",
     re.I,
 )
@@ -54,8 +56,9 @@ SENDS_BACK = re.compile(
 )
 # Words with which a writer turns back to what stands above.
 REVISES = re.compile(
-    r"\b(fix|fixed|fixes|chang\w*|correct\w*|revis\w*|improv\w*|bug|mistake|oops|wait|actually|hmm|now"
-    r"|instead|rather|better|adjust\w*|refin\w*|updat\w*|but|however|problem|issue|so i|so:)\b|改|修",
+    r"\b(fix|fixed|fixes|chang\w*|correct\w*|revis\w*|improv\w*|bug|mistake|oops|wait|actually"
+    r"|hmm|now|instead|rather|better|adjust\w*|refin\w*|updat\w*|but|however|problem|issue|so i|so:)\b"
+    r"|改|修",
     re.I,
 )
 # Labels of alternatives that stand side by side: neither revises the other.
