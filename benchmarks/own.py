@@ -186,7 +186,7 @@ def design(trial: Trial, card: str, place: Path) -> tuple[bool, str]:
 def attempt(trial: Trial, place: Path, designs: bool) -> tuple[bool, list[str]]:
     """Draft, edit and check one card, and print its row.
 
-    Returns whether all of it went well, and the edited lines.
+    Returns whether everything worked, and the edited lines.
     """
     card = f"{trial.name}.yaml"
     started = time.monotonic()

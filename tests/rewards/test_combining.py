@@ -1,4 +1,4 @@
-"""Numbers of algorithms.md, A1, A8: signs and ensembles."""
+"""What signs and ensembles pay, in numbers worked out by hand."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,11 @@ def test_signs_bound_every_magnitude(pays, sparse, dense, reward):
     ) == pytest.approx([reward])
 
 
-def test_signs_are_no_potential_and_creeping_forward_pays_for_ever(pays):
+def test_a_sign_is_not_a_potential_so_creeping_forward_pays_forever(pays):
     assert pays([{"kind": "signs"}], {"gain": [*[0.01] * 9, -0.09]}).sum() == pytest.approx(0.8)
 
 
-def test_signs_leave_the_task_reward_alone(pays):
+def test_signs_do_not_change_the_task_reward(pays):
     assert pays([{"kind": "signs"}], {"gain": [-3.0]}, task=[1.0]) == pytest.approx([0.9])
 
 

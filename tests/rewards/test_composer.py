@@ -1,6 +1,4 @@
-"""A composition at work: episodes side by side, step by step or replayed, saved and put back; the
-same numbers each time.
-"""
+"""A composition gives the same numbers step by step, in a replay, and after it was restored."""
 
 import json
 from itertools import pairwise
@@ -79,8 +77,10 @@ def composer(transforms):
 
 
 def stream(steps=60, n=4, seed=0):
-    """Steps of n environments that reset by themselves: potentials of a new episode begin anew;
-    ends of both sorts; rollouts of 10 steps.
+    """Return the arrays of `Composer.replay`, and where rollouts of 10 steps end.
+
+    The n environments reset by themselves: a new episode starts with new potentials, and episodes
+    end by termination and by truncation.
     """
     rng = np.random.default_rng(seed)
     terms = rng.normal(size=(steps, n, len(TERMS)))
@@ -105,7 +105,7 @@ def stream(steps=60, n=4, seed=0):
     ) % 10 == 9
 
 
-def test_every_kind_is_tried_here():
+def test_every_kind_is_covered_here():
     assert {k.model_fields["kind"].default for k in KINDS} <= LISTS.keys()
 
 
@@ -127,7 +127,7 @@ def test_step_by_step_is_the_replay_of_the_whole(name):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_what_was_saved_goes_on_with_the_same_numbers(name):
+def test_a_restored_composer_continues_with_the_same_numbers(name):
     arrays, ends = stream()
     whole, _ = composer(LISTS[name]).replay(*arrays, ends=ends)
     begun = composer(LISTS[name])
@@ -140,10 +140,8 @@ def test_what_was_saved_goes_on_with_the_same_numbers(name):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_environments_do_not_mix_and_an_episode_knows_nothing_of_the_one_before(name):
-    """Before any update, an episode alone pays what it paid among others; weights learned over
-    episodes come later.
-    """
+def test_environments_and_episodes_do_not_influence_each_other(name):
+    """Before any update, an episode on its own pays what it paid among others."""
     arrays, _ = stream()
     whole, _ = composer(LISTS[name]).replay(*arrays)
     for env in range(2):
@@ -161,7 +159,7 @@ def test_environments_do_not_mix_and_an_episode_knows_nothing_of_the_one_before(
         if any(k.state == "across episodes" for k in KINDS if k.model_fields["kind"].default == n)
     ],
 )
-def test_what_is_learned_takes_effect_between_rollouts_alone(name):
+def test_what_is_learned_takes_effect_only_between_rollouts(name):
     arrays, ends = stream()
     never, _ = composer(LISTS[name]).replay(*arrays)
     learned, _ = composer(LISTS[name]).replay(*arrays, ends=ends)
@@ -171,7 +169,7 @@ def test_what_is_learned_takes_effect_between_rollouts_alone(name):
 
 
 def cycle(kind, times):
-    """The discounted sum of an episode that goes up and down `times` times, then succeeds."""
+    """Return the sum of an episode that goes up and down `times` times, then succeeds."""
     states = [0.1, *[0.9, 0.1] * times, 1.0]
     terms = {
         "a": [np.diff(states)],
@@ -227,7 +225,7 @@ def test_what_the_table_calls_bounded_cannot_be_farmed_by_going_up_and_down(kind
     assert cycle(name, 200) == pytest.approx(cycle(name, 2), abs=0.02)
 
 
-def test_a_state_of_another_composition_or_shape_is_refused():
+def test_a_state_of_another_composition_or_shape_is_rejected():
     arrays, ends = stream()
     made = composer(LISTS["normalize"])
     made.replay(*arrays, ends=ends)

@@ -1,4 +1,4 @@
-"""What a designer is told of compositions, and what is read from its reply."""
+"""What prompts say about compositions, and what is read from a designer's reply."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def told(**given) -> str:
     return "\n".join(m.content for m in messages(Prompts(), CARD, METHOD, Question(**given)))
 
 
-def test_by_default_nothing_is_said_of_compositions():
+def test_by_default_prompts_do_not_mention_compositions():
     assert (
         "yaml" not in told()
         and "composition" not in told()
@@ -38,7 +38,7 @@ def test_a_designer_that_may_choose_is_shown_every_kind():
     )
 
 
-def test_designer_and_critic_are_told_what_was_pinned():
+def test_designer_and_critic_see_the_pinned_composition():
     for text in (
         told(composition=read("signs")),
         critic.message(Prompts(), CARD, METHOD, "x = 1", composition=read("signs")).content,
@@ -50,7 +50,7 @@ def test_designer_and_critic_are_told_what_was_pinned():
         )
 
 
-def test_the_last_yaml_block_counts_and_none_is_none():
+def test_the_last_yaml_block_counts_and_a_reply_may_have_none():
     assert composition_of(PROGRAM) is None
     reply = "```yaml\n- kind: best\n```\n" + PROGRAM + "and so\n```yml\n- kind: gain\n```\n"
     assert composition_of(reply) == Composition.model_validate({"transforms": [{"kind": "gain"}]})
@@ -61,7 +61,7 @@ def test_the_last_yaml_block_counts_and_none_is_none():
     ("block", "line"),
     [("transforms:\n\n- kind: bset", 3), ("- kind: [", 1), ("- kind: signs\n  dense: {}", 2)],
 )
-def test_a_bad_block_has_a_class_a_line_and_a_way_out(block, line):
+def test_a_bad_block_gives_a_class_a_line_and_a_hint(block, line):
     with pytest.raises(UnreadableReply) as caught:
         composition_of(f"{PROGRAM}\n```yaml\n{block}\n```\n")
     assert (
@@ -72,7 +72,7 @@ def test_a_bad_block_has_a_class_a_line_and_a_way_out(block, line):
     )
 
 
-def test_a_study_adds_up_plainly_and_says_so(tmp_path, monkeypatch):
+def test_a_study_rejects_a_composition(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="a study sums the terms"):
         start(

@@ -1,4 +1,4 @@
-"""Numbers of algorithms.md, A5, A6, A7, A9: gates, switches, penalties, multipliers."""
+"""What gates, switches, penalties and multipliers do, in numbers worked out by hand."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_the_soft_gate_pays_a_little_before_success_and_most_with_it(pays, s, c,
     )
 
 
-def test_the_hard_gate_is_shut_until_something_more_important_was_reached(pays):
+def test_the_hard_gate_is_closed_until_its_term_reaches_the_threshold(pays):
     hard = [{"kind": "gate", "over": ["low"], "until": "high", "closed": 0.0}]
     assert pays(hard, {"low": [0.1] * 5, "high": [0.0] * 5}).sum() == 0
     assert pays(hard, {"low": [0.1] * 5, "high": [1.0, 0, 0, 0, 0]}).sum() == pytest.approx(1.5)
@@ -39,13 +39,13 @@ def test_what_a_gate_withheld_is_not_paid_in_the_next_episode(made, played):
     assert played(composer, {"low": [1.0, 1.0]}, task=[0.0, 1.0]).tolist() == [0.0, 3.0]
 
 
-def test_a_gate_is_shut_again_in_the_next_episode(made, played):
+def test_a_gate_is_closed_again_in_the_next_episode(made, played):
     composer = made([{"kind": "gate", "over": ["low"], "closed": 0.0}], ("low",))
     assert played(composer, {"low": [1.0, 1.0]}, task=[1.0, 0.0]).tolist() == [2.0, 1.0]
     assert played(composer, {"low": [1.0, 1.0]}).tolist() == [0.0, 0.0]
 
 
-def test_a_switch_goes_by_the_success_rate_with_hysteresis(made, played):
+def test_a_switch_follows_the_success_rate_with_hysteresis(made, played):
     composer = made([{"kind": "switch", "over": ["effort"], "window": 100, "ramp": 2}], ("effort",))
     modes, weights = [], []
     for rate in (0.4, 0.6, 0.85, 0.7, 0.49):
@@ -65,7 +65,7 @@ def test_a_switch_waits_for_enough_episodes(made, played):
     assert not composer.bound[0][1].learned["on"]
 
 
-def test_penalties_take_from_progress_and_never_soften_a_step_back(pays):
+def test_penalties_reduce_progress_but_not_the_cost_of_a_step_back(pays):
     rule = [{"kind": "penalties", "progress": "dx", "factors": ["speed", "comfort"]}]
     assert pays(rule, {"dx": [2.0], "speed": [0.5], "comfort": [0.75]}).tolist() == [0.75]
     assert pays(rule, {"dx": [2.0], "speed": [0.0], "comfort": [1.0]}).tolist() == [0.0]
@@ -74,7 +74,7 @@ def test_penalties_take_from_progress_and_never_soften_a_step_back(pays):
     assert pays(rule, {"dx": [1.0], "speed": [1.7], "comfort": [1.0]}).tolist() == [1.0]
 
 
-def test_a_multiplier_falls_once_its_constraint_is_kept(made, played):
+def test_a_multiplier_falls_once_its_constraint_is_met(made, played):
     composer = made(
         [{"kind": "lagrange", "constraints": [{"term": "upright", "at_least": 3.0}]}],
         ("speed", "upright"),
@@ -100,7 +100,7 @@ def test_at_most_negates_term_and_threshold(made, played):
     assert composer.bound[0][1].learned["l"] == pytest.approx([0.25 * 3])
 
 
-def test_multipliers_stay_while_no_episode_ends_and_a_hopeless_constraint_is_told(made, played):
+def test_multipliers_wait_for_an_episode_and_an_unreachable_constraint_is_noted(made, played):
     composer = made(
         [{"kind": "lagrange", "constraints": [{"term": "x", "at_least": 1000.0}], "rate": 10.0}],
         ("x",),

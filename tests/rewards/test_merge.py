@@ -47,11 +47,14 @@ def reward(prev, action, curr, memory):
     memory.update(best=numpy.maximum(memory["best"], gap(curr)), steps=memory["steps"] + 1)
     return {"height": SCALE * sqrt(4.0) * memory["best"], "late": -0.1 * memory["steps"]}
 """
-THIRD = "import numpy as np\nreward = lambda prev, action, curr, memory: {'moved': 1.0 * (curr.cell != prev.cell)}\n"
+THIRD = """\
+import numpy as np
+reward = lambda prev, action, curr, memory: {'moved': 1.0 * (curr.cell != prev.cell)}
+"""
 
 
 def played(text: str, states: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Its terms (T, n, k)."""
+    """Return the program's terms (T, n, k)."""
     with Worker(text, CARD.reward_layout, CARD.action) as worker:
         return worker.ask(states[:-1], np.zeros(first.shape, np.int64), states[1:], first).terms
 
@@ -115,7 +118,11 @@ def test_a_program_that_cannot_be_merged_is_rejected_by_name(program, said):
 
 
 def test_names_that_look_alike_stay_apart():
-    body = "def reward(prev, action, curr, memory):\n    memory['K'] = memory['K'] + 1.0\n    return {'t': memory['K']}\n"
+    body = (
+        "def reward(prev, action, curr, memory):\n"
+        "    memory['K'] = memory['K'] + 1.0\n"
+        "    return {'t': memory['K']}\n"
+    )
     texts = {
         "x": "MEMORY = {'y_m': 0.0}\n" + body.replace("K", "y_m"),
         "x_y": "MEMORY = {'m': 5.0}\n" + body.replace("K", "m"),

@@ -1,4 +1,4 @@
-"""Bad lists are refused with their reason; a file's errors name the line; presets are what they
+"""Bad lists are rejected with a reason; errors in a file name the line; presets are what they
 say.
 """
 

@@ -1,6 +1,4 @@
-"""Numbers of algorithms.md, A2, A3, A4, D2: what potentials, gains, milestones and step scores
-pay.
-"""
+"""What potentials, gains, milestones and step scores pay, in numbers worked out by hand."""
 
 import numpy as np
 import pytest
@@ -17,8 +15,9 @@ def discounted(rewards, gamma=0.9):
 
 
 def chain_values(transforms, gamma=0.9):
-    """Q (3, 2) of the chain by value iteration, its rewards asked from a composer, one transition
-    at a time.
+    """Return Q (3, 2) of the chain by value iteration.
+
+    The rewards come from a composer, one transition at a time.
     """
 
     def reward(s, after):
@@ -120,7 +119,7 @@ def test_the_return_of_an_episode_shifts_by_a_constant(pays):
     )
 
 
-def test_a_terminal_potential_counts_as_nothing(pays):
+def test_a_terminal_potential_counts_as_0(pays):
     """Two exits, gamma 1: A pays 1 with potential 0, B pays .5 with potential 1."""
     a = pays([], potentials={"phi": [0.0, 0.0]}, task=[1.0], gamma=1.0).sum()
     b = pays([], potentials={"phi": [0.0, 1.0]}, task=[0.5], gamma=1.0).sum()
@@ -218,7 +217,7 @@ def test_failing_pays_nothing_by_default_and_the_rest_as_a_potential(pays):
     assert paid[-1] == pytest.approx(2.0)
 
 
-def test_a_milestone_that_is_true_at_the_start_is_skipped_and_a_later_one_done_first_counts_when_its_turn_comes(
+def test_milestones_true_at_the_start_are_skipped_and_those_done_early_count_in_their_turn(
     pays,
 ):
     stages = [{"done": "a"}, {"done": "b"}, {"done": "c"}]
@@ -234,7 +233,7 @@ def test_a_milestone_that_is_true_at_the_start_is_skipped_and_a_later_one_done_f
     assert other.tolist() == [0.0, 2.0]
 
 
-def test_stages_stand_in_a_column_of_their_own_and_their_flags_pay_nothing(made):
+def test_milestones_add_a_column_and_their_flags_pay_nothing(made):
     composer = made(
         [{"kind": "milestones", "stages": STAGES, "name": "stages", "pay": "potential"}],
         ("effort",),

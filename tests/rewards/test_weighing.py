@@ -1,4 +1,4 @@
-"""Numbers of algorithms.md, A11, A12: weights, difficulty, normalization."""
+"""What weights, difficulty and normalization do, in numbers worked out by hand."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_rarely_passed_subgoals_weigh_most():
     assert difficulty(np.ones(3), np.zeros(3)) == pytest.approx([1 / 3] * 3)
 
 
-def test_a_subgoal_pays_once_an_episode_and_weights_change_between_rollouts(made, played):
+def test_a_subgoal_pays_once_per_episode_and_weights_change_between_rollouts(made, played):
     composer = made(
         [{"kind": "difficulty", "over": ["x", "y", "z"], "budget": 0.5}], ("x", "y", "z")
     )
@@ -47,7 +47,7 @@ def test_a_subgoal_pays_once_an_episode_and_weights_change_between_rollouts(made
     assert played(composer, {**often, "z": [0, 0, 0, 9]}) == pytest.approx([0, 0, 0.5 / 3, 1 / 3])
 
 
-def test_a_subgoal_that_nobody_passes_though_a_later_one_was_is_dropped_and_told(made, played):
+def test_a_subgoal_that_is_never_passed_although_a_later_one_was_is_dropped(made, played):
     composer = made(
         [{"kind": "difficulty", "over": ["x", "never", "z"], "window": 4}], ("x", "never", "z")
     )

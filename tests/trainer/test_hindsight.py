@@ -473,7 +473,7 @@ def test_programs_that_remember_are_refused_with_that_reason(goal_card, tmp_path
     )
     assert (
         "needs the whole episode, which relabelling" in done.refusal.message
-        and "prev, action and curr alone" in done.refusal.hint
+        and "only from prev, action and curr" in done.refusal.hint
     )
     Engine(1).run([("probes", ProbeJob(card=str(path), seed=0, out=str(tmp_path / "probes.npz")))])
     told = [

@@ -171,7 +171,7 @@ class Composition(BaseModel):
         if memory and hindsight:
             raise UnsuitableComposition(
                 f"MEMORY {NEEDS_EPISODE}",
-                "compute every term from prev, action and curr alone: a gain "
+                "compute every term only from prev, action and curr: a gain "
                 "gap(prev) - gap(curr), or potential(state); or use a card without training.her",
                 "needs-episode",
             )
