@@ -133,7 +133,7 @@ class Study:
         return None
 
     def _next(self, iteration: int) -> Candidate | None:
-        """A candidate of this iteration that is not pending yet; None if all have their evidence."""
+        """A candidate of this iteration that is not pending; None if all have their evidence."""
         drafted = draft_candidates(self._context, iteration)
         waiting = [c for c in drafted if c.accepted and c.evaluation is None]
         for folder in waiting:
@@ -301,7 +301,10 @@ class Study:
 
 
 def _open(place: Path, task: str | None, trust: bool) -> Run:
-    """The study in a directory. Raises UserError if it is another kind of run, or another task's."""
+    """The study in a directory.
+
+    Raises UserError if it is another kind of run, or a study of another task.
+    """
     run = Run(place)
     if not run.header.external_training:
         raise UserError(

@@ -1,4 +1,4 @@
-"""`autoreward models test` against a real server on loopback: good and bad replies, a dead address."""
+"""`autoreward models test` against a server on loopback: good and bad replies, a dead address."""
 
 import json
 import subprocess
