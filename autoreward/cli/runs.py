@@ -28,7 +28,6 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List runs, oldest first, with their winners."""
-    from autoreward.cli.live import clean
     from autoreward.results.summary import summary
     from autoreward.store.run import run_folders
 
@@ -39,8 +38,20 @@ def list_runs(
         return
     if not found:
         print(f"no runs in {folder}/; to start one: autoreward design TASK")
-    for run in found:
+        return
+    _print_table(found)
+
+
+def _print_table(runs: list[dict[str, Any]]) -> None:
+    from autoreward.cli.live import clean
+
+    print(_row("run", "task", "model", "state", "winner's success"))
+    for run in runs:
         print(clean(_line(run)))
+
+
+def _row(name: str, task: str, model: str, state: str, success: str) -> str:
+    return f"{name:<28} {task:<16} {model:<22} {state:<14} {success}"
 
 
 def _line(run: dict[str, Any]) -> str:
@@ -51,7 +62,7 @@ def _line(run: dict[str, Any]) -> str:
     shown = "-"
     if winner.get("success") is not None:
         shown = success_words(winner["success"], winner["low"], winner["high"])
-    return f"{run['name']:<28} {run['task']:<16} {run['model']:<22} {run['state']:<14} {shown}"
+    return _row(run["name"], run["task"], run["model"], run["state"], shown)
 
 
 @app.command("show")
@@ -73,7 +84,6 @@ def compare_runs(
     runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False
 ) -> None:
     """Show the winners of several runs side by side."""
-    from autoreward.cli.live import clean
     from autoreward.results.summary import summary
     from autoreward.store.run import find_run
 
@@ -81,8 +91,7 @@ def compare_runs(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    for data in found:
-        print(clean(_line(data)))
+    _print_table(found)
     tasks = sorted({data["task"] for data in found})
     if len(tasks) > 1:
         print(f"note: different tasks ({', '.join(tasks)}), so the numbers cannot be compared")
