@@ -176,6 +176,14 @@ def test_the_shell_lines_of_a_page_run(example, page):
     run_blocks(found, {})
 
 
+def test_the_picture_of_the_readme_is_drawn_from_a_run(example):
+    done = run([str(ROOT / "docs" / "picture.py"), "runs/example"])
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = done.stdout.replace("&#160;", " ")
+    assert "winner chosen: among 1b, 2a" in shown
+    assert "autoreward runs show runs/example" in shown
+
+
 def test_the_program_of_the_readme_is_accepted_by_check():
     pytest.importorskip("gymnasium_robotics", reason="pip install 'autoreward-rl[robotics]'")
     [program] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
