@@ -19,7 +19,8 @@ class Handle(gym.ObservationWrapper):
     observation_space = gym.spaces.Box(0, 1, (4,), np.float32)
 
     def observation(self, seen):
-        return np.eye(4, dtype=np.float32)[int(seen[2])]
+        handle = int(seen[2])
+        return np.eye(4, dtype=np.float32)[handle]
 
 
 def main(folder: str = "runs/own-sb3") -> None:
@@ -42,9 +43,10 @@ def main(folder: str = "runs/own-sb3") -> None:
         )
         try:
             agent.learn(10_000)
-        except autoreward.ProgramRejected as refused:
+        except autoreward.ProgramRejected as rejected:
             # The program failed on a state that no check had met.
-            study.tell(candidate, autoreward.Evidence(failure=str(refused)))
+            evidence = autoreward.Evidence(failure=str(rejected))
+            study.tell(candidate, evidence)
             continue
         evidence = study.evaluate(
             lambda seen, agent=agent: agent.predict(seen)[0],
@@ -56,7 +58,8 @@ def main(folder: str = "runs/own-sb3") -> None:
         succeeded = f"{evidence.won} of {evidence.count} episodes succeed"
         print(f"{candidate.id}: {succeeded} after {evidence.steps} steps")
     final = study.final
-    print(f"the best is {final.winner}, success {final.arms['winner'].success:.0%}")
+    winner = final.arms["winner"]
+    print(f"the best is {final.winner}, success {winner.success:.0%}")
     print(final.program)
 
 
