@@ -30,6 +30,13 @@ STYLES = {
 }
 
 
+def echoed_line() -> str:
+    """The command that make prints before it runs it."""
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    echoed = re.search(r"^demo:.*\n\t\$\(BIN\)/(.*)$", makefile, re.M)
+    return echoed[1] if echoed else ""
+
+
 def live_lines(run: Run) -> list[str]:
     """The run's events, as the command showed them while it ran."""
     events = run.events()
@@ -54,7 +61,8 @@ def summary_lines(run: Run) -> list[str]:
 def main() -> None:
     run = Run(Path(sys.argv[1]))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    for line in ["$ make demo", *live_lines(run), *summary_lines(run)]:
+    lines = ["$ make demo", echoed_line(), *live_lines(run), *summary_lines(run)]
+    for line in lines:
         text = Text(line)
         for pattern, style in STYLES.items():
             text.highlight_regex(pattern, style)

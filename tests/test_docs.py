@@ -180,6 +180,7 @@ def test_the_picture_of_the_readme_is_drawn_from_a_run(example):
     done = run([str(ROOT / "docs" / "picture.py"), "runs/example"])
     assert done.returncode == 0, done.stderr[-2000:]
     shown = done.stdout.replace("&#160;", " ")
+    assert "autoreward design doorkey16 --iterations 2" in shown
     assert "winner chosen: among 1b, 2a" in shown
     assert "autoreward runs show runs/example" in shown
 
