@@ -1,10 +1,12 @@
-"""Analyzer: what the trained agent did.
+"""Analyzer: why the trained agent behaves as it does.
 
-Typed findings by code first; then a language model names causes, citing episode and step.
+Typed findings come first, by code (loop/diagnosis.py); then a language model names causes, and cites
+episodes and steps.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,19 @@ from autoreward.sandbox.outside.replay import Transitions, episode_transitions, 
 from autoreward.sandbox.outside.worker import ProgramRejected, Template
 from autoreward.store.episodes import Episode, Trajectories
 from autoreward.store.records import Analysis, Citation, Evaluation, Measure, Outcome, TrainingDone
-from autoreward.tasks.card import TaskCard
+from autoreward.tasks.card import Field, TaskCard
 
+# Episodes of one batch that a model reads, and states of each.
 EXCERPTS = 4
-ROWS = 12
+MAX_ROWS = 12
+# Fields that are shown, and numbers that one of them may have.
+MAX_FIELDS = 8
+MAX_FIELD_SIZE = 3
+# Limits on what is kept of a model's explanation: items, and characters of one.
+MAX_ITEMS = 3
+MAX_CITATIONS = 12
+MAX_ITEM_LENGTH = 500
+MAX_SUMMARY_LENGTH = 1000
 
 
 class Explanation(BaseModel):
@@ -69,9 +80,9 @@ def analyze(
     sandbox: str = "default",
     template: Template | None = None,
 ) -> Analysis:
-    """The record of 7-analyzer.json.
+    """Diagnose an agent from its recorded episodes, then ask a model for causes.
 
-    An explanation that cannot be read is told and costs nobody anything.
+    If the model's explanation cannot be read, the analysis says so and keeps the findings by code.
     """
     recorded = Trajectories.load(trajectories)
     names, terms, measures = _replay(
@@ -99,7 +110,7 @@ def analyze(
     )
     if found.model_skipped_because:
         return found
-    told = training[0].terms if training else ()
+
     outcome = Outcome(
         iteration=iteration,
         candidate=candidate,
@@ -108,63 +119,95 @@ def analyze(
         composition=(composition or Composition()).data(),
         evaluation=evaluation,
         curve=curve,
-        terms=told,
+        terms=training[0].terms if training else (),
         analysis=found,
     )
-
-    def ask(
-        number: int, batch: int = 0, parts: tuple[dict[str, Any], ...] = ()
-    ) -> tuple[Explanation | None, str]:
-        """The explanation of one call; or why there is none."""
-
-        def messages(problem: str) -> tuple[Message, ...]:
-            return (
-                message(
-                    prompts,
-                    card,
-                    method,
-                    outcome,
-                    recorded,
-                    hints=hints,
-                    problem=problem,
-                    batch=batch,
-                    parts=parts,
-                ),
-            )
-
-        turn = TURNS * number
-        request = Request("analyzer", iteration, candidate, 0, (), turn=turn, max_tokens=2048)
-        try:
-            return ask_for_record(caller, request, Explanation, messages), ""
-        except UnreadableReply as error:
-            return None, error.message
-
-    wanted = int(method.own(caller.settings).get("batches", "1"))
-    batches = [
-        k
-        for k in range(wanted)
-        if k == 0 or any(not recorded.episodes[e].success for e in _batch(recorded, k))
-    ]
-    read = [ask(number, batch) for number, batch in enumerate(batches)]
-    parts = tuple(said.model_dump() for said, _ in read if said)
-    said, problem = (
-        ask(len(batches), parts=parts)
-        if len(parts) > 1
-        else next((one for one in read if one[0]), read[0])
-    )
-    if said is None:
+    asked = _Explaining(caller, prompts, card, method, outcome, recorded, hints)
+    explanation, problem = asked.explain()
+    if explanation is None:
         return found.model_copy(
             update={"summary": f"the model's explanation could not be read: {problem}"}
         )
-    return found.model_copy(
-        update={
-            "causes": tuple(c[:500] for c in said.causes[:3]),
-            "suggestions": tuple(s[:500] for s in said.suggestions[:3]),
-            "citations": tuple(_checked(c, recorded) for c in said.citations[:12]),
-            "summary": said.summary[:1000],
-            "by": f"code + {caller.model.name}",
-        }
-    )
+    return found.model_copy(update=_kept(explanation, recorded, caller.model.name))
+
+
+@dataclass(frozen=True)
+class _Explaining:
+    """Asks a model why an agent behaves as it does."""
+
+    caller: Caller
+    prompts: Prompts
+    card: TaskCard
+    method: Method
+    outcome: Outcome
+    recorded: Trajectories
+    hints: bool
+
+    def explain(self) -> tuple[Explanation | None, str]:
+        """An explanation of every batch of episodes, summed up; or None and why there is none."""
+        batches = self._batches()
+        answers = [self._ask(number, batch) for number, batch in enumerate(batches)]
+        explanations = [said for said, _ in answers if said is not None]
+        if len(explanations) > 1:
+            parts = tuple(said.model_dump() for said in explanations)
+            return self._ask(len(batches), parts=parts)
+        if explanations:
+            return explanations[0], ""
+        return answers[0]
+
+    def _batches(self) -> list[int]:
+        """Batches worth reading: the first, and every other one with a failing episode."""
+        wanted = int(self.method.own(self.caller.settings).get("batches", "1"))
+        found = [0]
+        for batch in range(1, wanted):
+            episodes = [self.recorded.episodes[k] for k in _batch(self.recorded, batch)]
+            if any(not episode.success for episode in episodes):
+                found.append(batch)
+        return found[:wanted]
+
+    def _ask(
+        self, number: int, batch: int = 0, parts: tuple[dict[str, Any], ...] = ()
+    ) -> tuple[Explanation | None, str]:
+        """The explanation that call `number` gives; or None and why it cannot be read."""
+
+        def messages(problem: str) -> tuple[Message, ...]:
+            made = message(
+                self.prompts,
+                self.card,
+                self.method,
+                self.outcome,
+                self.recorded,
+                hints=self.hints,
+                problem=problem,
+                batch=batch,
+                parts=parts,
+            )
+            return (made,)
+
+        request = Request(
+            "analyzer",
+            self.outcome.iteration,
+            self.outcome.candidate,
+            0,
+            (),
+            turn=TURNS * number,
+            max_tokens=2048,
+        )
+        try:
+            return ask_for_record(self.caller, request, Explanation, messages), ""
+        except UnreadableReply as error:
+            return None, error.message
+
+
+def _kept(said: Explanation, recorded: Trajectories, model: str) -> dict[str, Any]:
+    """What an analysis keeps of an explanation."""
+    return {
+        "causes": tuple(cause[:MAX_ITEM_LENGTH] for cause in said.causes[:MAX_ITEMS]),
+        "suggestions": tuple(item[:MAX_ITEM_LENGTH] for item in said.suggestions[:MAX_ITEMS]),
+        "citations": tuple(_checked(c, recorded) for c in said.citations[:MAX_CITATIONS]),
+        "summary": said.summary[:MAX_SUMMARY_LENGTH],
+        "by": f"code + {model}",
+    }
 
 
 def message(
@@ -179,10 +222,10 @@ def message(
     batch: int = 0,
     parts: tuple[dict[str, Any], ...] = (),
 ) -> Message:
-    """The prompt: the outcome's numbers and findings, excerpts of a batch of the recorded
-    episodes, and the program as the critic reads it.
+    """The prompt: an outcome's numbers and findings, its program, and excerpts of episodes.
 
-    `parts`: what was said of each batch, to be summed up.
+    The program comes without its comments, as for the critic. `batch` selects the episodes;
+    `parts` are explanations of earlier batches, to be summed up instead.
     """
     context = AnalyzerContext(
         card=card,
@@ -194,10 +237,8 @@ def message(
         problem=problem,
     )
     variables = variables_for("analyzer", context)
-    return Message(
-        "user",
-        prompts.render(f"{method.name}/analyzer/{'summarize' if parts else 'explain'}", variables),
-    )
+    name = "summarize" if parts else "explain"
+    return Message("user", prompts.render(f"{method.name}/analyzer/{name}", variables))
 
 
 def _replay(
@@ -210,10 +251,11 @@ def _replay(
     sandbox: str,
     template: Template | None,
 ) -> tuple[tuple[str, ...], list[np.ndarray], tuple[Measure, ...]]:
-    """Names of terms as shaped, before they are weighed, and their values (T, k) per recorded
-    episode; and how right the program's judgements are.
+    """Run the program over the recorded episodes.
 
-    No terms where a signal learned them in training: there the training itself tells (signal.json).
+    Returns the names of its terms as shaped, before they are weighed; their values (T, k) for each
+    episode; and how right the program's judgements are. There are no terms if a signal learned
+    them in training: the training reports about them itself (signal.json).
     """
     signal_class = method.signal_class
     recordings = [episode_transitions(card, episode) for episode in recorded.episodes]
@@ -241,7 +283,7 @@ def _replay(
             names = reward.names
             shaped_terms.append(shaped[:, 0])
     except ProgramRejected:
-        # it trained, so this is rare: a state that training never met
+        # Rare, since it has trained: a state that training never met.
         return (), [np.zeros((e.length, 0)) for e in recorded.episodes], ()
     answers = [
         (episode.fields, answer.terms[:, 0])
@@ -262,41 +304,34 @@ def _step_batch(episode: Episode, transitions: Transitions) -> StepBatch:
         terminated=last & episode.terminated,
         done=last,
         success=last & episode.success,
-        # no term depends on the task reward, but a gate may wait for it
+        # No term depends on the task reward, but a gate may wait for it.
         task=last * float(episode.success),
     )
 
 
 def _batch(recorded: Trajectories, batch: int) -> list[int]:
-    """A few episodes' numbers, failures first."""
+    """The numbers of the episodes in a batch; failures come in the first ones."""
     order = sorted(range(len(recorded.episodes)), key=lambda k: (recorded.episodes[k].success, k))
     return order[EXCERPTS * batch : EXCERPTS * (batch + 1)]
 
 
 def excerpts(recorded: Trajectories, card: TaskCard, batch: int = 0) -> list[dict[str, Any]]:
-    """A dozen states of each episode of a batch, fields of one to three numbers."""
-    names = [f.name for f in card.fields if f.reward and int(np.prod(f.shape, dtype=int)) <= 3][:8]
+    """Some states of each episode of a batch, with the small fields and the action taken there."""
+    names = [f.name for f in card.fields if f.reward and _size(f) <= MAX_FIELD_SIZE][:MAX_FIELDS]
     found = []
     for k in _batch(recorded, batch):
-        episode, states = recorded.episodes[k], recorded.states(k)
-        steps = sorted({int(s) for s in np.linspace(0, episode.length, ROWS)})
-        # in row s: what was done in that state
-        actions = [_cell(a) for a in episode.actions] + ["-"]
-        rows = [
-            {"step": s, "values": [*(_cell(getattr(states, n)[s]) for n in names), actions[s]]}
-            for s in steps
-        ]
-        ending = (
-            "success"
-            if episode.success
-            else "ran to the limit"
-            if episode.truncated
-            else "ended in failure"
-        )
+        episode = recorded.episodes[k]
+        states = recorded.states(k)
+        # In row s stands what was done in state s; nothing was done in the last one.
+        actions = [_cell(action) for action in episode.actions] + ["-"]
+        rows = []
+        for step in sorted({int(s) for s in np.linspace(0, episode.length, MAX_ROWS)}):
+            values = [_cell(getattr(states, name)[step]) for name in names]
+            rows.append({"step": step, "values": [*values, actions[step]]})
         found.append(
             {
                 "number": k,
-                "ending": ending,
+                "ending": _ending(episode),
                 "length": episode.length,
                 "fields": [*names, "action"],
                 "rows": rows,
@@ -305,23 +340,35 @@ def excerpts(recorded: Trajectories, card: TaskCard, batch: int = 0) -> list[dic
     return found
 
 
+def _size(field: Field) -> int:
+    return int(np.prod(field.shape, dtype=int))
+
+
+def _ending(episode: Episode) -> str:
+    if episode.success:
+        return "success"
+    return "ran to the limit" if episode.truncated else "ended in failure"
+
+
 def _cell(value: Any) -> str:
     return ", ".join(f"{v:.3g}" for v in np.ravel(value))
 
 
 def _checked(cited: Explanation.Cited, recorded: Trajectories) -> Citation:
-    """Whether the cited episode, step and field exist; what is claimed about them is the model's
-    word.
-    """
-    there = 0 <= cited.episode < len(recorded.episodes)
-    there = there and (
-        cited.step is None or 0 <= cited.step <= recorded.episodes[cited.episode].length
-    )
-    there = there and (not cited.field or cited.field.split("[")[0] in recorded.layout.names)
+    """Check that the cited episode, step and field exist; the claim stays the model's."""
     return Citation(
         episode=cited.episode,
         step=cited.step,
         field=cited.field[:80],
-        claim=cited.claim[:500],
-        checked=there,
+        claim=cited.claim[:MAX_ITEM_LENGTH],
+        checked=_exists(cited, recorded),
     )
+
+
+def _exists(cited: Explanation.Cited, recorded: Trajectories) -> bool:
+    if not 0 <= cited.episode < len(recorded.episodes):
+        return False
+    length = recorded.episodes[cited.episode].length
+    if cited.step is not None and not 0 <= cited.step <= length:
+        return False
+    return not cited.field or cited.field.split("[")[0] in recorded.layout.names
