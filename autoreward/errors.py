@@ -1,36 +1,50 @@
-"""Errors that a person reads: one clear sentence, the way out, and an exit code.
+"""Errors that a person reads: one clear sentence, the next command, and an exit code.
 
-Exit codes (documented in docs/cli.md): 0 done; 1 a program, card or template was refused, or the
-goal was not reached; 2 wrong usage; 3 something the machine or an account lacks (an extra, a key, a
-sandbox, disk); 4 a model or server failed; 5 a budget ran out; 6 another process holds the run; 130
-stopped by Ctrl-C.
+Exit codes (documented in docs/cli.md):
+
+    0     done
+    1     a program, card or template was rejected, or the goal was not reached
+    2     wrong usage
+    3     the machine or an account lacks something (an extra, a key, a sandbox, disk space)
+    4     a model or server failed
+    5     a limit was reached
+    6     another process holds the run
+    130   stopped by Ctrl-C
 """
 
 from __future__ import annotations
 
-REFUSED, USAGE, MISSING, MODEL, BUDGET, LOCKED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
+REFUSED = 1
+USAGE = 2
+MISSING = 3
+MODEL = 4
+BUDGET = 5
+LOCKED = 6
+INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """Something that the user can fix.
 
-    `message` names the field or file, `hint` is the next thing to type.
+    `message` names the field or file, `hint` is what to do or type next, `code` the exit code.
     """
 
     def __init__(self, message: str, hint: str = "", code: int = USAGE) -> None:
         super().__init__(message)
-        self.message, self.hint, self.code = message, hint, code
+        self.message = message
+        self.hint = hint
+        self.code = code
 
 
 class BudgetExhausted(UserError):
-    """A limit on money, tokens, calls or time would be passed by the next step."""
+    """The next step would exceed a limit on money, tokens, calls or time."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint, BUDGET)
 
 
 class ModelFailed(UserError):
-    """A model call failed for good: retries are used up, or repeating it cannot help."""
+    """A model call failed: retries are used up, or repeating it cannot help."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint, MODEL)

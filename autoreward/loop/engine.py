@@ -1,10 +1,10 @@
-"""Starts trainers: processes of trusted code, several side by side, a job file in, files out,
-progress relayed.
+"""The engine: starts trainers, several side by side, and relays what they report.
 
-A trainer is started without the orchestrator's keys in its environment, dies with this process, and
-writes only below its `out`. A kill that was not ours (out of memory, an administrator) is the
-machine's fault: the job runs once again from step 0. Captions that it asks about go to an annotator
-(labels.py), whose answers come back on its standard input; neither way waits.
+A trainer is a process of trusted code: a job file goes in, files come out. It starts without the
+orchestrator's keys in its environment, dies with this process, and writes only below its `out`. If
+it is killed by something else (out of memory, an administrator), the job runs once more from step 0.
+Captions that it asks about go to an annotator (annotation/labels.py), and the labels come back on
+its standard input; neither side waits for the other.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from autoreward.store.survey import SurveyJob
 from autoreward.store.training import TrainingFolder
 
 Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob
-# labels in one line to a trainer
-BACK = 256
+# Labels in one line to a trainer.
+LABELS_PER_LINE = 256
 Progress = Callable[[str, dict[str, float | None]], None]
 
 # What a trainer may need from our environment. Everything else, keys above all, stays behind.
@@ -70,8 +70,9 @@ def gpus() -> list[str]:
 
 
 def trainer_environment(gpu: str | None = None) -> dict[str, str]:
-    """The explicit environment of trainers: no keys, one BLAS thread, one GPU where there are
-    several, no surprises in hashing.
+    """The environment variables of a trainer, stated one by one.
+
+    No keys, one BLAS thread, one GPU if there are several, and hashing without randomness.
     """
     kept = {k: v for k, v in os.environ.items() if k in KEEP or k.startswith(KEEP_PREFIXES)}
     kept |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
@@ -95,7 +96,7 @@ class _Started:
     again: bool
     slot: int
     buffer: bytes = b""
-    # for its standard input
+    # What its standard input has not taken yet.
     back: bytearray = field(default_factory=bytearray)
 
 
@@ -110,9 +111,11 @@ class _Mail:
 
     def put(self, to: _Started, labels: Mapping[int, Label]) -> None:
         items = list(labels.items())
-        for k in range(0, len(items), BACK):
-            self.lines.put((to, encode_labels(dict(items[k : k + BACK])).encode() + b"\n"))
-        # it is awake already, or nobody waits any more
+        for k in range(0, len(items), LABELS_PER_LINE):
+            self.lines.put(
+                (to, encode_labels(dict(items[k : k + LABELS_PER_LINE])).encode() + b"\n")
+            )
+        # The pipe is full, so it is awake already; or nobody waits any more.
         with suppress(OSError):
             self._wake.send(b".")
 
@@ -245,7 +248,7 @@ class Engine:
                 env=trainer_environment(
                     self.gpus[slot % len(self.gpus)] if len(self.gpus) > 1 else None
                 ),
-                # Ctrl-C goes to us alone; we then stop trainers ourselves
+                # Ctrl-C goes to this process only, which then stops its trainers.
                 start_new_session=True,
             )
         return _Started(label, job, process, errors, again, slot)
@@ -265,22 +268,23 @@ class Engine:
             if not line.startswith(b"{"):
                 continue
             try:
-                told = json.loads(line)
+                message = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if "captions" in told:
-                captions = decode_captions(told["captions"])
+            if "captions" in message:
+                captions = decode_captions(message["captions"])
                 if annotator is not None:
                     annotator.ask(started.label, captions, partial(mail.put, started))
                 else:
                     mail.put(started, {c.number: None for c in captions})
             elif progress:
-                progress(started.label, told)
+                progress(started.label, message)
 
     @staticmethod
     def _ended_by_others(started: _Started) -> bool:
-        """Wait for the exit; True when the job should run again, UserError when that would not
-        help.
+        """Wait for the trainer's exit; True if the job should run again.
+
+        Raises UserError if the trainer failed and running it again would not help.
         """
         code = started.process.wait()
         for stream in (started.process.stdin, started.process.stdout):
@@ -290,9 +294,8 @@ class Engine:
         if code == 0:
             started.errors.unlink(missing_ok=True)
             return False
-        last = next(
-            (line for line in reversed(text.splitlines()) if line.strip()), "no word on stderr"
-        )
+        lines = [line for line in text.splitlines() if line.strip()]
+        last = lines[-1] if lines else "(no output on stderr)"
         if code < 0 and not started.again:
             return True
         if code < 0:
@@ -302,12 +305,9 @@ class Engine:
                 MISSING,
             )
         if code == MISSING:
-            again = (
-                "the same command again"
-                if isinstance(started.job, (PlayJob, NetworkJob, CaptionJob))
-                else "autoreward resume"
-            )
-            raise UserError(f"{started.label}: {last}", f"mend that, then: {again}", MISSING)
+            once = isinstance(started.job, (PlayJob, NetworkJob, CaptionJob))
+            again = "the same command again" if once else "autoreward resume"
+            raise UserError(f"{started.label}: {last}", f"fix this, then: {again}", MISSING)
         raise UserError(
             f"{started.label}: the trainer failed (exit code {code}): {last}",
             f"the whole traceback: {started.errors}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,54 +46,60 @@ class Trajectories:
         return State(self.episodes[episode].fields, self.layout)
 
     def save(self, path: Path) -> None:
-        """Write one npz file, whole or not at all."""
-        shapes = [",".join(map(str, s)) for s in self.layout.shapes]
+        """Write one npz file, completely or not at all."""
+        fields = np.zeros((0, self.layout.width))
+        actions = np.zeros(0)
+        if self.episodes:
+            fields = np.concatenate([e.fields for e in self.episodes])
+            actions = np.concatenate([e.actions for e in self.episodes])
+        endings = [[e.terminated, e.truncated, e.success] for e in self.episodes]
+        shapes = [",".join(map(str, shape)) for shape in self.layout.shapes]
         arrays = {
             "names": np.array(self.layout.names),
             "shapes": np.array(shapes),
             "lengths": np.array([e.length for e in self.episodes], np.int64),
-            "fields": np.concatenate([e.fields for e in self.episodes])
-            if self.episodes
-            else np.zeros((0, self.layout.width)),
-            "actions": np.concatenate([e.actions for e in self.episodes])
-            if self.episodes
-            else np.zeros(0),
-            "endings": np.array(
-                [[e.terminated, e.truncated, e.success] for e in self.episodes], bool
-            ).reshape(-1, 3),
+            "fields": fields,
+            "actions": actions,
+            "endings": np.array(endings, bool).reshape(-1, 3),
         }
         write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Trajectories:
-        """UserError where the file is missing or is not what `save` writes."""
+        """Read what `save` writes.
+
+        Raises UserError if the file is missing or damaged.
+        """
         try:
-            data = read_arrays(path)
-            shapes = tuple(tuple(int(n) for n in str(s).split(",") if n) for s in data["shapes"])
-            layout = Layout(tuple(str(n) for n in data["names"]), shapes)
-            episodes, at = [], 0
-            for k, length in enumerate(data["lengths"]):
-                fields, actions = (
-                    data["fields"][at + k : at + k + length + 1],
-                    data["actions"][at : at + length],
-                )
-                episodes.append(
-                    Episode(fields, actions, *(bool(flag) for flag in data["endings"][k]))
-                )
-                at += int(length)
-            if (
-                data["fields"].shape != (at + len(episodes), layout.width)
-                or not np.isfinite(data["fields"]).all()
-            ):
-                raise ValueError("fields of another shape, or not finite")
+            return cls._from_arrays(read_arrays(path))
         except FileNotFoundError:
             raise UserError(
                 f"no recorded episodes at {path}", "autoreward resume makes them"
             ) from None
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(
-                f"{path} is no file of recorded episodes: {error}",
+                f"{path} cannot be read as recorded episodes: {error}",
                 "move it away, then: autoreward resume",
                 REFUSED,
             ) from None
+
+    @classmethod
+    def _from_arrays(cls, data: dict[str, Any]) -> Trajectories:
+        shapes = tuple(tuple(int(n) for n in str(s).split(",") if n) for s in data["shapes"])
+        layout = Layout(tuple(str(name) for name in data["names"]), shapes)
+        episodes = []
+        start = 0
+        for k, length in enumerate(data["lengths"]):
+            # Each of the k episodes before has one state more than actions.
+            states = data["fields"][start + k : start + k + length + 1]
+            actions = data["actions"][start : start + length]
+            terminated, truncated, success = (bool(flag) for flag in data["endings"][k])
+            episodes.append(Episode(states, actions, terminated, truncated, success))
+            start += int(length)
+
+        fields = data["fields"]
+        if fields.shape != (start + len(episodes), layout.width):
+            raise ValueError("fields of another shape")
+        if not np.isfinite(fields).all():
+            raise ValueError("fields that are not finite")
         return cls(layout, tuple(episodes))

@@ -1,6 +1,6 @@
-"""Critic: the linter, and with a language model also its review of meaning.
+"""Critic: the linter, and with a language model also a review of what the program means.
 
-With none the linter alone, and the record says so.
+Without a language model the linter reviews on its own, and the record says so.
 """
 
 from __future__ import annotations
@@ -56,15 +56,16 @@ def review(
     hints: bool = False,
     composition: Composition | None = None,
 ) -> Review:
-    """Refused where the linter or the model refuses.
+    """Review a program: with the linter, then with a model if there is one.
 
-    An answer that cannot be read refuses nobody, and is told.
+    The critic rejects what either of them refuses. If the model's answer cannot be read, the review
+    says so and rejects nothing because of it.
     """
     found = tuple(lint(program, card.reward_layout, method.signal_class.entry))
-    refused = any(v.severity == "refuse" for v in found)
+    rejected = any(v.severity == "refuse" for v in found)
     skipped = method.model_skipped_because("critic", caller.settings, caller.model)
-    if refused or skipped:
-        return Review(ok=not refused, verdicts=found, by="lint", model_skipped_because=skipped)
+    if rejected or skipped:
+        return Review(ok=not rejected, verdicts=found, by="lint", model_skipped_because=skipped)
 
     def messages(problem: str) -> tuple[Message, ...]:
         return (
@@ -101,9 +102,9 @@ def review(
         )
         for p in opinion.problems
     )
-    refusing = not opinion.ok and any(v.severity == "refuse" for v in verdicts)
+    rejected = not opinion.ok and any(v.severity == "refuse" for v in verdicts)
     return Review(
-        ok=not refusing,
+        ok=not rejected,
         verdicts=found + verdicts,
         by=f"lint + {caller.model.name}",
         opinion=opinion.opinion[:2000],
@@ -121,8 +122,9 @@ def message(
     problem: str = "",
     composition: Composition | None = None,
 ) -> Message:
-    """The prompt: the task, the program without its comments and docstrings (they may be aimed at
-    the reader), and what the linter found.
+    """The prompt: the task, the program and what the linter found.
+
+    The program comes without comments and docstrings: they may be addressed to the reviewer.
     """
     context = CriticContext(
         card=card,

@@ -1,5 +1,7 @@
-"""Designer: ask for a program, first or revised from feedback or repaired after a refusal, and
-find it in the reply; and what a method asks before.
+"""Designer: asks a model for a program, and finds it in the reply.
+
+The program is a first one, one revised from feedback, a repaired draft, or a port of a given
+reward. Some methods ask preparatory questions first.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any
 
 from autoreward.errors import USAGE, UserError
 from autoreward.methods import Method
-from autoreward.models import Message, Request
+from autoreward.models import Message, Reply, Request
 from autoreward.models.caller import Caller
 from autoreward.models.replies import UnreadableReply, composition_of, program_of
 from autoreward.models.templates import Prompts
@@ -22,7 +24,7 @@ from autoreward.tasks.card import TaskCard
 
 @dataclass(frozen=True)
 class Draft:
-    """What a reply held; `composition` None: it chose none, or was not asked to."""
+    """What a reply held. `composition` is None if the designer chose none, or may not choose."""
 
     program: str
     explanation: str = ""
@@ -30,44 +32,50 @@ class Draft:
 
 
 class Unparseable(Exception):
-    """No program, or no readable composition, could be found in the reply; the verdict goes back
-    to the designer, with the program if there is one.
+    """The reply holds no program, or no readable composition.
+
+    The verdict goes back to the designer, with the program if there is one.
     """
 
     def __init__(self, verdict: Verdict, program: str = "") -> None:
         super().__init__(verdict.message)
-        self.verdict, self.program = verdict, program
+        self.verdict = verdict
+        self.program = program
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked for.
-
-    `candidate` of `candidates` side by side; `refusals` and `previous`: why the last draft was
-    refused, and its program.
-
-    `origin`: a person's function to be ported. `composing`: the designer may choose a composition;
-    `composition`: one pinned by a person.
-    """
+    """What the designer is asked for: one draft of one candidate."""
 
     iteration: int = 1
     candidate: str = "a"
     attempt: int = 0
+    # How many candidates are drafted side by side.
     candidates: int = 1
     feedback: Feedback | None = None
+    # Why the last draft was rejected, and its program.
     refusals: tuple[Verdict, ...] = ()
     previous: str = ""
     from_scratch: bool = False
     hints: bool = False
     seed: int = 0
+    # A given reward that must be ported.
     origin: dict[str, Any] | None = None
+    # True if the designer may choose a composition; otherwise `composition` is the run's.
     composing: bool = False
     composition: Composition | None = None
 
     @property
     def tried(self) -> bool:
-        """Whether there is something to revise."""
+        """True if there is something to revise."""
         return self.feedback is not None and bool(self.feedback.outcomes)
+
+    @property
+    def template(self) -> str:
+        """The template that asks for the program."""
+        if self.origin:
+            return "port"
+        return "revise" if self.tried else "first"
 
 
 def messages(
@@ -79,11 +87,10 @@ def messages(
     replies: Sequence[dict[str, Any]] = (),
     template: str = "",
 ) -> tuple[Message, ...]:
-    """The prompt: a part that stays the same for a task first, so that providers can cache it;
-    feedback and repairs last.
+    """The prompt. What stays the same for a task comes first, so that providers can cache it.
 
-    `replies`: of the calls that prepared this one; `template`: of such a call, empty for the one
-    that writes the program.
+    `replies` are those of the preparatory calls. `template` is that of such a call, empty for the
+    call that writes the program.
     """
     context = DesignerContext(
         card=card,
@@ -107,28 +114,25 @@ def messages(
 
     made = (
         Message("system", render("system")),
-        Message(
-            "user",
-            render(template or ("port" if asked.origin else "revise" if asked.tried else "first")),
-        ),
+        Message("user", render(template or asked.template)),
     )
     if not asked.refusals or template:
         return made
-    answer = (
-        f"```python\n{asked.previous.strip()}\n```" if asked.previous.strip() else "(no program)"
-    )
+    previous = asked.previous.strip()
+    answer = f"```python\n{previous}\n```" if previous else "(no program)"
     return (*made, Message("assistant", answer), Message("user", render("repair")))
 
 
 def design(
     caller: Caller, prompts: Prompts, card: TaskCard, method: Method, asked: Question
 ) -> Draft:
-    """One draft; of a port where there is an `origin`.
+    """Ask for one draft, after the method's preparatory questions if this is a first program.
 
-    Unparseable where the reply holds no program; UserError where the model fails or a limit is
-    reached.
+    Raises Unparseable if the reply holds no program, and UserError if the model fails or a limit
+    is reached.
     """
     settings = caller.settings
+    # What models that run on this machine read instead of the prompt.
     material = {
         "card": card,
         "feedback": asked.feedback,
@@ -136,71 +140,73 @@ def design(
         "seed": asked.seed,
         "entry": method.signal_class.entry,
     }
-    limit, temperature = (
-        _number(settings, "max_tokens", int, 8192),
-        _number(settings, "temperature", float, None),
-    )
+    max_tokens = _number(settings, "max_tokens", int, 8192)
+    temperature = _number(settings, "temperature", float, None)
     replies: list[dict[str, Any]] = []
-    for ask in () if asked.tried or asked.origin else method.preparation:
+    preparation = () if asked.tried or asked.origin else method.preparation
+    for ask in preparation:
         text = messages(prompts, card, method, asked, settings, replies, ask.template)
         found = []
-        for k in range(ask.count(method.own(settings))):
-            warm = temperature if temperature is not None else ask.temperature
+        for turn in range(ask.count(method.own(settings))):
             request = Request(
                 ask.template,
                 asked.iteration,
                 asked.candidate,
                 0,
                 text,
-                turn=k,
-                material={**material, "attempt": k},
-                max_tokens=limit,
-                temperature=warm,
+                turn=turn,
+                material={**material, "attempt": turn},
+                max_tokens=max_tokens,
+                temperature=ask.temperature if temperature is None else temperature,
             )
-            found.append(
-                {"template": ask.template, "number": k + 1, "text": caller.ask(request).text}
-            )
+            answer = caller.ask(request).text
+            found.append({"template": ask.template, "number": turn + 1, "text": answer})
         replies += found
-    text = messages(prompts, card, method, asked, settings, replies)
+
     reply = caller.ask(
         Request(
             "designer",
             asked.iteration,
             asked.candidate,
             asked.attempt,
-            text,
+            messages(prompts, card, method, asked, settings, replies),
             material=material | {"replies": replies},
-            max_tokens=limit,
+            max_tokens=max_tokens,
             temperature=temperature,
         )
     )
+    return _draft(reply, card, asked)
+
+
+def _draft(reply: Reply, card: TaskCard, asked: Question) -> Draft:
     try:
         program, explanation = program_of(reply.text, reply.finish)
     except UnreadableReply as error:
-        raise Unparseable(
-            Verdict(kind=error.kind, stage="designer", message=error.message)
-        ) from None
+        verdict = Verdict(kind=error.kind, stage="designer", message=error.message)
+        raise Unparseable(verdict) from None
+
+    composition = _composition(reply, card, program) if asked.composing else None
+    return Draft(program, explanation, composition)
+
+
+def _composition(reply: Reply, card: TaskCard, program: str) -> Composition | None:
+    """The composition in a reply; None if it chooses none."""
     try:
-        chosen = composition_of(reply.text) if asked.composing else None
-        if chosen:
-            chosen.require(card)
+        composition = composition_of(reply.text)
+        if composition:
+            composition.require(card)
+        return composition
     except UnreadableReply as error:
-        raise Unparseable(
-            Verdict(
-                kind=error.kind,
-                stage="designer",
-                line=error.line,
-                message=error.message,
-                hint=error.hint,
-            ),
-            program,
-        ) from None
+        verdict = Verdict(
+            kind=error.kind,
+            stage="designer",
+            line=error.line,
+            message=error.message,
+            hint=error.hint,
+        )
     except UnsuitableComposition as error:
-        raise Unparseable(
-            Verdict(kind=error.kind, stage="designer", message=error.message, hint=error.hint),
-            program,
-        ) from None
-    return Draft(program, explanation, chosen)
+        verdict = Verdict(kind=error.kind, stage="designer", message=error.message, hint=error.hint)
+    raise Unparseable(verdict, program)
 
 
 def _number(settings: dict[str, str], name: str, kind: type, default: Any) -> Any:
