@@ -13,8 +13,9 @@ import numpy as np
 from autoreward.state import Array, State
 from autoreward.store.episodes import Trajectories
 from autoreward.store.records import Citation, Diagnostic, EpisodeGroup, Evaluation, TrainingDone
-from autoreward.tasks.card import Subgoal, TaskCard
+from autoreward.tasks.card import TaskCard
 from autoreward.tasks.criteria import all_hold
+from autoreward.tasks.hints import Subgoal
 
 # Changes of a flag per episode from which it is being toggled.
 FLAG_TOGGLES = 4.0
