@@ -1,5 +1,6 @@
-"""A candidate outside of the loop: a checked program as text, and its rewards from behind the
-jail's wall, for anybody's trainer.
+"""A candidate for your own trainer: a checked program as text, and its rewards.
+
+The program runs in a reward worker, inside the sandbox.
 """
 
 from __future__ import annotations
@@ -18,72 +19,79 @@ from autoreward.tasks.find import LocatedCard
 if TYPE_CHECKING:
     import gymnasium
 
-    from autoreward.tasks.standalone import Task
+    from autoreward.tasks.standalone import StepAnswer, Task
     from autoreward.trainer.wrappers import RewardWrapper, View
 
 
-class Jailed:
-    """A program behind the jail's wall, as the wrappers ask it.
+class SandboxedSource:
+    """A program in a reward worker, as the wrappers ask it (`standalone.RewardSource`).
 
-    Raises ProgramRejected where it fails.
+    Raises ProgramRejected if the program fails.
     """
 
     def __init__(self, program: str, card: LocatedCard, sandbox: str) -> None:
-        self.worker = Worker(program, card.card.reward_layout, card.card.action, profile=sandbox)
+        layout = card.card.reward_layout
+        self.worker = Worker(program, layout, card.card.action, profile=sandbox)
 
     def ask(
-        self, prev: Array, action: Array, curr: Array, first: Array
-    ) -> tuple[Array, Array, Array, tuple[str, ...]]:
+        self,
+        prev: Array,
+        action: Array,
+        curr: Array,
+        first: Array,
+    ) -> StepAnswer:
+        """Return the answers for n transitions."""
         answer = self.worker.ask(prev[None], action[None], curr[None], first[None])
-        return (
-            answer.terms[0],
-            answer.before[0],
-            answer.after[0],
-            self.worker.terms + self.worker.potentials,
-        )
+        names = self.worker.terms + self.worker.potentials
+        return (answer.terms[0], answer.before[0], answer.after[0], names)
 
 
 class Candidate:
-    """A checked program, and ways to get its rewards; each starts a jailed worker of its own,
-    ended by `close()` and by `tell`.
+    """A checked program, and three ways to get its rewards.
+
+    Each of them starts a reward worker, which `close()` and `Study.tell` end.
     """
 
     def __init__(
         self, folder: CandidateFolder, card: LocatedCard, task: Task, sandbox: str
     ) -> None:
-        self.id, self.iteration, self.program, self.folder = (
-            folder.id,
-            folder.iteration,
-            folder.program,
-            folder.path,
-        )
-        self._card, self._task, self._sandbox = card, task, sandbox
-        self._started: list[Jailed] = []
-        self._direct: Jailed | None = None
+        self.id = folder.id
+        self.iteration = folder.iteration
+        self.program = folder.program
+        self.folder = folder.path
+        self._card = card
+        self._task = task
+        self._sandbox = sandbox
+        self._sources: list[SandboxedSource] = []
+        # of `rewards`
+        self._direct: SandboxedSource | None = None
 
     def __repr__(self) -> str:
         return f"<candidate {self.id}>"
 
-    def _jailed(self) -> Jailed:
-        self._started.append(Jailed(self.program, self._card, self._sandbox))
-        return self._started[-1]
+    def _new_source(self) -> SandboxedSource:
+        source = SandboxedSource(self.program, self._card, self._sandbox)
+        self._sources.append(source)
+        return source
 
     def wrap(self, env: gymnasium.Env) -> RewardWrapper:
-        """One environment of the task with the candidate's reward; `info["autoreward"]` holds
-        fields, terms, and whether it succeeded.
+        """Return one environment of the task with the candidate's reward.
+
+        `info["autoreward"]` holds the fields, the terms, and whether it has succeeded.
         """
         from autoreward.trainer.wrappers import RewardWrapper
 
-        return RewardWrapper(env, self._task, self._jailed())
+        return RewardWrapper(env, self._task, self._new_source())
 
     def vector(self, make: Callable[[], gymnasium.Env], n: int, view: View | None = None) -> Any:
-        """n environments as a VecEnv for stable-baselines3, the program asked once per vector step.
+        """Return n environments as a VecEnv for stable-baselines3.
 
-        `view`: a wrapper around each of them, for what your policy sees.
+        The program is asked once per vector step. `view` wraps each environment for what your
+        policy sees.
         """
         from autoreward.trainer.wrappers import reward_vec
 
-        return reward_vec(make, n, self._task, self._jailed(), view)
+        return reward_vec(make, n, self._task, self._new_source(), view)
 
     def rewards(
         self,
@@ -95,50 +103,52 @@ class Candidate:
         terminated: Any,
         task_reward: Any = 0.0,
     ) -> tuple[Array, dict[str, Array]]:
-        """(rewards (n,), every term (n,) by name) of one step of n environments, for trainers
-        without gymnasium.
+        """Return the rewards (n,) and every term (n,) by name of one step of n environments.
 
-        prev, curr: the card's fields by name, each (n, *shape), or arrays (n, D); `first` (n,):
-        rows that begin an episode with this step; `terminated` (n,): rows that end by success or
-        failure, not by time; `task_reward`: the task's own, added with weight 1.
+        For trainers without gymnasium. prev, curr: the card's fields by name, each (n, *shape), or
+        arrays (n, D). `first` (n,) marks rows that begin an episode with this step, `terminated`
+        (n,) rows that end by success or failure, not by a time limit. `task_reward` is added with
+        weight 1. Raises UserError if a field is missing.
         """
         from autoreward.tasks.standalone import composed
 
-        self._direct = self._direct or self._jailed()
-        layout = self._card.card.reward_layout
-        before, after = columns_of(prev, layout.slices), columns_of(curr, layout.slices)
-        kind = np.int64 if self._task.integer else np.float64
-        actions = np.asarray(action, kind).reshape(len(before), *self._task.row)
-        answer = self._direct.ask(
-            before, actions, after, np.asarray(first, bool).reshape(len(before))
-        )
-        ended = np.asarray(terminated, bool).reshape(len(before))
-        reward, columns = composed(
-            self._task,
-            answer,
-            np.broadcast_to(np.asarray(task_reward, np.float64), (len(before),)),
-            ended,
-        )
-        return reward, dict(zip(answer[3], columns.T, strict=True))
+        if self._direct is None:
+            self._direct = self._new_source()
+        slices = self._card.card.reward_layout.slices
+        before = fields_array(prev, slices)
+        after = fields_array(curr, slices)
+        n = len(before)
+        dtype = np.int64 if self._task.integer else np.float64
+        actions = np.asarray(action, dtype).reshape(n, *self._task.row)
+        begins = np.asarray(first, bool).reshape(n)
+        answer = self._direct.ask(before, actions, after, begins)
+
+        ended = np.asarray(terminated, bool).reshape(n)
+        task_rewards = np.broadcast_to(np.asarray(task_reward, np.float64), (n,))
+        reward, columns = composed(self._task, answer, task_rewards, ended)
+        names = answer[3]
+        return reward, dict(zip(names, columns.T, strict=True))
 
     def close(self) -> None:
         """End the candidate's workers."""
-        for jailed in self._started:
-            jailed.worker.close()
-        self._started, self._direct = [], None
+        for source in self._sources:
+            source.worker.close()
+        self._sources = []
+        self._direct = None
 
 
-def columns_of(fields: Any, slices: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> Array:
-    """Fields by name as one array (n, D) in the order of `slices`; an array is taken as it is.
+def fields_array(fields: Any, slices: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> Array:
+    """Return fields by name as one array (n, D) in the order of `slices`; an array as it is.
 
-    UserError names a field that is missing.
+    Raises UserError that names a missing field.
     """
     if not isinstance(fields, Mapping):
         return np.asarray(fields, np.float64)
-    if absent := [name for name in slices if name not in fields]:
-        raise UserError(f"fields: {absent[0]!r} is missing", f"give {', '.join(slices)}", USAGE)
-    parts = [
-        np.asarray(fields[name], np.float64).reshape(-1, end - start)
-        for name, (start, end, _) in slices.items()
-    ]
+    missing = [name for name in slices if name not in fields]
+    if missing:
+        raise UserError(f"fields: {missing[0]!r} is missing", f"give {', '.join(slices)}", USAGE)
+    parts = []
+    for name, (start, end, _) in slices.items():
+        values = np.asarray(fields[name], np.float64)
+        parts.append(values.reshape(-1, end - start))
     return np.concatenate(parts, -1)

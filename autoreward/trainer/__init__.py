@@ -1,10 +1,10 @@
-"""Trainers: processes of trusted code.
+"""Trainers: processes that run trusted code with torch and gymnasium.
 
-`python -m autoreward.trainer JOB.json`; nobody imports this package.
+They are started as `python -m autoreward.trainer JOB.json`; only the API imports this package.
 
-A job is a `TrainJob`, `EvaluateJob`, `PlayJob`, `NetworkJob` or `ProbeJob` (records.py) as JSON;
-results are files below its `out`, progress is JSON lines on stdout (`{"steps": 4096, "success":
-0.5, "length": 31.0}`). Exit 0: done (also where the program was refused: done.json says so); 3:
-something of the machine or the card, one sentence on stderr. Another trainer can take this one's
-place (`--trainer-python`).
+A job (store/jobs.py) is a `TrainJob`, `EvaluateJob`, `PlayJob`, `NetworkJob` or `ProbeJob` as JSON.
+Results are files below its `out`; progress is JSON lines on stdout, as `{"steps": 4096, "success":
+0.5, "length": 31.0}`. Exit code 0: done, also if the program was rejected (done.json says so); 3: a
+problem of the machine or the card, one sentence on stderr. Another program can replace this trainer
+(`--trainer-python`).
 """

@@ -1,4 +1,4 @@
-"""Take one job, do it, leave files."""
+"""Do one job and leave its files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ Job = Annotated[
 
 
 def die_with_parent() -> None:
-    """The kernel's parent-death signal where there is one, and the end of standard input
-    everywhere.
+    """End this process when its parent dies.
+
+    Linux sends a signal; elsewhere, and as well, the end of standard input ends the process.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -34,6 +35,7 @@ def die_with_parent() -> None:
 
 
 def main() -> int:
+    """Do the job that the first argument names, and return the exit code."""
     try:
         job = TypeAdapter[Job](Job).validate_json(Path(sys.argv[1]).read_bytes())
     except (IndexError, OSError, ValidationError) as error:
@@ -43,9 +45,10 @@ def main() -> int:
         )
         return 2
     die_with_parent()
-    if (here := str(Path.cwd())) not in sys.path:
-        # a card may name a module that lies here; none that lies here takes a library's place
-        # (PYTHONSAFEPATH)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # A card may name a module in this directory. It comes last, so that no file here can take
+        # a library's place (PYTHONSAFEPATH).
         sys.path.append(here)
     warnings.filterwarnings("ignore")
     try:

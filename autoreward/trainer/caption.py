@@ -1,5 +1,6 @@
-"""How a card's transitions read: captions of recorded play or episodes, for `envs caption` and
-`runs labels`. A card's own caption function runs here, as trusted code.
+"""Write captions of recorded play or episodes, for `envs caption` and `runs labels`.
+
+A card's own caption function runs here, as trusted code.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from autoreward.trainer.probe import probe
 
 
 def caption(job: CaptionJob) -> None:
-    """Put every transition into words, and tell how many ways there were."""
-    card, out = load(Path(job.card)), Path(job.out)
+    """Write the caption of every transition, and count the different ones."""
+    card = load(Path(job.card))
     captions = captions_of(card, trusted_code(card))
     picked = columns(card.card.layout, card.card.reward_layout)
     numbers = []
-    for prev, action, curr in _recorded(Path(job.episodes)) if job.episodes else _played(job):
+    steps = _recorded(Path(job.episodes)) if job.episodes else _played(job)
+    for prev, action, curr in steps:
         numbers.append(captions.numbers_of(prev[:, picked], action, curr[:, picked]).tolist())
     seen = Counter(number for part in numbers for number in part)
     ranked = [
@@ -32,31 +34,29 @@ def caption(job: CaptionJob) -> None:
     rows = min(job.rows, len(ranked))
     # from the most frequent to the rarest
     examples = [ranked[round(k * (len(ranked) - 1) / max(1, rows - 1))] for k in range(rows)]
-    texts = (
-        tuple(tuple(captions.texts[n] if n >= 0 else "" for n in part) for part in numbers)
-        if job.episodes
-        else ()
-    )
+    texts: list[tuple[str, ...]] = []
+    for part in numbers if job.episodes else ():
+        texts.append(tuple(captions.texts[n] if n >= 0 else "" for n in part))
     write(
-        out,
+        Path(job.out),
         Captioned(
             by=captions.written_by,
             transitions=sum(seen.values()),
             distinct=len(ranked),
             examples=tuple(examples),
-            texts=texts,
+            texts=tuple(texts),
         ),
     )
 
 
 def _recorded(path: Path) -> Iterator[tuple[Array, Array, Array]]:
-    """Recorded episodes, one after another: (T, D), (T, ...), (T, D)."""
+    """Yield recorded episodes: fields before (T, D), actions (T, ...), fields after (T, D)."""
     for episode in Trajectories.load(path).episodes:
         yield episode.fields[:-1], episode.actions, episode.fields[1:]
 
 
 def _played(job: CaptionJob) -> Iterator[tuple[Array, Array, Array]]:
-    """Steps of play as `probe` records it, n rows each."""
+    """Yield steps of play as `probe` records it, n rows each."""
     played = Path(job.out).with_suffix(".npz")
     probe(ProbeJob(card=job.card, seed=job.seed, out=str(played), transitions=job.transitions))
     data = read_arrays(played)

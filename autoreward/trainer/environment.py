@@ -1,10 +1,9 @@
-"""From a card to a gymnasium environment whose observation is one vector: the card's fields, then
-what the policy needs besides.
+"""From a card to a gymnasium environment whose observation is one vector.
 
-`CardEnvironment` returns float64 vectors `[fields (D) | observation (P)]`, the second part only
-where the policy's input is the environment's own observation. It decides success, ends the episode
-at the card's limit, and hands out the task reward: the sparse one, the environment's own, or its
-sum at the end of an episode. Only trainers import this: cards' trusted code runs here.
+`CardEnvironment` returns float64 vectors `[fields (D) | observation (P)]`, the second part only if
+the policy's input is the environment's own observation. Fields, success, endings and the task
+reward are those of `tasks/standalone.py`. Only trainers import this module: a card's trusted code
+runs here.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +22,7 @@ from gymnasium import spaces
 from autoreward.annotation.captions import MAX_CAPTIONS, Captions
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State, resolve
-from autoreward.tasks.card import Environment, TaskCard
+from autoreward.tasks.card import Action, Environment, TaskCard
 from autoreward.tasks.criteria import Metric
 from autoreward.tasks.find import LocatedCard, require_simulator
 from autoreward.tasks.plain_task import plain_task
@@ -37,37 +36,41 @@ from autoreward.tasks.standalone import (
 )
 from autoreward.trainer.wrappers import flat_observation
 
-NOTHING = np.empty(0)
+NO_NUMBERS = np.empty(0)
 
 
 class CardProblem(UserError):
-    """The card and its environment do not fit together; the message names the key of the card."""
+    """The card and its environment do not fit; the message begins with the key of the card."""
 
     def __init__(
-        self, message: str, hint: str = "mend the card, then: autoreward envs check CARD"
+        self, message: str, hint: str = "fix the card, then: autoreward envs check CARD"
     ) -> None:
         super().__init__(message, hint, REFUSED)
 
 
 def trusted_code(card: LocatedCard) -> ModuleType | None:
-    """The card's Python file, imported; None where it has none."""
+    """Import the card's Python file; None if it has none.
+
+    Raises CardProblem if the file is missing or fails, UserError if a module it needs is missing.
+    """
     if card.code is None:
         return None
     if not card.code.is_file():
-        raise CardProblem(f"code: there is no file {card.code} beside the card")
+        raise CardProblem(f"code: the file {card.code} does not exist")
     spec = importlib.util.spec_from_file_location(f"autoreward_card_{card.code.stem}", card.code)
     if spec is None or spec.loader is None:
-        raise CardProblem(f"code: {card.code} is no Python file")
+        raise CardProblem(f"code: {card.code} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    if origin := card.code_origin:
+    origin = card.code_origin
+    if origin:
         # A run's copy of the code: the files beside the original are not copied.
         module.__file__ = str(origin)
     try:
         spec.loader.exec_module(module)
     except ImportError as error:
         raise UserError(
-            f"the card {card.card.name!r} needs {error.name or error}, not installed here",
-            "autoreward envs show " + card.card.name,
+            f"the card {card.card.name!r} needs {error.name or error}, which is not installed",
+            f"autoreward envs show {card.card.name}",
             MISSING,
         ) from None
     except Exception as error:
@@ -77,39 +80,36 @@ def trusted_code(card: LocatedCard) -> ModuleType | None:
     return module
 
 
-def function(
-    card: LocatedCard, code: ModuleType | None, where: str, name: str
-) -> Callable[..., Any]:
-    """A function of the card's code; CardProblem where there is none of that name."""
+def function(card: LocatedCard, code: ModuleType | None, key: str, name: str) -> Callable[..., Any]:
+    """Return a function of the card's code.
+
+    Raises CardProblem if it does not exist; `key` is the key of the card that names it.
+    """
     found = getattr(code, name, None) if code else None
-    if not callable(found):
-        raise CardProblem(
-            f"{where}: there is no function {name}() in "
-            + (f"{card.code.name}" if card.code else "the card's code (it has no `code:`)")
-        )
-    return found
+    if callable(found):
+        return found
+    place = card.code.name if card.code else "the card's code (it has no `code:`)"
+    raise CardProblem(f"{key}: no function {name}() in {place}")
 
 
 def captions_of(
     card: LocatedCard, code: ModuleType | None, max_captions: int = MAX_CAPTIONS
 ) -> Captions:
-    """The captions of a card, written by its trusted function where it names one."""
-    made = card.card.caption
-    return Captions(
-        card.card,
-        function(card, code, "caption.function", made.function) if made and made.function else None,
-        max_captions,
-    )
+    """Return the captions of a card, written by its trusted function if it names one."""
+    caption = card.card.caption
+    writer = None
+    if caption and caption.function:
+        writer = function(card, code, "caption.function", caption.function)
+    return Captions(card.card, writer, max_captions)
 
 
 def bare_environment(
     card: LocatedCard, code: ModuleType | None, render_mode: str | None = None
 ) -> gym.Env[Any, Any]:
-    """The environment as its makers wrote it, without a time limit of its own where gymnasium
-    would add one.
+    """Make the card's environment without wrappers, and without gymnasium's own time limit.
 
-    `render_mode` is asked for where the maker takes one; whether it was granted says the
-    environment's own `render_mode`.
+    `render_mode` is passed if the maker takes one; the environment's own `render_mode` says whether
+    it was granted.
     """
     return construct(
         card.card.environment,
@@ -119,152 +119,179 @@ def bare_environment(
 
 
 def construct(
-    made: Environment, here: Callable[[str], Callable[..., Any]], render_mode: str | None = None
+    environment: Environment,
+    find_function: Callable[[str], Callable[..., Any]],
+    render_mode: str | None = None,
 ) -> gym.Env[Any, Any]:
-    """Make what `environment:` names; `here` looks up functions of the card's own code.
+    """Make what `environment:` names; `find_function` looks up functions of the card's own code.
 
-    CardProblem where that fails.
+    Raises CardProblem if that fails, UserError if a module is missing.
     """
     try:
-        if made.factory:
-            place, _, name = made.factory.partition(":")
-            maker = here(name) if place == "here" else getattr(importlib.import_module(place), name)
-            drawn = (
-                {"render_mode": render_mode}
-                if render_mode and "render_mode" in inspect.signature(maker).parameters
-                else {}
-            )
-            return maker(**drawn, **made.kwargs)
-        assert made.id is not None
+        if environment.factory:
+            return _from_factory(environment, find_function, render_mode)
+        assert environment.id is not None
         return gym.make(
-            made.id,
+            environment.id,
             max_episode_steps=-1,
             disable_env_checker=True,
             render_mode=render_mode,
-            **made.kwargs,
+            **environment.kwargs,
         )
     except UserError:
         raise
     except gym.error.Error as error:
         raise CardProblem(f"environment.id: {error}") from None
     except ImportError as error:
+        package = f"the package that provides {error.name!r}" if error.name else "what it needs"
         raise UserError(
             f"environment: {error}",
-            f"pip install what brings {error.name or 'it'}; a module of your own must be importable from this folder",
+            f"install {package}; if it is your own module, run autoreward from a directory where "
+            "it can be imported",
             MISSING,
         ) from error
     except Exception as error:
         raise CardProblem(f"environment: {type(error).__name__}: {error}") from error
 
 
+def _from_factory(
+    environment: Environment,
+    find_function: Callable[[str], Callable[..., Any]],
+    render_mode: str | None,
+) -> gym.Env[Any, Any]:
+    """Call the factory `module:name`, or `here:name` of the card's own code."""
+    module, _, name = (environment.factory or "").partition(":")
+    if module == "here":
+        maker = find_function(name)
+    else:
+        maker = getattr(importlib.import_module(module), name)
+    kwargs = dict(environment.kwargs)
+    if render_mode and "render_mode" in inspect.signature(maker).parameters:
+        kwargs = {"render_mode": render_mode, **kwargs}
+    return maker(**kwargs)
+
+
 def parts_of(space: spaces.Space[Any]) -> list[tuple[str, spaces.Space[Any]]]:
-    """The leaves of a nested Dict or Tuple with their paths (`a.b`, `0`), in the order gymnasium
-    flattens them; a leaf is itself, at "".
+    """Return (path, leaf) of a nested Dict or Tuple, in the order gymnasium flattens them.
+
+    Paths are as in `a.b` or `0`; a leaf space is its own part, with the path "".
     """
-    if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        inner = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
-        return [
-            (f"{key}.{path}" if path else str(key), leaf)
-            for key, part in inner
-            for path, leaf in parts_of(part)
-        ]
-    return [("", space)]
+    if isinstance(space, spaces.Dict):
+        children = [(str(key), part) for key, part in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        children = [(str(index), part) for index, part in enumerate(space.spaces)]
+    else:
+        return [("", space)]
+    found: list[tuple[str, spaces.Space[Any]]] = []
+    for key, part in children:
+        for path, leaf in parts_of(part):
+            found.append((f"{key}.{path}" if path else key, leaf))
+    return found
 
 
 class FlatAction(gym.ActionWrapper[Any, Any, Any]):
-    """Nested Dict and Tuple actions as one vector: whole numbers become one MultiDiscrete, all Box
-    become one Box; anything mixed is refused.
+    """Nested Dict and Tuple actions as one vector.
+
+    Discrete parts become one MultiDiscrete, Box parts one Box. Raises CardProblem if both occur.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self.leaves = parts_of(env.action_space)
-        parts = [leaf for _, leaf in self.leaves]
-        if all(
-            isinstance(p, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary))
-            for p in parts
-        ):
-            self.action_space = spaces.MultiDiscrete([n for p in parts for n in _choices(p)])
-        elif all(isinstance(p, spaces.Box) for p in parts):
-            self.action_space = spaces.Box(
-                np.concatenate([p.low.ravel() for p in parts]),  # type: ignore[attr-defined]
-                np.concatenate([p.high.ravel() for p in parts]),  # type: ignore[attr-defined]
-                dtype=np.float32,
-            )
+        parts: list[Any] = [leaf for _, leaf in parts_of(env.action_space)]
+        self.parts = parts
+        discrete = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+        if all(isinstance(part, discrete) for part in parts):
+            choices: list[int] = []
+            for part in parts:
+                choices += _choices(part)
+            self.action_space = spaces.MultiDiscrete(choices)
+        elif all(isinstance(part, spaces.Box) for part in parts):
+            low = np.concatenate([part.low.ravel() for part in parts])
+            high = np.concatenate([part.high.ravel() for part in parts])
+            self.action_space = spaces.Box(low, high, dtype=np.float32)
         else:
+            kind = type(env.action_space).__name__
             raise CardProblem(
-                f"action: the parts of {type(env.action_space).__name__} are mixed; all Discrete or all Box can be trained"
+                f"action: the parts of {kind} are mixed; they must be all Discrete or all Box"
             )
 
     def action(self, action: Any) -> Any:
-        at, out = 0, list[Any]()
-        for _, part in self.leaves:
-            size = 1 if isinstance(part, spaces.Discrete) else int(np.prod(part.shape or ()))
-            piece = np.asarray(action[at : at + size])
-            out.append(
-                int(piece[0]) + int(part.start)
-                if isinstance(part, spaces.Discrete)
-                else piece.astype(part.dtype).reshape(part.shape)
-            )
-            at += size
-        pieces = iter(out)
+        """Return the nested action that a vector stands for."""
+        values: list[Any] = []
+        start = 0
+        for part in self.parts:
+            is_discrete = isinstance(part, spaces.Discrete)
+            size = 1 if is_discrete else int(np.prod(part.shape or ()))
+            piece = np.asarray(action[start : start + size])
+            if is_discrete:
+                values.append(int(piece[0]) + int(part.start))
+            else:
+                values.append(piece.astype(part.dtype).reshape(part.shape))
+            start += size
+        return _nested(self.env.action_space, iter(values))
 
-        def rebuilt(space: spaces.Space[Any]) -> Any:
-            if isinstance(space, spaces.Dict):
-                return {key: rebuilt(part) for key, part in space.spaces.items()}
-            return (
-                tuple(rebuilt(part) for part in space.spaces)
-                if isinstance(space, spaces.Tuple)
-                else next(pieces)
-            )
 
-        return rebuilt(self.env.action_space)
+def _nested(space: spaces.Space[Any], values: Iterator[Any]) -> Any:
+    """Return the values of a space's leaves in the nesting of the space."""
+    if isinstance(space, spaces.Dict):
+        return {key: _nested(part, values) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_nested(part, values) for part in space.spaces)
+    return next(values)
 
 
 def _choices(part: Any) -> list[int]:
-    """How many values each number of a discrete part takes."""
+    """Return how many values each number of a discrete part can take."""
     if isinstance(part, spaces.Discrete):
         return [int(part.n)]
-    return (
-        [int(n) for n in part.nvec.ravel()]
-        if isinstance(part, spaces.MultiDiscrete)
-        else [2] * int(np.prod(part.shape))
-    )
+    if isinstance(part, spaces.MultiDiscrete):
+        return [int(n) for n in part.nvec.ravel()]
+    return [2] * int(np.prod(part.shape))
 
 
 def check_spaces(card: TaskCard, env: gym.Env[Any, Any]) -> None:
-    """CardProblem where the card's action and the environment's differ, or where something cannot
-    be trained on.
-    """
-    space, action = env.action_space, card.action
-    real: tuple[Any, ...]
-    said: tuple[Any, ...]
+    """Raise CardProblem if the card's action is not the environment's, or cannot be trained on."""
+    real = _action_type(env.action_space)
+    claimed = _claimed_action_type(card.action)
+    if real != claimed:
+        raise CardProblem(
+            f"action: the card says {claimed[0]} {claimed[1]}, the environment has "
+            f"{real[0]} {real[1]}"
+        )
+    if card.policy.input != "observation":
+        return
+    observed = env.observation_space
+    parts = observed.spaces.values() if isinstance(observed, spaces.Dict) else [observed]
+    for part in parts:
+        if isinstance(part, spaces.Box) and len(part.shape) >= 3:
+            raise CardProblem(
+                f"policy.input: the observation contains an image of shape {part.shape}; policies "
+                "on images are not supported, use `input: fields` or a features function instead"
+            )
+
+
+def _action_type(space: spaces.Space[Any]) -> tuple[str, Any]:
+    """Return the type and the size of an action space; CardProblem for an unknown one."""
     if isinstance(space, spaces.Discrete):
-        real, said = ("discrete", int(space.n)), (action.type, action.n)
-    elif isinstance(space, spaces.Box):
-        real, said = ("box", tuple(space.shape)), (action.type, tuple(action.shape))
-    elif isinstance(space, spaces.MultiDiscrete):
-        real, said = ("multidiscrete", tuple(map(int, space.nvec))), (action.type, action.nvec)
-    elif isinstance(space, spaces.MultiBinary):
-        real, said = ("multibinary", tuple(space.shape)), (action.type, tuple(action.shape))
-    else:
-        raise CardProblem(
-            f"action: the environment's action space {type(space).__name__} cannot be trained on"
-        )
-    if real != said:
-        raise CardProblem(
-            f"action: the card says {said[0]} {said[1]}, the environment has {real[0]} {real[1]}"
-        )
-    seen = env.observation_space
-    images = [
-        s
-        for s in (seen.spaces.values() if isinstance(seen, spaces.Dict) else [seen])
-        if isinstance(s, spaces.Box) and len(s.shape) >= 3
-    ]
-    if images and card.policy.input == "observation":
-        raise CardProblem(
-            f"policy.input: the observation holds an image of shape {images[0].shape}; policies that see images are not supported, name fields or features instead"
-        )
+        return "discrete", int(space.n)
+    if isinstance(space, spaces.Box):
+        return "box", tuple(space.shape)
+    if isinstance(space, spaces.MultiDiscrete):
+        return "multidiscrete", tuple(int(n) for n in space.nvec)
+    if isinstance(space, spaces.MultiBinary):
+        return "multibinary", tuple(space.shape)
+    raise CardProblem(
+        f"action: the environment's action space {type(space).__name__} cannot be trained on"
+    )
+
+
+def _claimed_action_type(action: Action) -> tuple[str, Any]:
+    """Return the type and the size that the card gives, as `_action_type`."""
+    if action.type == "discrete":
+        return action.type, action.n
+    if action.type == "multidiscrete":
+        return action.type, action.nvec
+    return action.type, tuple(action.shape)
 
 
 def trusted_task(card: LocatedCard, code: ModuleType | None) -> Task:
@@ -328,7 +355,7 @@ class CardEnvironment(gym.Env[Array, Any]):
 
     def _vector(self, observation: Any, info: dict[str, Any], *, is_initial: bool) -> Array:
         """Return `[fields | observation]`; CardProblem if a field's source does not fit."""
-        flat = NOTHING
+        flat = NO_NUMBERS
         if self.needs_flat:
             flat = flat_observation(self.native_observation_space, observation)
         out = np.empty(self.width)

@@ -1,10 +1,12 @@
-"""Trained policies on fresh seeds, no program anywhere near; the same number of episodes from
-every environment.
+"""Evaluate trained policies on new seeds, with no reward program involved.
+
+Every environment contributes the same number of episodes.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,25 +23,37 @@ from autoreward.store.files import write
 from autoreward.store.jobs import EvaluateJob
 from autoreward.store.records import Score
 from autoreward.store.training import episodes_beside
+from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import policy
 from autoreward.trainer.environment import CardEnvironment, trusted_code
 
 
+def shares(total: int, n: int) -> list[int]:
+    """Split a number of episodes over n environments as evenly as possible."""
+    each, rest = divmod(total, n)
+    return [each + 1 if i < rest else each for i in range(n)]
+
+
 class Recorder(VecEnvWrapper):
-    """Keeps fields and actions of `keep` episodes, the same number from every environment, so that
-    short ones are not favoured.
+    """Keeps the fields and actions of `keep` episodes.
+
+    Every environment contributes the same number, so that short episodes are not favoured.
     """
 
     def __init__(self, venv: VecEnv, keep: int, width: int) -> None:
         super().__init__(venv)
         self.width = width
-        self.quota = [
-            keep // venv.num_envs + (i < keep % venv.num_envs) for i in range(venv.num_envs)
-        ]
+        self.quota = shares(keep, venv.num_envs)
         self.kept: list[list[Episode]] = [[] for _ in range(venv.num_envs)]
         self.fields: list[list[Array]] = [[] for _ in range(venv.num_envs)]
         self.taken: list[list[Array]] = [[] for _ in range(venv.num_envs)]
+
+    @property
+    def complete(self) -> bool:
+        """True once every environment has contributed its episodes."""
+        pairs = zip(self.kept, self.quota, strict=True)
+        return all(len(kept) >= quota for kept, quota in pairs)
 
     def reset(self) -> Array:
         vectors = np.asarray(self.venv.reset())
@@ -55,7 +69,7 @@ class Recorder(VecEnvWrapper):
         for i in range(self.num_envs):
             if len(self.kept[i]) >= self.quota[i]:
                 continue
-            last = np.asarray(infos[i]["terminal_observation"] if dones[i] else vectors[i])  # type: ignore[index]
+            last = infos[i]["terminal_observation"] if dones[i] else vectors[i]  # type: ignore[index]
             self.fields[i].append(last[: self.width].copy())
             self.taken[i].append(np.array(self.actions[i]))
             if dones[i]:
@@ -69,17 +83,19 @@ class Recorder(VecEnvWrapper):
                         bool(infos[i]["success"]),
                     )
                 )
-                self.fields[i], self.taken[i] = [np.asarray(vectors[i])[: self.width].copy()], []  # type: ignore[index]
+                following = np.asarray(vectors[i])  # type: ignore[index]
+                self.fields[i] = [following[: self.width].copy()]
+                self.taken[i] = []
         return vectors, rewards, dones, infos
 
     def episodes(self) -> tuple[Episode, ...]:
-        """Every environment's first, then every environment's second, and so on."""
+        """Return every environment's first episode, then every second one, and so on."""
         rounds = max(self.quota, default=0)
         return tuple(kept[k] for k in range(rounds) for kept in self.kept if k < len(kept))
 
 
 def evaluate(job: EvaluateJob) -> None:
-    """One Score per policy at its `out`; recorded episodes beside it."""
+    """Write one Score per policy to its `out`, and recorded episodes beside it."""
     torch.set_num_threads(job.threads)
     card = load(Path(job.card))
     code = trusted_code(card)
@@ -88,69 +104,86 @@ def evaluate(job: EvaluateJob) -> None:
         if job.record:
             episodes.save(episodes_beside(Path(out)))
         write(Path(out), score)
-        print(
-            json.dumps(
-                {
-                    "steps": score.episodes,
-                    "success": score.successes / score.episodes
-                    if score.successes is not None
-                    else None,
-                    "length": score.mean_length,
-                }
-            ),
-            flush=True,
+        success = None
+        if score.successes is not None:
+            success = score.successes / score.episodes
+        progress = {"steps": score.episodes, "success": success, "length": score.mean_length}
+        print(json.dumps(progress), flush=True)
+
+
+@dataclass
+class Tally:
+    """Sums over the episodes that count."""
+
+    episodes: int = 0
+    successes: int = 0
+    truncations: int = 0
+    # ended neither by success nor by a time limit
+    failures: int = 0
+    steps: int = 0
+    # sums of every metric, divided by the number of episodes that will be counted
+    metrics: dict[str, float] = field(default_factory=dict)
+    # the card's own metric, per episode
+    values: list[float] = field(default_factory=list)
+
+    def add(self, info: dict[str, Any], metric: str | None, share: int) -> None:
+        """Count one episode by its last info; every metric is divided by `share`."""
+        success = bool(info["success"])
+        truncated = bool(info.get("TimeLimit.truncated", False))
+        self.episodes += 1
+        self.successes += success
+        self.truncations += truncated
+        self.failures += not truncated and not success
+        self.steps += int(info["length"])
+        for name, value in info["metrics"].items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + value / share
+        if metric is not None:
+            self.values.append(info["metrics"][metric])
+
+    def score(self, card: TaskCard, seed: int) -> Score:
+        """Return the sums as a Score."""
+        return Score(
+            seed=seed,
+            episodes=self.episodes,
+            successes=self.successes if card.success else None,
+            metrics=self.metrics,
+            values=tuple(self.values),
+            mean_length=self.steps / self.episodes,
+            terminated_failures=self.failures,
+            truncations=self.truncations,
         )
 
 
 def _score(
     job: EvaluateJob, card: LocatedCard, code: ModuleType | None, weights: Path, seed: int
 ) -> tuple[Score, Trajectories]:
+    """Play one policy until every environment has contributed its episodes."""
     mode = card.card.evaluation
     episodes = job.episodes or mode.episodes
     n = min(mode.envs, episodes)
-    quota = np.array([episodes // n + (i < episodes % n) for i in range(n)])
-    venv = Recorder(
-        DummyVecEnv([lambda: CardEnvironment(card, code)] * n), job.record, card.card.layout.width
-    )
+    quota = np.array(shares(episodes, n))
+    made = DummyVecEnv([lambda: CardEnvironment(card, code)] * n)
+    venv = Recorder(made, job.record, card.card.layout.width)
     view = policy.PolicyView(venv, card, code, training=False)
     agent = policy.build(card.card, view, 0, job.device, for_evaluation=True)
     policy.load(agent, view, weights)
     agent.policy.set_training_mode(False)
-    # the policy's own draws
+    # the policy samples from its own stream
     set_random_seed(stream_seed(job.purpose, seed, AGENT_PLACE))
     view.seed(stream_seed(job.purpose, seed))
-    taken = np.zeros(n, int)
-    successes, ended, lengths, truncations, failures = 0, 0, 0, 0, 0
-    metrics: dict[str, float] = {}
-    values: list[float] = []
-    seen = view.reset()
-    while (taken < quota).any() or any(
-        len(k) < q for k, q in zip(venv.kept, venv.quota, strict=True)
-    ):
-        actions, _ = agent.policy.predict(seen, deterministic=mode.mode == "deterministic")
-        counted = taken < quota
-        seen, _, dones, infos = view.step(actions)  # type: ignore[assignment]
+
+    metric = card.card.metric.name if card.card.metric else None
+    deterministic = mode.mode == "deterministic"
+    tally = Tally()
+    played = np.zeros(n, int)
+    seen: Any = view.reset()
+    while (played < quota).any() or not venv.complete:
+        actions, _ = agent.policy.predict(seen, deterministic=deterministic)
+        counted = played < quota
+        seen, _, dones, infos = view.step(actions)
         for i in np.flatnonzero(dones & counted):
-            taken[i] += 1
-            ended += 1
-            won, cut = bool(infos[i]["success"]), bool(infos[i].get("TimeLimit.truncated", False))
-            successes += won
-            lengths += int(infos[i]["length"])
-            truncations += cut
-            failures += not cut and not won
-            for name, value in infos[i]["metrics"].items():
-                metrics[name] = metrics.get(name, 0.0) + value / episodes
-            if card.card.metric:
-                values.append(infos[i]["metrics"][card.card.metric.name])
+            played[i] += 1
+            tally.add(infos[i], metric, episodes)
     venv.close()
-    score = Score(
-        seed=seed,
-        episodes=ended,
-        successes=successes if card.card.success else None,
-        metrics=metrics,
-        values=tuple(values),
-        mean_length=lengths / ended,
-        terminated_failures=failures,
-        truncations=truncations,
-    )
+    score = tally.score(card.card, seed)
     return score, Trajectories(card.card.layout, venv.episodes())

@@ -1,6 +1,4 @@
-"""A trained agent, shown: whole episodes on the true task, drawn by the environment where it can,
-and told in numbers everywhere.
-"""
+"""Play whole episodes of a trained agent on the true task, and draw them if the environment can."""
 
 from __future__ import annotations
 
@@ -8,7 +6,8 @@ import ctypes.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -21,19 +20,19 @@ from autoreward.state import Array
 from autoreward.store.files import write
 from autoreward.store.jobs import Played, PlayedEpisode, PlayJob
 from autoreward.tasks.card import TaskCard
-from autoreward.tasks.find import load
+from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import policy
 from autoreward.trainer.environment import CardEnvironment, CardProblem, trusted_code
 from autoreward.trainer.pictures import Film
 
-# states of an episode that are told
-ROWS = 10
+# states of an episode that are reported
+SHOWN_STATES = 10
 
 
 def play(job: PlayJob) -> None:
-    """A `Played` at `job.out`, and the picture.
+    """Write a `Played` to `job.out`, and the picture if one is asked for.
 
-    UserError where one is asked for and Pillow or an OpenGL library is missing.
+    Raises UserError if Pillow or an OpenGL library is needed and missing.
     """
     if job.picture:
         _choose_opengl()
@@ -49,69 +48,68 @@ def play(job: PlayJob) -> None:
     set_random_seed(stream_seed("evaluation", job.seed, AGENT_PLACE))
     view.seed(stream_seed("evaluation", job.seed))
     seen: Any = view.reset()
-    while len(shown.told) < job.episodes:
+    while len(shown.episodes) < job.episodes:
         actions, _ = agent.policy.predict(
             seen, deterministic=card.card.evaluation.mode == "deterministic"
         )
         seen = view.step(actions)[0]
     if film:
         film.save()
-    why = (
-        ""
-        if film or not job.picture
-        else f"the environment of {card.card.name} does not draw itself (it has no rgb_array rendering)"
-    )
+    why = ""
+    if job.picture and not film:
+        why = (
+            f"the environment of {card.card.name} does not draw itself (it has no rgb_array "
+            "rendering)"
+        )
     write(
         Path(job.out),
-        Played(episodes=tuple(shown.told), picture=job.picture if film else None, why=why),
+        Played(episodes=tuple(shown.episodes), picture=job.picture if film else None, why=why),
     )
     view.close()
 
 
-def _drawable(card: Any, code: Any) -> CardEnvironment:
+def _drawable(card: LocatedCard, code: ModuleType | None) -> CardEnvironment:
+    """Return the environment, drawing if its maker takes a render_mode."""
     try:
         return CardEnvironment(card, code, "rgb_array")
     except CardProblem:
-        # its maker takes no render_mode
         return CardEnvironment(card, code)
 
 
 def _choose_opengl() -> None:
-    """Where there is no screen and nobody chose, MuJoCo draws in memory with what is installed:
-    EGL with a GPU, else OSMesa.
+    """Let MuJoCo draw in memory if there is no screen and the user has not chosen how.
+
+    EGL with a GPU, OSMesa otherwise, if they are installed.
     """
-    if (
-        sys.platform == "linux"
-        and not os.environ.get("MUJOCO_GL")
-        and not os.environ.get("DISPLAY")
-    ):
-        gpu = any(Path("/dev/dri").glob("render*")) or Path("/dev/nvidia0").exists()
-        os.environ["MUJOCO_GL"] = (
-            "egl"
-            if gpu and ctypes.util.find_library("EGL")
-            else "osmesa"
-            if ctypes.util.find_library("OSMesa")
-            else ""
-        )
-        if not os.environ["MUJOCO_GL"]:
-            del os.environ["MUJOCO_GL"]
+    has_screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
+    if has_screen or os.environ.get("MUJOCO_GL"):
+        return
+    has_gpu = any(Path("/dev/dri").glob("render*")) or Path("/dev/nvidia0").exists()
+    if has_gpu and ctypes.util.find_library("EGL"):
+        os.environ["MUJOCO_GL"] = "egl"
+    elif ctypes.util.find_library("OSMesa"):
+        os.environ["MUJOCO_GL"] = "osmesa"
+    else:
+        os.environ.pop("MUJOCO_GL", None)
 
 
 class _Shown(gym.Wrapper[Any, Any, Any, Any]):
-    """Draws every state before the vector of environments resets, and keeps what is told."""
+    """Draws every state before the vector of environments resets, and keeps the episodes."""
 
     def __init__(self, env: CardEnvironment, film: Film | None) -> None:
         super().__init__(env)
-        self.card, self.film = env.card, film
-        self.told: list[PlayedEpisode] = []
+        self.card = env.card
+        self.film = film
+        self.episodes: list[PlayedEpisode] = []
 
     def _draw(self, words: str) -> None:
         if self.film:
-            self.film.add(_frame(self.env, self.card), f"episode {len(self.told) + 1}, {words}")
+            self.film.add(_frame(self.env, self.card), f"episode {len(self.episodes) + 1}, {words}")
 
     def reset(self, **options: Any) -> Any:
         vector, info = self.env.reset(**options)
-        self.vectors, self.rewards = [vector], 0.0
+        self.vectors = [vector]
+        self.rewards = 0.0
         self.actions: list[Array] = []
         self._draw("step 0")
         return vector, info
@@ -122,14 +120,14 @@ class _Shown(gym.Wrapper[Any, Any, Any, Any]):
         self.actions.append(np.array(action))
         self.rewards += float(reward)
         if terminated or truncated:
-            ending = "success" if info["success"] else "limit" if truncated else "failure"
+            ending = _ending(bool(info["success"]), truncated)
             self._draw(f"step {len(self.actions)}: {ending}")
             if self.film:
                 self.film.cut()
             rows = _rows(self.card, self.vectors, self.actions)
-            self.told.append(
+            self.episodes.append(
                 PlayedEpisode(
-                    ending=ending,  # type: ignore[arg-type]
+                    ending=ending,
                     length=len(self.actions),
                     task_return=self.rewards,
                     metrics=info["metrics"],
@@ -141,37 +139,47 @@ class _Shown(gym.Wrapper[Any, Any, Any, Any]):
         return vector, reward, terminated, truncated, info
 
 
+def _ending(success: bool, truncated: bool) -> Literal["success", "limit", "failure"]:
+    """Return how an episode ended."""
+    if success:
+        return "success"
+    return "limit" if truncated else "failure"
+
+
 def _frame(env: gym.Env[Any, Any], card: TaskCard) -> Array:
+    """Return one frame (height, width, 3); UserError if the environment fails to draw."""
     try:
         frame = np.asarray(env.render())
     except Exception as error:
-        # MuJoCo and pygame raise all kinds
-        hint = "without a screen: apt-get install libosmesa6, or with a GPU libegl1; MUJOCO_GL=osmesa or egl chooses (docs/export.md)"
+        # MuJoCo and pygame raise many kinds of errors
         raise UserError(
-            f"the environment of {card.name} fails to draw: {type(error).__name__}: {str(error)[:200]}",
-            hint,
+            f"the environment of {card.name} fails to draw: {type(error).__name__}: "
+            f"{str(error)[:200]}",
+            "without a screen: apt-get install libosmesa6, or with a GPU libegl1; set "
+            "MUJOCO_GL=osmesa or egl (docs/export.md)",
             MISSING,
         ) from None
     if frame.ndim != 3 or frame.shape[-1] != 3:
         raise UserError(
-            f"the environment of {card.name} draws an array of shape {frame.shape}, not (height, width, 3)",
-            "mend its render()",
+            f"the environment of {card.name} draws an array of shape {frame.shape}, not (height, "
+            "width, 3)",
+            "fix its render()",
             MISSING,
         )
     return frame
 
 
 def _rows(card: TaskCard, vectors: list[Array], actions: list[Array]) -> tuple[dict[str, str], ...]:
-    """Some states, from the first to the last, in the card's fields of up to three numbers."""
-    out = []
-    for step in sorted({int(k) for k in np.linspace(0, len(actions), ROWS)}):
+    """Return some states from first to last, by the card's fields of up to three numbers."""
+    found = []
+    for step in sorted({int(k) for k in np.linspace(0, len(actions), SHOWN_STATES)}):
         row = {"step": str(step)}
         for field in card.fields:
             low, high, _ = card.layout.slices[field.name]
             if high - low <= 3:
                 row[field.name] = " ".join(f"{v:.3g}" for v in vectors[step][low:high])
-        row["action"] = (
-            " ".join(f"{v:.3g}" for v in np.ravel(actions[step])) if step < len(actions) else "-"
-        )
-        out.append(row)
-    return tuple(out)
+        row["action"] = "-"
+        if step < len(actions):
+            row["action"] = " ".join(f"{v:.3g}" for v in np.ravel(actions[step]))
+        found.append(row)
+    return tuple(found)

@@ -1,4 +1,4 @@
-"""Recorded transitions for `check`, and what the environment really is, for `envs check`."""
+"""Record transitions for `check`, and report what the environment is like, for `envs check`."""
 
 from __future__ import annotations
 
@@ -19,72 +19,45 @@ from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.train import environments
 
 ENVIRONMENTS = 8
-LONGEST_REPEAT = 16
-STEADY, EXTREME = ENVIRONMENTS - 1, ENVIRONMENTS - 2
+# random actions are repeated for fewer steps than this
+MAX_REPEAT = 16
+# the environments that follow a script
+STEADY = ENVIRONMENTS - 1
+EXTREME = ENVIRONMENTS - 2
 
 
 def probe(job: ProbeJob) -> None:
-    """Recorded play in 8 environments: `out` holds (T, 8, ...) arrays, its .json a report.
+    """Play in 8 environments, and write (T, 8, ...) arrays to `out` and a report to its .json.
 
-    Six play random actions, each held for a random while. Two follow scripts that reach what those
-    do not: one action for a whole episode, and actions at the ends of their range.
+    Six environments take random actions, each repeated for a random number of steps. Two follow
+    scripts that reach what random play does not: one action for a whole episode, and actions at the
+    ends of their range.
     """
     card = load(Path(job.card))
     venv = environments(card, trusted_code(card), ENVIRONMENTS)
     venv.seed(stream_seed("probe", job.seed))
     venv.action_space.seed(stream_seed("probe", job.seed, AGENT_PLACE))
     random = np.random.default_rng(stream_seed("probe", job.seed, SCRIPT_PLACE))
-    width = card.card.layout.width
-    steps: list[dict[str, Array]] = []
-    lengths: list[int] = []
-    problems: list[str] = []
-    success_seen, at_once = False, 0
-    metrics: dict[str, list[float]] = {}
-    vectors, first = np.asarray(venv.reset()), np.ones(ENVIRONMENTS, bool)
-    actions = np.array([venv.action_space.sample() for _ in range(ENVIRONMENTS)])
-    actions[EXTREME] = _extreme(venv.action_space, actions[EXTREME], random)
-    left = random.integers(1, LONGEST_REPEAT, ENVIRONMENTS)
+    recording = ProbeRecording(card.card.layout.width, np.asarray(venv.reset()))
+    script = ActionScript(venv.action_space, random)
     for _ in range(-(-job.transitions // ENVIRONMENTS)):
-        left[STEADY] = int(not first[STEADY])
-        for i in np.flatnonzero(left == 0):
-            actions[i] = venv.action_space.sample()
-        if left[EXTREME] == 0:
-            actions[EXTREME] = _extreme(venv.action_space, actions[EXTREME], random)
-        left = np.where(left == 0, random.integers(1, LONGEST_REPEAT, ENVIRONMENTS), left) - 1
+        actions = script.next(recording.first)
         after, _, dones, infos = venv.step(actions)
-        after = np.asarray(after)
-        current, cut, won = after.copy(), np.zeros(ENVIRONMENTS, bool), np.zeros(ENVIRONMENTS, bool)
-        for i in np.flatnonzero(dones):
-            current[i] = infos[i]["terminal_observation"]
-            cut[i] = infos[i].get("TimeLimit.truncated", False)
-            won[i] = infos[i]["success"]
-            lengths.append(int(infos[i]["length"]))
-            at_once += bool(won[i] and infos[i]["length"] == 1)
-            for name, value in infos[i]["metrics"].items():
-                metrics.setdefault(name, []).append(float(value))
-        success_seen = success_seen or bool(won.any())
-        step = {
-            "prev": vectors[:, :width],
-            "action": actions.copy(),
-            "curr": current[:, :width],
-            "first": first,
-            "terminated": dones & ~cut,
-            "truncated": cut,
-            "success": won,
-        }
-        steps.append({k: np.array(v) for k, v in step.items()})
-        vectors, first = after, dones.copy()
-    arrays = {k: np.stack([s[k] for s in steps]) for k in steps[0]}
+        recording.add(actions, np.asarray(after), dones, infos)
+
+    arrays = recording.arrays()
+    problems: list[str] = []
     fields = _fields(card.card.layout.slices, arrays, problems)
-    keys = set[str]().union(*(e.info_keys for e in venv.envs))  # type: ignore[attr-defined]
-    problems += _contradictions(card.card, venv.action_space, keys, at_once, len(lengths))
+    played: list[Any] = venv.envs
+    keys = set[str]().union(*(env.info_keys for env in played))
+    problems += _contradictions(card.card, venv.action_space, keys, recording)
     report = {
         "action": str(venv.action_space),
-        "observation": str(venv.envs[0].native_observation_space),  # type: ignore[attr-defined]
+        "observation": str(played[0].native_observation_space),
         "fields": fields,
-        "success_seen": success_seen,
-        "metrics": {name: [min(values), max(values)] for name, values in metrics.items()},
-        "episode_lengths": lengths,
+        "success_seen": bool(arrays["success"].any()),
+        "metrics": {name: [min(v), max(v)] for name, v in recording.metrics.items()},
+        "episode_lengths": recording.lengths,
         "problems": problems,
     }
     venv.close()
@@ -92,39 +65,108 @@ def probe(job: ProbeJob) -> None:
     write_arrays(Path(job.out), arrays)
 
 
+class ActionScript:
+    """Which action each environment takes next."""
+
+    def __init__(self, space: spaces.Space[Any], random: np.random.Generator) -> None:
+        self.space = space
+        self.random = random
+        self.actions = np.array([space.sample() for _ in range(ENVIRONMENTS)])
+        self.actions[EXTREME] = _extreme(space, self.actions[EXTREME], random)
+        # steps for which each environment repeats its action
+        self.left = random.integers(1, MAX_REPEAT, ENVIRONMENTS)
+
+    def next(self, first: Array) -> Array:
+        """Return the next actions; `first` (8,) marks environments that begin an episode."""
+        # changes its action only where an episode begins
+        self.left[STEADY] = int(not first[STEADY])
+        for i in np.flatnonzero(self.left == 0):
+            self.actions[i] = self.space.sample()
+        if self.left[EXTREME] == 0:
+            self.actions[EXTREME] = _extreme(self.space, self.actions[EXTREME], self.random)
+        repeats = self.random.integers(1, MAX_REPEAT, ENVIRONMENTS)
+        self.left = np.where(self.left == 0, repeats, self.left) - 1
+        return self.actions.copy()
+
+
+class ProbeRecording:
+    """The recorded steps, and what became of the episodes."""
+
+    def __init__(self, width: int, vectors: Array) -> None:
+        self.width = width
+        self.vectors = vectors
+        self.first = np.ones(ENVIRONMENTS, bool)
+        self.steps: list[dict[str, Array]] = []
+        self.lengths: list[int] = []
+        # episodes that succeeded with their first step
+        self.immediate_successes = 0
+        self.metrics: dict[str, list[float]] = {}
+
+    def add(self, actions: Array, after: Array, dones: Array, infos: Any) -> None:
+        """Record one step of all environments."""
+        current = after.copy()
+        truncated = np.zeros(ENVIRONMENTS, bool)
+        success = np.zeros(ENVIRONMENTS, bool)
+        for i in np.flatnonzero(dones):
+            info = infos[i]
+            current[i] = info["terminal_observation"]
+            truncated[i] = info.get("TimeLimit.truncated", False)
+            success[i] = info["success"]
+            self._end_episode(info)
+        step = {
+            "prev": self.vectors[:, : self.width],
+            "action": actions,
+            "curr": current[:, : self.width],
+            "first": self.first,
+            "terminated": dones & ~truncated,
+            "truncated": truncated,
+            "success": success,
+        }
+        self.steps.append({name: np.array(values) for name, values in step.items()})
+        self.vectors = after
+        self.first = dones.copy()
+
+    def _end_episode(self, info: dict[str, Any]) -> None:
+        length = int(info["length"])
+        self.lengths.append(length)
+        self.immediate_successes += bool(info["success"]) and length == 1
+        for name, value in info["metrics"].items():
+            self.metrics.setdefault(name, []).append(float(value))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return every kind of array as (T, 8, ...)."""
+        names = self.steps[0].keys()
+        return {name: np.stack([step[name] for step in self.steps]) for name in names}
+
+
 def _contradictions(
-    card: TaskCard, action: Any, info_keys: set[str], at_once: int, episodes: int
+    card: TaskCard, action: Any, info_keys: set[str], recording: ProbeRecording
 ) -> list[str]:
-    """What the card says and the environment does otherwise, though nothing fails."""
+    """Return in what the card and the environment differ, although nothing fails."""
     problems = []
-    if (
-        isinstance(action, spaces.Box)
-        and np.isfinite(action.low).all()
-        and np.isfinite(action.high).all()
-    ):
-        for key, said, real in (
-            ("low", card.action.low, float(action.low.min())),
-            ("high", card.action.high, float(action.high.max())),
-        ):
-            if abs(said - real) > 1e-4 * max(1.0, abs(real)):
+    if isinstance(action, spaces.Box) and action.is_bounded():
+        ends = {
+            "low": (card.action.low, float(action.low.min())),
+            "high": (card.action.high, float(action.high.max())),
+        }
+        for key, (claimed, real) in ends.items():
+            tolerance = 1e-4 * max(1.0, abs(real))
+            if abs(claimed - real) > tolerance:
                 problems.append(
-                    f"action.{key}: the card says {said:g}, the environment has {real:g}"
+                    f"action.{key}: the card says {claimed:g}, the environment has {real:g}"
                 )
     wanted = card.success.info if card.success else None
     if wanted and wanted not in info_keys:
-        problems.append(
-            f"success.info: no step's info had the key {wanted!r}; "
-            + (f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty")
-        )
-    if episodes and at_once == episodes:
-        problems.append(
-            "success: it holds after the first step of every episode, so it says nothing"
-        )
+        found = f"it has {', '.join(sorted(info_keys))}" if info_keys else "it is empty"
+        problems.append(f"success.info: no step's info had the key {wanted!r}; {found}")
+    episodes = len(recording.lengths)
+    if episodes and recording.immediate_successes == episodes:
+        problems.append("success: true after the first step of every episode, so it says nothing")
     return problems
 
 
 def _extreme(space: spaces.Space, action: Array, random: np.random.Generator) -> Array:
-    """Each number of a bounded action at one of its ends; any other action as it was drawn."""
+    """Return each number of a bounded action at one of its ends; other actions unchanged."""
     if not (isinstance(space, spaces.Box) and space.is_bounded()):
         return action
     return np.where(random.random(action.shape) < 0.5, space.low, space.high).astype(action.dtype)
@@ -135,15 +177,15 @@ def _fields(
     arrays: dict[str, Array],
     problems: list[str],
 ) -> dict[str, Any]:
+    """Return each field's range in the recording, and append what is wrong to `problems`."""
     found = {}
     for name, (low, high, _) in slices.items():
         values = np.concatenate(
             [arrays["prev"][..., low:high], arrays["curr"][..., low:high]]
         ).reshape(-1, high - low)
         if not np.isfinite(values).all():
-            problems.append(
-                f"fields.{name}: not finite in {int((~np.isfinite(values)).any(1).sum())} of {len(values)} states"
-            )
+            affected = int((~np.isfinite(values)).any(1).sum())
+            problems.append(f"fields.{name}: not finite in {affected} of {len(values)} states")
         constant = bool((values == values[0]).all())
         found[name] = {
             "low": values.min(0).tolist(),
@@ -151,5 +193,5 @@ def _fields(
             "constant": constant,
         }
     if all(f["constant"] for f in found.values()):
-        problems.append("fields: no field ever changes; are the sources right?")
+        problems.append("fields: no field ever changes; check their sources")
     return found

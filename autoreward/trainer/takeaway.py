@@ -1,8 +1,7 @@
-"""A run's trained agent outside of it: a stable-baselines3 model, the environment as its policy
-sees it, and ONNX.
+"""A run's trained agent outside the run: a stable-baselines3 model, its environment, and ONNX.
 
-The model's own network holds the normalization of what it sees, so `model.predict(observation)`
-takes what `SeenEnvironment` gives.
+The model's own network contains the normalization, so `model.predict(observation)` takes what
+`SeenEnvironment` returns.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from autoreward.trainer.environment import (
 class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
     """One environment of a card as the policy sees it: float32 vectors before normalization.
 
-    The reward is the task's own.
+    The reward is the task reward.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         env = CardEnvironment(card, code, render_mode)
         super().__init__(env)
-        self.seen = policy.Seen(card, code, env.width)
+        self.seen = policy.PolicyInput(card, code, env.width)
         self.observation_space = spaces.Box(-np.inf, np.inf, (self.seen.size,), np.float32)
 
     def _view(self, vector: Array) -> Array:
@@ -67,25 +66,23 @@ class SeenEnvironment(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def environment(card: LocatedCard, render_mode: str | None = None) -> SeenEnvironment:
-    """A fresh environment of the card, its Python imported."""
+    """Return a fresh environment of the card; this imports its Python."""
     return SeenEnvironment(card, trusted_code(card), render_mode)
 
 
 def bare(card: LocatedCard) -> gym.Env[Any, Any]:
-    """A fresh environment as its makers wrote it."""
+    """Return a fresh environment without wrappers; this imports the card's Python."""
     return bare_environment(card, trusted_code(card))
 
 
 def task(card: LocatedCard) -> Task:
-    """Return the card's task with all fields, its Python imported if they or success need it."""
+    """Return the card's task with all fields; this imports its Python if they need it."""
     needed = plain_task(card.card, all_fields=True).needed_functions
     return trusted_task(card, trusted_code(card) if needed else None)
 
 
 class Normalized(FlattenExtractor):
-    """The first layer of a network: running mean and variance of training, frozen; then what
-    `policy.PolicyView` does with them.
-    """
+    """The first layer of an exported network: normalization as in `policy.PolicyView`, frozen."""
 
     def __init__(self, space: gym.Space[Any], rms: RunningMeanStd) -> None:
         super().__init__(space)
@@ -102,22 +99,22 @@ class Normalized(FlattenExtractor):
 
 
 def model(card: LocatedCard, weights: Path, device: str = "cpu") -> BaseAlgorithm:
-    """The trained agent, ready to predict, and to go on learning on `SeenEnvironment`s.
+    """Return the trained agent, ready to predict and to go on learning in a `SeenEnvironment`.
 
-    UserError where the weights do not fit the card.
+    Raises UserError if the weights do not fit the card.
     """
     code = trusted_code(card)
     venv = DummyVecEnv([lambda: CardEnvironment(card, code)])
     view = policy.PolicyView(venv, card, code, training=False)
     with warnings.catch_warnings():
-        # one environment is fewer than the batch was chosen for
+        # the batch size was chosen for more than one environment
         warnings.simplefilter("ignore")
         agent = policy.build(card.card, view, 0, device)
     policy.load(agent, view, weights)
     if card.card.policy.normalize:
         layer = Normalized(view.observation_space, view.rms).to(agent.device)
         for module in list(agent.policy.modules()):
-            # named_children() gives a shared layer under one of its names alone
+            # named_children() gives a shared layer under only one of its names
             for name, child in list(module._modules.items()):
                 if isinstance(child, FlattenExtractor):
                     setattr(module, name, layer)
@@ -142,35 +139,34 @@ class _Network(torch.nn.Module):
         action = self.policy._predict(observation, deterministic=True)
         if self.box is not None:
             low, high = self.box
-            squashed = bool(getattr(self.policy, "squash_output", False))
-            action = (
-                low + 0.5 * (action + 1.0) * (high - low)
-                if squashed
-                else torch.maximum(torch.minimum(action, high), low)
-            )
+            if getattr(self.policy, "squash_output", False):
+                action = low + 0.5 * (action + 1.0) * (high - low)
+            else:
+                action = torch.maximum(torch.minimum(action, high), low)
         if not hasattr(self.policy, "get_distribution"):
             return action
-        drawn = self.policy.get_distribution(observation).distribution
-        parts = drawn if isinstance(drawn, list) else [drawn]
-        return action, torch.cat(
-            [torch.cat([p.mean, p.stddev], -1) if hasattr(p, "loc") else p.logits for p in parts],
-            -1,
-        )
+        distribution = self.policy.get_distribution(observation).distribution
+        parts = distribution if isinstance(distribution, list) else [distribution]
+        parameters = []
+        for part in parts:
+            is_normal = hasattr(part, "loc")
+            parameters.append(torch.cat([part.mean, part.stddev], -1) if is_normal else part.logits)
+        return action, torch.cat(parameters, -1)
 
 
 def to_onnx(job: NetworkJob) -> None:
-    """The job's policy as an ONNX file.
+    """Write the job's policy as an ONNX file.
 
-    Input `observation` (n, k) float32, as `SeenEnvironment` gives it, normalization inside.
-
-    Outputs: `action`, the most likely one; and of policies that draw, `distribution`: logits, or
-    means then standard deviations.
+    Its input `observation` is (n, k) float32 as `SeenEnvironment` returns it; the network contains
+    the normalization. Its outputs are `action`, the most likely one, and for stochastic policies
+    `distribution`: logits, or means followed by standard deviations. Raises UserError if onnx is
+    not installed or torch cannot export the policy.
     """
     try:
         import onnx
     except ImportError:
         raise UserError(
-            "ONNX export needs the package onnx, not installed here",
+            "ONNX export needs the package onnx, which is not installed",
             "pip install 'autoreward-rl[onnx]'",
             MISSING,
         ) from None
@@ -192,10 +188,11 @@ def to_onnx(job: NetworkJob) -> None:
             dynamo=False,
         )
     except Exception as error:
-        # torch's exporter raises all kinds
+        # torch's exporter raises many kinds of errors
         raise UserError(
-            f"torch cannot export this {card.card.training.algorithm} policy: {type(error).__name__}: {str(error)[:200]}",
-            "load_run(...).policy() gives it as a stable-baselines3 model",
+            f"torch cannot export this {card.card.training.algorithm} policy: "
+            f"{type(error).__name__}: {str(error)[:200]}",
+            "load_run(...).policy() returns it as a stable-baselines3 model",
             REFUSED,
         ) from None
     onnx.checker.check_model(onnx.load_model_from_string(buffer.getvalue()))

@@ -271,7 +271,7 @@ def test_the_command_says_what_is_wrong_with_a_function(tmp_path, command):
     done = command("envs", "caption", "c.yaml")
     assert (
         done.returncode == 3
-        and "caption.function: there is no function tell()" in done.stderr
+        and "caption.function: no function tell()" in done.stderr
         and "Traceback" not in done.stderr
     )
     (tmp_path / "c.yaml").write_text(
