@@ -1,4 +1,4 @@
-"""Eureka (Ma et al. 2023, arXiv 2310.12931): whole programs, sampled side by side.
+"""Eureka (Ma et al. 2023, arXiv 2310.12931): complete programs, sampled side by side.
 
 The best program goes on to the next iteration with the curves of its terms. As in the paper: K
 independent samples per iteration (`--candidates`), no critic, no analyzer, a sample that fails is

@@ -190,7 +190,7 @@ class Method:
             return off
         return "" if model.language else f"{model.name} is not a language model"
 
-    def tells_findings(self, settings: Mapping[str, str]) -> bool:
+    def shows_findings(self, settings: Mapping[str, str]) -> bool:
         """Whether the designer reads what the analyzer stage found."""
         return "analyzer" in self.agents and settings.get("analyzer", "on") != "off"
 

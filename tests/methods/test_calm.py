@@ -1,6 +1,4 @@
-"""calm: who names subgoals, what the designer is asked before the program, and who judges; run
-whole from the command line.
-"""
+"""calm: who names subgoals, what prepares the program, who judges; and runs from the shell."""
 
 import json
 import os
@@ -66,7 +64,7 @@ def test_the_card_a_file_or_the_model_names_the_subgoals():
 @pytest.mark.parametrize(
     "text", ["", "a: 1", "- {name: a}", "- {name: a, means: x}\n- {name: a, means: y}", "[", "- 7"]
 )
-def test_a_file_that_is_no_list_of_subgoals_is_refused_with_the_form(text):
+def test_a_file_without_a_list_of_subgoals_is_rejected_with_the_form(text):
     with pytest.raises(UserError, match="subgoals") as caught:
         given(DOOR.card, own(subgoals=text))
     assert "YAML list" in caught.value.hint
@@ -88,7 +86,7 @@ def test_a_card_without_subgoals_cannot_give_them_and_a_simulated_judge_needs_th
         ({"judge": "me"}, "code or model"),
     ],
 )
-def test_a_setting_that_is_none_names_what_it_takes(setting, words):
+def test_an_invalid_setting_names_what_it_takes(setting, words):
     with pytest.raises(UserError, match=words):
         METHOD.require(DOOR, "m", setting)
 
@@ -107,7 +105,7 @@ def test_the_model_is_asked_for_subgoals_first_and_for_their_code_then():
     assert "1. take_key: has_key == 1" in told[-1].content
 
 
-def test_the_next_round_is_told_what_each_subgoal_earned():
+def test_the_next_prompt_shows_what_each_subgoal_earned():
     outcome = Outcome(
         iteration=1,
         candidate="a",
@@ -137,7 +135,7 @@ def test_offline_programs_are_clean_and_say_what_they_mean(name, variant):
     assert variant_of(program) == variant
 
 
-def test_a_judge_is_told_the_meanings_that_the_program_gives():
+def test_a_judging_model_reads_the_meanings_that_the_program_gives():
     program = 'SUBGOALS = {"take_key": "holds it"}\n'
     made = judging(DOOR.card, program, ("take_key", "open_door"), own(judge="model", wait="off"))
     assert made is not None and made.labels == ("take_key", "open_door") and not made.wait
@@ -158,7 +156,7 @@ def test_a_judge_is_told_the_meanings_that_the_program_gives():
     assert "`take_key`: holds it" in text and "1. picks up" in text
 
 
-def test_programs_of_one_method_are_refused_by_another_with_the_name_to_write():
+def test_a_program_of_another_method_is_rejected_with_the_name_to_write():
     reward = "def reward(prev, action, curr, memory):\n    return {}\n"
     found = [
         v
@@ -186,7 +184,7 @@ def test_check_and_train_take_the_method(tmp_path):
     )
 
 
-def test_a_run_of_calm_refuses_what_it_cannot_do_before_a_folder_is_made(tmp_path):
+def test_impossible_settings_are_rejected_before_a_folder_is_made(tmp_path):
     for words, said in (
         (("--set", "judge=model"), "is not a language model"),
         (("--set", "subgoals=no-such-file.yaml"), "subgoals=no-such-file.yaml"),
@@ -278,7 +276,7 @@ def test_its_judgements_are_held_against_a_file_of_labels(judged, tmp_path):
 
 
 @pytest.mark.long
-def test_begun_again_a_training_meets_the_same_labels_and_ends_with_the_same_weights(judged):
+def test_a_restarted_training_meets_the_same_labels_and_ends_with_the_same_weights(judged):
     training = judged / "iteration-1/candidate-a/5-training/seed-0"
     before, labels = (
         (training / "policy.safetensors").read_bytes(),

@@ -1,5 +1,6 @@
-"""Eureka from the command line: one call a sample, a failed sample dropped, the best by fresh
-episodes shown with its own curves.
+"""Eureka from the command line.
+
+One call per sample, failed samples are dropped, and the best program is shown with its own curves.
 """
 
 import json
@@ -93,7 +94,7 @@ def test_the_second_round_is_shown_the_best_of_the_first_by_fresh_episodes_and_i
 
 
 @pytest.mark.long
-def test_what_had_no_model_is_told_in_the_records_the_summary_and_the_report(whole, command):
+def test_records_summary_and_report_say_what_ran_without_a_model(whole, command):
     for candidate in Run(whole).candidates():
         assert (
             candidate.review.model_skipped_because == "the method eureka has no critic"

@@ -1,6 +1,4 @@
-"""lare: several samples, one call that merges them, factors from hints offline; programs without
-one are told what to define.
-"""
+"""lare: several samples, one call that merges them, and factors from hints offline."""
 
 import pytest
 

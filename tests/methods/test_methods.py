@@ -1,5 +1,6 @@
-"""What a method is: found by name or entry point, held against the card, counted in calls; and
-what its prompts say.
+"""Methods: found by name or entry point, checked against the card, counted in calls.
+
+Also what their prompts say.
 """
 
 import json
@@ -108,7 +109,7 @@ def test_show_tells_the_paper_the_calls_and_what_the_card_must_have(name, tmp_pa
     )
 
 
-def test_a_card_without_what_a_method_needs_is_told_the_key_and_the_way_out():
+def test_a_card_without_what_a_method_needs_is_rejected_with_key_and_hint():
     need = Need("human", "it starts from a person's reward", "human: reward.py")
     never = Need(
         "fields",
@@ -149,7 +150,7 @@ def test_a_sample_is_dropped_and_a_reward_of_ones_own_is_repaired():
         ("eureka", "analyzer=code", "the method eureka has no analyzer"),
     ],
 )
-def test_a_switch_that_means_nothing_is_refused(name, setting, said):
+def test_a_meaningless_switch_is_rejected(name, setting, said):
     with pytest.raises(UserError, match=said):
         find_method(name).require(find("corridor"), "manual", dict([setting.split("=")]))
 
@@ -279,7 +280,7 @@ def test_eurekas_prompts_name_every_field_and_no_hint_for_every_card(task):
     assert "second fenced block" in prompt("eureka", task, composing=True)
 
 
-def test_a_template_that_is_missing_or_crooked_is_named_before_a_run_begins(tmp_path):
+def test_a_missing_or_faulty_template_is_named_before_a_run_begins(tmp_path):
     Prompts().require("eureka", ("designer",))
     with pytest.raises(
         UserError, match=r"method eureka lacks the template eureka/critic/review\.md\.j2"

@@ -1,6 +1,4 @@
-"""Every method that learns, judges or prepares: killed while it trains, it ends as if it had not
-been.
-"""
+"""Killed and resumed: methods that learn, judge or prepare end as if nothing had happened."""
 
 import os
 import signal

@@ -1,6 +1,4 @@
-"""Switching the critic or the analyzer off: which calls are made, what the records say, and what
-the next designer is told.
-"""
+"""Switching the critic or the analyzer off: calls, records, and what the next designer sees."""
 
 import json
 import sys
@@ -122,12 +120,12 @@ def test_by_code_the_designer_still_reads_the_findings_and_the_critic_is_asked(c
     )
 
 
-def test_findings_are_told_unless_the_analyzer_is_off_or_not_there():
+def test_findings_are_shown_unless_the_analyzer_is_off_or_missing():
     method = find_method("auto-mc-reward")
     assert (
         method.off("critic", {}) == ""
-        and method.tells_findings({})
-        and method.tells_findings({"analyzer": "code"})
-        and not method.tells_findings({"analyzer": "off"})
+        and method.shows_findings({})
+        and method.shows_findings({"analyzer": "code"})
+        and not method.shows_findings({"analyzer": "off"})
     )
-    assert not find_method("eureka").tells_findings({})
+    assert not find_method("eureka").shows_findings({})

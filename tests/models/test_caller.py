@@ -62,7 +62,7 @@ def test_a_call_in_flight_is_noted_and_counts_as_spent(tmp_path):
     assert resumed.ask(request()).text == "late" and resumed.usage().calls == 2
 
 
-def test_failures_are_retried_counted_and_told(tmp_path):
+def test_failures_are_retried_counted_and_recorded(tmp_path):
     model = Scripted(Transient("429"), Transient("reset"), "fine")
     caller = Caller(model, tmp_path, Limits())
     assert caller.ask(request()).text == "fine" and caller.usage().calls == 3

@@ -39,7 +39,7 @@ def test_replay_matches_by_agent_iteration_candidate_and_try(tmp_path):
         model.ask(request("b"))
 
 
-def test_replay_says_when_the_prompt_differs_and_strict_refuses(tmp_path, capsys):
+def test_replay_reports_a_prompt_that_differs_and_strict_stops(tmp_path, capsys):
     place = recording(tmp_path, "another prompt")
     assert (
         "differs" in connect(f"replay/{place}").ask(request()).note

@@ -1,5 +1,6 @@
-"""The recipes of docs/models.md, each against a server on loopback that speaks that protocol: what
-is sent where, and with which key.
+"""The recipes of docs/models.md: what is sent where, and with which key.
+
+Each runs against a server on loopback that speaks its protocol.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""Every fault at every agent, over real HTTP through litellm: understood, mended, retried, or a
-clear end; and what is on disk then.
+"""Every fault for every agent, over real HTTP through litellm.
+
+A fault is understood, retried, or ends the run with a clear message; nothing on disk is lost.
 """
 
 import json
@@ -115,7 +116,7 @@ def test_a_reply_without_a_program_goes_back_to_the_designer(fault, tmp_path):
 
 @pytest.mark.parametrize("agent", ("critic", "analyzer"))
 @pytest.mark.parametrize("fault", MENDED)
-def test_an_unreadable_verdict_gets_one_more_turn_and_then_is_told(agent, fault, tmp_path):
+def test_an_unreadable_verdict_gets_one_more_turn_and_then_is_reported(agent, fault, tmp_path):
     with serve(lambda a, n: fault if n == 0 else None) as server:
         _, result = call(agent, server, tmp_path)
     assert good(agent, result) and len(on_disk(tmp_path)) == 2
@@ -130,7 +131,7 @@ def test_an_unreadable_verdict_gets_one_more_turn_and_then_is_told(agent, fault,
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("fault", FATAL)
-def test_what_cannot_be_mended_ends_with_a_sentence(agent, fault, tmp_path):
+def test_what_retries_cannot_fix_ends_with_a_clear_message(agent, fault, tmp_path):
     with serve(lambda a, n: fault) as server, pytest.raises(UserError) as caught:
         call(agent, server, tmp_path)
     assert (

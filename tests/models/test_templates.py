@@ -1,5 +1,6 @@
-"""Templates: override, StrictUndefined, check with file and line; and what a language model must
-not see.
+"""Templates: overriding, undefined variables, faults with file and line.
+
+Also what a language model must not see.
 """
 
 import pytest
@@ -35,7 +36,7 @@ def test_the_shipped_templates_are_in_order():
         ("auto-mc-reward/designer/first", "{{ task.title }}{{ outcome.id }}", "'outcome'"),
     ],
 )
-def test_a_template_that_would_fail_later_is_refused_before_a_run(
+def test_a_template_that_would_fail_later_is_rejected_before_a_run(
     tmp_path, template, text, problem
 ):
     path = tmp_path / f"{template}.md.j2"
@@ -163,7 +164,7 @@ def test_templates_cannot_reach_into_python(tmp_path):
         messages(Prompts(str(tmp_path)), find("corridor").card, METHOD, Question())
 
 
-def test_eject_copies_and_leaves_own_files_alone(tmp_path):
+def test_eject_copies_and_keeps_existing_files(tmp_path):
     written = Prompts().eject("auto-mc-reward/designer", tmp_path)
     assert len(written) > 5
     written[0].write_text("mine")

@@ -106,7 +106,7 @@ def analyze(
         model_skipped_because=method.model_skipped_because(
             "analyzer", caller.settings, caller.model
         ),
-        shown_to_designer=method.tells_findings(caller.settings),
+        shown_to_designer=method.shows_findings(caller.settings),
     )
     if found.model_skipped_because:
         return found

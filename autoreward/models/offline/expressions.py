@@ -12,7 +12,7 @@ from autoreward.tasks.card import TaskCard, numbers
 from autoreward.tasks.criteria import Condition
 from autoreward.tasks.hints import Hint, Near
 
-# Operators of a success condition that tell where a field should rise or fall to.
+# Operators of a success condition that give a target for a rising or a falling field.
 RISING = (">=", ">", "==")
 FALLING = ("<=", "<", "==")
 
