@@ -67,9 +67,11 @@ class Composer:
         shaping = shape_potentials(before, after, terminated, self.gamma)
         values = np.concatenate([terms, shaping], -1)
         if not self.bound:
-            return self.composition.task_reward * task + values.sum(-1), values
+            reward = self.composition.task_reward * task + values.sum(-1)
+            return reward, values
         if self.added:
-            values = np.concatenate([values, np.zeros((len(values), self.added))], -1)
+            new_columns = np.zeros((len(values), self.added))
+            values = np.concatenate([values, new_columns], -1)
         self._begin(len(values), first)
         step = Step(
             terms=terms,
@@ -114,7 +116,9 @@ class Composer:
     @staticmethod
     def _shaped(step: Step) -> Array:
         """A copy of the columns as they are now, with what is late."""
-        return step.values.copy() if step.late is None else step.values + step.late
+        if step.late is None:
+            return step.values.copy()
+        return step.values + step.late
 
     def _begin(self, n: int, first: Array) -> None:
         """Make memory for n rows, and reset the rows in which an episode starts."""
@@ -159,7 +163,8 @@ class Composer:
         columns = np.zeros((steps, n, len(self.names)))
         parts = (terms, before, after, task, first, terminated, done, success)
         for t in range(steps):
-            rewards[t], columns[t] = self.step(*(part[t] for part in parts))
+            of_step = [part[t] for part in parts]
+            rewards[t], columns[t] = self.step(*of_step)
             if self.late is not None and t > 0:
                 rewards[t - 1] += self.late
             if ends is not None and ends[t]:
@@ -217,11 +222,17 @@ class Composer:
 
 
 def _lists(arrays: Arrays) -> dict[str, Any]:
-    return {name: np.asarray(array).tolist() for name, array in arrays.items()}
+    lists = {}
+    for name, array in arrays.items():
+        lists[name] = np.asarray(array).tolist()
+    return lists
 
 
 def _arrays(lists: dict[str, Any]) -> Arrays:
-    return {name: np.array(values, np.float64) for name, values in lists.items()}
+    arrays = {}
+    for name, values in lists.items():
+        arrays[name] = np.array(values, np.float64)
+    return arrays
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:

@@ -85,19 +85,27 @@ class Gate(OverColumns):
         return bound
 
     def initial_row(self, bound: Bound) -> Arrays:
-        return {"sum": np.zeros(()), "open": np.zeros(()), "withheld": np.zeros(len(bound.over))}
+        return {
+            "sum": np.zeros(()),
+            "open": np.zeros(()),
+            "withheld": np.zeros(len(bound.over)),
+        }
 
     def apply(self, step: Step, bound: Bound) -> None:
         memory = bound.memory
         key = bound.places.get("key")
         opening = step.task if key is None else step.shaped[:, key[0]]
-        memory["sum"] = memory["sum"] + opening
-        memory["open"] = np.maximum(memory["open"], memory["sum"] >= self.at_least)
-        is_open = memory["open"][:, None] > 0
+        so_far = memory["sum"] + opening
+        opened = np.maximum(memory["open"], so_far >= self.at_least)
+        memory["sum"] = so_far
+        memory["open"] = opened
+        is_open = opened[:, None] > 0
         values = step.take(bound.over)
         share = self.closed * values
-        step.put(bound.over, np.where(is_open, values + memory["withheld"], share))
-        withheld = memory["withheld"] + (values - share)
+        withheld = memory["withheld"]
+        paid = np.where(is_open, values + withheld, share)
+        step.put(bound.over, paid)
+        withheld = withheld + (values - share)
         memory["withheld"] = np.where(is_open, 0.0, withheld)
 
 
@@ -213,7 +221,8 @@ class Penalties(Transform):
         forward = np.maximum(progress, 0.0)
         back = np.minimum(progress, 0.0)
         step.put(used, 0.0)
-        step.put(bound.over, product[:, None] * forward + back)
+        kept = product[:, None] * forward
+        step.put(bound.over, kept + back)
 
 
 class SumConstraint(BaseModel):
@@ -330,16 +339,25 @@ class Lagrange(Transform):
     def weights(bound: Bound) -> Array:
         """Return the weight (m,) of each constrained term."""
         multipliers = bound.learned["l"]
-        return np.where(bound.places["equality"], np.tanh(multipliers), sigmoid(multipliers))
+        return np.where(
+            bound.places["equality"],
+            np.tanh(multipliers),
+            sigmoid(multipliers),
+        )
 
     def update(self, bound: Bound) -> None:
         learned = bound.learned
         if learned["episodes"] == 0:
             return
         weights = self.weights(bound)
-        slope = np.where(bound.places["equality"], 1.0 - weights**2, weights * (1.0 - weights))
+        slope = np.where(
+            bound.places["equality"],
+            1.0 - weights**2,
+            weights * (1.0 - weights),
+        )
         excess = learned["total"] / learned["episodes"] - bound.places["theta"]
-        in_deviations = np.clip(excess / self.deviation(learned), -MAX_EXCESS, MAX_EXCESS)
+        in_deviations = excess / self.deviation(learned)
+        in_deviations = np.clip(in_deviations, -MAX_EXCESS, MAX_EXCESS)
         learned["v"] = self.momentum * learned["v"] + slope * in_deviations
         moved = learned["l"] - self.rate * learned["v"]
         learned["l"] = np.clip(moved, -MAX_MULTIPLIER, MAX_MULTIPLIER)

@@ -208,10 +208,16 @@ def read(given: str) -> Composition:
         return parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: cannot be read as UTF-8 text: {error}", "save it as UTF-8", REFUSED
+            f"{path}: cannot be read as UTF-8 text: {error}",
+            "save it as UTF-8",
+            REFUSED,
         ) from None
     except UnreadableComposition as error:
-        raise UserError(f"{path}:{error.line or 1}: {error.message}", error.hint, REFUSED) from None
+        raise UserError(
+            f"{path}:{error.line or 1}: {error.message}",
+            error.hint,
+            REFUSED,
+        ) from None
 
 
 def chosen(header: RunHeader, path: Path) -> Composition:

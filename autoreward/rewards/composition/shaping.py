@@ -94,8 +94,9 @@ class Gain(_Scores):
 
     def apply(self, step: Step, bound: Bound) -> None:
         scores = bound.places["scores"]
-        difference = step.after[:, scores] - step.before[:, scores]
-        step.put(bound.over, self.scale * difference)
+        before = step.before[:, scores]
+        after = step.after[:, scores]
+        step.put(bound.over, self.scale * (after - before))
 
 
 class Best(_Scores):
@@ -119,7 +120,8 @@ class Best(_Scores):
         scores = bound.places["scores"]
         before = step.before[:, scores]
         after = step.after[:, scores]
-        best_before = np.where(step.first[:, None], before, bound.memory["best"])
+        first = step.first[:, None]
+        best_before = np.where(first, before, bound.memory["best"])
         best = np.maximum(best_before, after)
         bound.memory["best"] = best
         step.put(bound.over, self.scale * (best - best_before))
@@ -216,7 +218,11 @@ class Milestones(Transform):
         done_before = step.before[:, done] >= 0.5
         done_after = step.after[:, done] >= 0.5
         first = step.first[:, None]
-        reached = np.where(first, done_before.astype(np.float64), bound.memory["reached"])
+        reached = np.where(
+            first,
+            done_before.astype(np.float64),
+            bound.memory["reached"],
+        )
         reached_now = np.maximum(reached, done_after)
         bound.memory["reached"] = reached_now
         before = self.phi(step.before, reached, bound)

@@ -324,7 +324,8 @@ def observe(batch: Array, learned: Arrays) -> None:
     count = learned["count"]
     total = count + n
     gap = mean - learned["mean"]
-    squares = np.square(batch - mean).sum(0)
-    learned["squares"] = learned["squares"] + squares + np.square(gap) * count * n / total
+    within = np.square(batch - mean).sum(0)
+    between = np.square(gap) * count * n / total
+    learned["squares"] = learned["squares"] + within + between
     learned["mean"] = learned["mean"] + gap * n / total
     learned["count"] = total

@@ -81,8 +81,8 @@ class Normalize(OverColumns):
     def notes(self, bound: Bound) -> list[str]:
         names = [bound.columns.names[k] for k in bound.over]
         scales = zip(names, bound.learned["divisor"], strict=True)
-        listed = ", ".join(f"{name} {divisor:.3g}" for name, divisor in scales)
-        return [f"normalize: raw scales (deviation of the discounted return): {listed}"]
+        listed = [f"{name} {divisor:.3g}" for name, divisor in scales]
+        return ["normalize: raw scales (deviation of the discounted return): " + ", ".join(listed)]
 
 
 class Weights(Transform):
@@ -162,7 +162,8 @@ class Difficulty(OverColumns):
         passed = np.maximum(memory["passed"], positive)
         newly_passed = passed - memory["passed"]
         memory["passed"] = passed
-        step.put(bound.over, self.budget * learned["weights"] * newly_passed)
+        worth = self.budget * learned["weights"]
+        step.put(bound.over, worth * newly_passed)
         if step.done.any():
             push(learned["ring"], learned["count"], passed[step.done])
 
