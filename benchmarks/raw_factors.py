@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.sandbox.outside.worker import MOST_FACTORS
+from autoreward.sandbox.outside.worker import MAX_FACTORS
 from autoreward.tasks.card import Action, TaskCard
 
 PROGRAM = '''"""Every number of the fields before, of the action, and of what changed."""
@@ -41,10 +41,10 @@ def raw_factors(card: TaskCard) -> str:
     """
     layout = card.reward_layout
     count = 2 * layout.width + action_width(card.action)
-    if count > MOST_FACTORS:
+    if count > MAX_FACTORS:
         raise UserError(
             f"{card.name}: fields and action have {count} numbers, "
-            f"and a program may return at most {MOST_FACTORS}",
+            f"and a program may return at most {MAX_FACTORS}",
             "set `reward: false` on fields that carry no information",
             REFUSED,
         )

@@ -1,3 +1,3 @@
-"""The boundary around generated programs: `outside` asks, `inside` runs, and `wire` is all that
-passes between them.
+"""The boundary around generated programs: `outside` asks, `inside` runs the program, and only what
+`wire` describes passes between them.
 """

@@ -88,7 +88,7 @@ BAD = [
     (("design", "corridor", "--model", "no-such-model"), 4, "no-such-model"),
     (("design", "corridor", "--model", "replay/nowhere"), 2, "nowhere"),
     (("design", "corridor", "--method", "magic"), 2, "unknown method 'magic'"),
-    (("design", "corridor", "--sandbox", "none"), 2, "no sandbox profile"),
+    (("design", "corridor", "--sandbox", "none"), 2, "unknown sandbox profile"),
     (("design", "corridor", "--prompts", "nowhere"), 2, "folder not found"),
     (("design", "corridor", "--prompts", "crooked"), 1, "task.md.j2:1: unknown variable 'tsk'"),
     (
@@ -126,7 +126,7 @@ BAD = [
     (("bench", "nowhere.yaml"), 2, "nowhere.yaml: suite not found"),
     (("bench", "suite.yaml"), 1, "line 3"),
     (("bench", "words.yaml"), 1, "seeds.0"),
-    (("sandboxes", "show", "nowhere"), 2, "no sandbox profile"),
+    (("sandboxes", "show", "nowhere"), 2, "unknown sandbox profile"),
 ]
 
 

@@ -199,6 +199,6 @@ def test_only_the_unsafe_profile_may_be_without_a_boundary(tmp_path, monkeypatch
     (tmp_path / "sandboxes").mkdir()
     (tmp_path / "sandboxes" / "default.toml").write_text('backend = "limits"\n')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="only the profile called unsafe"):
+    with pytest.raises(UserError, match='only the profile named "unsafe"'):
         find_profile("default")
     assert find_profile("unsafe").backend == "limits"

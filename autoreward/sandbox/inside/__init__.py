@@ -1,4 +1,4 @@
-"""Inside the jail: numpy and one reward program.
+"""Inside the sandbox: numpy and one reward program.
 
-Nobody imports this package; `sandbox` starts it as a process.
+Nothing imports this package; `sandbox.outside` starts it as a process.
 """

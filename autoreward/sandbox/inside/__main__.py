@@ -1,4 +1,4 @@
-"""The worker process: read one program, confine, load it, answer batches until the pipe closes."""
+"""The worker process: read one program, confine itself, load it, answer until the pipe closes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from autoreward.sandbox.inside.confine import confine
 from autoreward.sandbox.inside.load import LoadedProgram, Refusal, refused
 from autoreward.state import Layout
 
-# the protocol's own descriptors, so that a print cannot forge an answer
+# descriptors of their own, so that a print cannot forge an answer
 READ, WRITE = 3, 4
 
 
 def main() -> None:
+    """Serve one program: HELLO in; CONFINED, READY, then an answer to each question out."""
     _, data = _frame()
     hello = wire.parse_json(bytes(data), wire.HELLO_CAP)
     layout = Layout.from_json(hello["fields"])
@@ -26,55 +27,72 @@ def main() -> None:
         _say(wire.REFUSED, refusal.to_json())
         return
     _say(wire.READY, {"sparse": program.sparse, "memory": bool(program.initial)})
-    asked: wire.Steps | None = None
+    row = tuple(hello["action"]["row"])
+    integer = hello["action"]["integer"]
+    question: wire.Steps | None = None
     answer: wire.Answers | None = None
     while True:
-        asked = _steps(
-            asked, layout.width, tuple(hello["action"]["row"]), hello["action"]["integer"]
-        )
-        if asked is None:
+        question = _steps(question, layout.width, row, integer)
+        if question is None:
             return
         try:
-            for t in range(asked.shape[0]):
-                terms, before, after = program.step(
-                    asked.prev[t].copy(),
-                    asked.action[t].copy(),
-                    asked.curr[t].copy(),
-                    asked.first[t].copy(),
-                )
-                shape = (*asked.shape, terms.shape[1], before.shape[1])
-                if answer is None or answer.shape != shape:
-                    if answer is None:
-                        _say(
-                            wire.NAMES,
-                            {
-                                "terms": program.terms,
-                                "potentials": program.potentials,
-                                "broadcast": sorted(program.broadcast),
-                            },
-                        )
-                    answer = wire.Answers(*shape)
-                answer.terms[t], answer.before[t], answer.after[t] = terms, before, after
+            answer = _answer(program, question, answer)
         except BaseException as error:
-            # ours, too, may fail where the program replaced something of numpy
+            # our own code, too, may fail if the program has replaced something of numpy
             _say(wire.REFUSED, refused("the program", error).to_json())
             return
-        assert answer is not None
         wire.write_all(WRITE, answer.view)
+
+
+def _answer(
+    program: LoadedProgram, question: wire.Steps, last: wire.Answers | None
+) -> wire.Answers:
+    """The program's answer, in the buffer of the last one if that has the same size.
+
+    Before the first one the names are sent.
+    """
+    answer = last
+    for t in range(question.shape[0]):
+        terms, before, after = program.step(
+            question.prev[t].copy(),
+            question.action[t].copy(),
+            question.curr[t].copy(),
+            question.first[t].copy(),
+        )
+        if answer is None:
+            _say_names(program)
+        shape = (*question.shape, terms.shape[1], before.shape[1])
+        if answer is None or answer.shape != shape:
+            answer = wire.Answers(*shape)
+        answer.terms[t] = terms
+        answer.before[t] = before
+        answer.after[t] = after
+    assert answer is not None
+    return answer
+
+
+def _say_names(program: LoadedProgram) -> None:
+    names: dict[str, object] = {
+        "terms": program.terms,
+        "potentials": program.potentials,
+        "broadcast": sorted(program.broadcast),
+    }
+    _say(wire.NAMES, names)
 
 
 def _steps(
     last: wire.Steps | None, width: int, row: tuple[int, ...], integer: bool
 ) -> wire.Steps | None:
-    """The next question, in the buffer of the last one where it has the same size.
+    """The next question, in the buffer of the last one if that has the same size.
 
-    None at the end of all.
+    None if there are no more.
     """
-    head = memoryview(bytearray(wire.HEADER.size + wire.SHAPE.size)) if last is None else last.view
+    needed = wire.HEADER.size + wire.SHAPE.size
+    head = last.view if last is not None else memoryview(bytearray(needed))
     got = os.readv(READ, [head])
     if got == 0:
         return None
-    while got < wire.HEADER.size + wire.SHAPE.size:
+    while got < needed:
         got += os.readv(READ, [head[got:]]) or os._exit(0)
     steps, n = wire.SHAPE.unpack_from(head, wire.HEADER.size)
     if head[0] != wire.STEPS:

@@ -1,9 +1,9 @@
-"""The jail itself: limits, no capabilities, Landlock with nothing allowed, a seccomp allow-list,
-and a canary that tries to get out.
+"""The sandbox itself: limits, no capabilities, Landlock with nothing allowed, a seccomp allow-list,
+and a canary that tries to escape.
 
-Plain ctypes, x86-64 and aarch64. After `confine` the process can compute, read its one pipe, write
-to its other one, and exit; the calls that are left are listed in SECURITY.md. What numpy and Python
-import late is imported before.
+Plain ctypes, for x86-64 and aarch64. After `confine` the process can compute, read its one pipe,
+write to its other one, and exit; SECURITY.md lists the system calls that are left. Whatever numpy
+and Python import late is imported before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CAPABILITIES_V3 = 0x20080522
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, JEQ, JSET, JGE, RET = 0x20, 0x15, 0x45, 0x35, 0x06
 
-# arch token, then the numbers of the calls that arithmetic over two pipes needs
+# The architecture's token, then the numbers of the calls that arithmetic over two pipes needs.
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "x86_64": {
         "arch": 0xC000003E,
@@ -92,7 +92,8 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
         "restart_syscall": 128,
     },
 }
-FREELY = (
+# calls that are allowed with any arguments
+FREE_CALLS = (
     "munmap",
     "brk",
     "rt_sigprocmask",
@@ -106,20 +107,19 @@ FREELY = (
     "restart_syscall",
 )
 PROT_EXEC, MAP_ANONYMOUS = 4, 0x20
-# DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE: what allocators ask for. Others can poison pages of the
-# machine.
+# DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE: what allocators ask for. Other advice can poison pages of
+# the machine.
 ADVICE = (4, 8, 14, 15)
-# macOS: open descriptors go on working, nothing new is allowed
+# macOS: open descriptors keep working, nothing new is allowed
 SEATBELT = b"(version 1)(deny default)"
+TRUSTED_ONLY = "use --unsafe-no-sandbox only if you trust the programs"
 
 
 def confine(profile: dict[str, Any], read: int, write: int) -> tuple[str, int]:
-    """Confine this process for good.
+    """Confine this process for good; it may still read descriptor `read` and write `write`.
 
-    Returns the level reached and the number of escapes tried in vain.
-
-    Refusal (kind `sandbox`) where the machine cannot do what the profile asks for, or an escape
-    succeeds.
+    Returns the level reached and the number of escapes that were tried and blocked. Raises Refusal
+    (kind `sandbox`) if the machine cannot do what the profile asks for, or an escape succeeds.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     linux = sys.platform == "linux"
@@ -146,13 +146,15 @@ def confine(profile: dict[str, Any], read: int, write: int) -> tuple[str, int]:
 
 @cache
 def warm() -> None:
-    """Run once what imports or allocates on first use; a template does it before it forks."""
+    """Run what imports or allocates on first use; a template does this before it forks."""
     np.unique(np.array([2.0, 1.0]))
     np.linalg.norm(np.ones((2, 2)) @ np.ones((2, 2)), axis=-1)
     np.einsum("ij,ij->i", np.ones((2, 2)), np.ones((2, 2)))
     repr(np.ones(2))
     numpy.fft.fft(np.ones(4))
-    numpy.ma.array([1.0]), numpy.polynomial.Polynomial([1.0]), numpy.random.default_rng(0)
+    numpy.ma.array([1.0])
+    numpy.polynomial.Polynomial([1.0])
+    numpy.random.default_rng(0)
     try:
         raise ValueError("warm")
     except ValueError as error:
@@ -162,26 +164,30 @@ def warm() -> None:
 def _unavailable(what: str) -> Refusal:
     return Refusal(
         "sandbox",
-        f"this machine refuses {what}: {os.strerror(ctypes.get_errno())}",
-        hint="autoreward doctor; or --unsafe-no-sandbox where you trust the programs",
+        f"this machine does not allow {what}: {os.strerror(ctypes.get_errno())}",
+        hint=f"check with: autoreward doctor; {TRUSTED_ONLY}",
     )
 
 
 def _landlock(libc: ctypes.CDLL) -> bool:
-    """Take away every file, TCP port and signal target that this kernel's Landlock knows.
+    """Deny every file, TCP port and signal target that this kernel's Landlock covers.
 
-    False where it has none.
+    Returns False if it has none.
     """
     abi = libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
     if abi < 1:
         return False
-    files = (
-        (1 << 13) - 1
-        | (1 << 13 if abi >= 2 else 0)
-        | (1 << 14 if abi >= 3 else 0)
-        | (1 << 15 if abi >= 5 else 0)
-    )
-    attributes = struct.pack("<QQQ", files, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    # Each version adds a right over files (refer, truncate, ioctl), then TCP ports, then signals
+    # and abstract sockets. A kernel rejects attributes that it does not know.
+    files = (1 << 13) - 1
+    for version, right in ((2, 13), (3, 14), (5, 15)):
+        if abi >= version:
+            files |= 1 << right
+    attributes = struct.pack("<Q", files)
+    if abi >= 4:
+        attributes += struct.pack("<Q", 3)
+    if abi >= 6:
+        attributes += struct.pack("<Q", 3)
     ruleset = libc.syscall(LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
         return False
@@ -191,15 +197,30 @@ def _landlock(libc: ctypes.CDLL) -> bool:
 
 
 def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
+    """Drop all capabilities and allow only the system calls in SECURITY.md, for every thread."""
     calls = ARCHITECTURES.get(platform.machine())
     if calls is None:
         raise Refusal(
             "sandbox",
-            f"no system-call filter is written for {platform.machine()}",
-            hint="--unsafe-no-sandbox where you trust the programs",
+            f"there is no system-call filter for {platform.machine()}",
+            hint=TRUSTED_ONLY,
         )
-    # a root user's worker is no root
+    # a root user's worker has no capabilities either
     libc.syscall(calls["capset"], struct.pack("<Ii", CAPABILITIES_V3, 0), bytes(24))
+    code = _filter(calls, read, write)
+    instructions = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
+    buffer = ctypes.create_string_buffer(instructions)
+    program = struct.pack("<HxxxxxxQ", len(code), ctypes.addressof(buffer))
+    if libc.syscall(calls["seccomp"], SECCOMP_SET_MODE_FILTER, SECCOMP_TSYNC, program) != 0:
+        raise _unavailable("a seccomp filter")
+
+
+def _filter(calls: dict[str, int], read: int, write: int) -> list[tuple[int, int, int, int]]:
+    """The filter's instructions: (code, jump if true, jump if false, operand).
+
+    Another architecture's calls, and x32 calls on x86-64, kill the process; every other call that
+    is not allowed fails with EPERM.
+    """
     deny = ERRNO | errno.EPERM
     code: list[tuple[int, int, int, int]] = [
         (LOAD, 0, 0, 4),
@@ -209,7 +230,7 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
         (JGE, 0, 1, 0x40000000),
         (RET, 0, 0, KILL),
     ]
-    for name in FREELY:
+    for name in FREE_CALLS:
         code += [(JEQ, 0, 1, calls[name]), (RET, 0, 0, ALLOW)]
     for name, descriptor in (("read", read), ("readv", read), ("write", write)):
         code += [
@@ -233,17 +254,13 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
     for advice in ADVICE:
         code += [(JEQ, 0, 1, advice), (RET, 0, 0, ALLOW)]
     code += [(RET, 0, 0, deny), (RET, 0, 0, deny)]
-    instructions = b"".join(struct.pack("<HBBI", *i) for i in code)
-    buffer = ctypes.create_string_buffer(instructions)
-    program = struct.pack("<HxxxxxxQ", len(code), ctypes.addressof(buffer))
-    if libc.syscall(calls["seccomp"], SECCOMP_SET_MODE_FILTER, SECCOMP_TSYNC, program) != 0:
-        raise _unavailable("a seccomp filter")
+    return code
 
 
 def _seatbelt(libc: ctypes.CDLL) -> None:
-    """macOS's own sandbox, which browsers use: deprecated for twenty versions, and there.
+    """Enter macOS's own sandbox, which browsers use; it is deprecated, and still there.
 
-    Not run by us: no such machine here.
+    We have never run this: it was written without such a machine.
     """
     error = ctypes.c_char_p()
     try:
@@ -251,20 +268,20 @@ def _seatbelt(libc: ctypes.CDLL) -> None:
     except AttributeError:
         raise Refusal(
             "sandbox",
-            f"no boundary is written for {sys.platform}",
-            hint="--unsafe-no-sandbox where you trust the programs",
+            f"there is no sandbox for {sys.platform}",
+            hint=TRUSTED_ONLY,
         ) from None
     if failed:
         why = (error.value or b"no reason given").decode(errors="replace")
         raise Refusal(
             "sandbox",
-            f"this machine refuses its sandbox: {why}",
-            hint="--unsafe-no-sandbox where you trust the programs",
+            f"this machine's sandbox cannot be entered: {why}",
+            hint=TRUSTED_ONLY,
         )
 
 
 def _canary() -> int:
-    """Try to get out; whatever succeeds means that there is no jail. Returns how much was tried."""
+    """Try to escape; return how many ways were tried. Raises Refusal if one of them works."""
 
     def fork() -> None:
         if os.fork() == 0:
@@ -298,7 +315,7 @@ def _canary() -> int:
             continue
         raise Refusal(
             "sandbox",
-            f"the jail is not closed: a process in it could {what}",
-            hint="autoreward doctor",
+            f"the sandbox has a hole: a process in it could {what}",
+            hint="check with: autoreward doctor",
         )
     return len(attempts)

@@ -1,13 +1,18 @@
-"""The only place where a generated program is executed, in a process that holds nothing else."""
+"""The only place where a generated program is executed, in a process that holds nothing else.
+
+Whatever is wrong with the program becomes a Refusal, which is sent back as a verdict.
+"""
 
 from __future__ import annotations
 
 import sys
 import traceback
-import unicodedata  # noqa: F401  names in other letters are normalized with it, and a jailed process loads nothing
+
+# Python normalizes names in other alphabets with it, and a confined process cannot load modules.
+import unicodedata  # noqa: F401
 import warnings
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,16 +23,26 @@ from autoreward.state import Array, Layout, State
 FILE = "program.py"
 # kinds of numpy types that are real numbers or flags
 NUMBERS = "biuf"
+MAX_NAME_LENGTH = 64
+# characters of a name that a message shows
+SHOWN_LENGTH = 80
+ONLY_NUMPY = "use only `import numpy as np`; only definitions may run at import"
+COMPLETE_FILE = "answer with one complete Python file"
+SAME_NAMES = "return the same names at every call"
 
 
 class Refusal(Exception):
-    """What is wrong with the program: a class, a line of it where there is one, and what to do."""
+    """What is wrong with the program: its kind, the line if it is known, and what to do."""
 
     def __init__(self, kind: str, message: str, line: int | None = None, hint: str = "") -> None:
         super().__init__(message)
-        self.kind, self.message, self.line, self.hint = kind, message, line, hint
+        self.kind = kind
+        self.message = message
+        self.line = line
+        self.hint = hint
 
     def to_json(self) -> dict[str, Any]:
+        """Return the content of a REFUSED frame."""
         return {
             "kind": self.kind,
             "message": self.message[:2000],
@@ -37,15 +52,15 @@ class Refusal(Exception):
 
 
 def blamed(error: BaseException) -> int | None:
-    """The last line of the program in the error's traceback."""
+    """Return the last line of the program in the error's traceback, None if there is none."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE]
     return lines[-1] if lines else None
 
 
 def described(error: BaseException) -> str:
-    """`Type: message`.
+    """Return `Type: message`.
 
-    The error may be the program's own class, whose `__str__` fails or never ends.
+    The error may be of the program's own class, whose `__str__` fails or never ends.
     """
     name = type.__getattribute__(type(error), "__name__")
     try:
@@ -55,24 +70,22 @@ def described(error: BaseException) -> str:
 
 
 def refused(what: str, error: BaseException, kind: str = "exception", hint: str = "") -> Refusal:
-    """The refusal for an error that came out of the program's code."""
+    """Return the refusal for an error that the program's code has raised."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, MemoryError):
         return Refusal(
             "memory",
-            f"{what} needs more memory than a program may have",
+            f"{what} needs more memory than a program may use",
             blamed(error),
             "use arrays of n rows",
         )
     if not hint and isinstance(error, (OSError, NotImplementedError)):
-        hint = "a program has no files, network, processes or randomness: compute from its arguments alone"
-    return Refusal(
-        kind,
-        f"{what}: {described(error)}",
-        blamed(error),
-        hint or "fields are (n,) or (n, k) arrays, one row per environment; mend that line",
-    )
+        hint = (
+            "files, network, processes and randomness are blocked: compute from the arguments only"
+        )
+    default = "fields are (n,) or (n, k) arrays, one row per environment; fix that line"
+    return Refusal(kind, f"{what}: {described(error)}", blamed(error), hint or default)
 
 
 class LoadedProgram:
@@ -82,32 +95,19 @@ class LoadedProgram:
     """
 
     def __init__(self, text: str, layout: Layout, entry: str = "reward") -> None:
-        self.layout, self.entry = layout, entry
-        # dataclasses look their module up by name
+        self.layout = layout
+        self.entry = entry
+        # dataclasses look up their module by name
         module = sys.modules["program"] = ModuleType("program")
         namespace: dict[str, Any] = module.__dict__
         namespace["__file__"] = FILE
-        try:
-            code = compile(text.removeprefix("\ufeff"), FILE, "exec")
-        except SyntaxError as error:
-            raise Refusal(
-                "syntax", str(error.msg), error.lineno, "answer with one complete Python file"
-            ) from None
-        except BaseException as error:
-            raise Refusal(
-                "syntax", f"not parseable: {error}", hint="answer with one complete Python file"
-            ) from None
+        code = _compiled(text)
         try:
             exec(code, namespace)
             self.initial = self._initial(namespace.get("MEMORY", {}))
             self.sparse = self._sparse(namespace.get("SPARSE", ()))
         except BaseException as error:
-            raise refused(
-                "loading the program",
-                error,
-                "load",
-                "only `import numpy as np`; nothing may run at import but definitions",
-            ) from None
+            raise refused("loading the program", error, "load", ONLY_NUMPY) from None
         self.answers = self._entry(namespace, entry)
         self.potential = self._entry(namespace, "potential") if entry == "reward" else None
         if self.answers is None and entry != "reward":
@@ -119,7 +119,7 @@ class LoadedProgram:
         if self.answers is None and self.potential is None:
             raise Refusal(
                 "missing-entry-point",
-                "the program defines neither reward(prev, action, curr, memory) nor potential(state)",
+                f"the program defines neither {ENTRIES['reward']} nor {ENTRIES['potential']}",
                 hint="define one of them, or both",
             )
         self.memory: dict[str, Array] = {}
@@ -132,45 +132,45 @@ class LoadedProgram:
     def _entry(namespace: dict[str, Any], name: str) -> Callable[..., Any] | None:
         entry = namespace.get(name)
         if entry is not None and not callable(entry):
-            raise Refusal("missing-entry-point", f"{name} is no function", hint=f"def {name}(...):")
+            raise Refusal(
+                "missing-entry-point", f"{name} is not a function", hint=f"def {name}(...):"
+            )
         return entry
 
     @staticmethod
     def _sparse(given: Any) -> list[str]:
-        names = (
-            [given]
-            if isinstance(given, str)
-            else list(given)
-            if isinstance(given, (tuple, list, set, frozenset))
-            else [None]
-        )
-        if not all(isinstance(s, str) for s in names):
+        names: list[Any] = [None]
+        if isinstance(given, str):
+            names = [given]
+        elif isinstance(given, (tuple, list, set, frozenset)):
+            names = list(given)
+        if not all(isinstance(name, str) for name in names):
             raise Refusal("load", "SPARSE must be a tuple of term names", hint='SPARSE = ("name",)')
-        return [str.__str__(s) for s in names]
+        # a subclass of str could answer differently later
+        return [str.__str__(name) for name in names]
 
     @staticmethod
     def _initial(memory: Any) -> dict[str, Array]:
         if not isinstance(memory, dict):
             raise Refusal(
                 "memory-form",
-                f"MEMORY is {type(memory).__name__}, not a dict of name -> value at the start of an episode",
+                f"MEMORY is {type(memory).__name__}, not a dict of name -> value at the start of an"
+                " episode",
             )
         initial = {}
         for name, value in dict.items(memory):
             if not isinstance(name, str):
                 raise Refusal(
-                    "memory-form", f"MEMORY has a name that is {type(name).__name__}, not a string"
+                    "memory-form", f"MEMORY has a key of type {type(name).__name__}, not a string"
                 )
             array = _numbers(value)
             if array is None:
-                hint = (
-                    "np.nan stands for 'not yet': test it with np.isnan"
-                    if value is None
-                    else 'MEMORY = {"name": 0.0}'
-                )
+                hint = 'MEMORY = {"name": 0.0}'
+                if value is None:
+                    hint = "use np.nan for 'not yet', and test for it with np.isnan"
                 raise Refusal(
                     "memory-form",
-                    f"MEMORY[{name[:80]!r}] is no number, flag or array of numbers",
+                    f"MEMORY[{name[:SHOWN_LENGTH]!r}] is not a number, flag or array of numbers",
                     hint=hint,
                 )
             initial[str.__str__(name)] = array if array.dtype == bool else array.astype(np.float64)
@@ -179,62 +179,50 @@ class LoadedProgram:
     def step(
         self, prev: Array, action: Array, curr: Array, first: Array
     ) -> tuple[Array, Array, Array]:
-        """Terms (n, k), potentials before and after (n, p), for one step of n rows.
+        """Return terms (n, k) and potentials before and after (n, p) of one step of n rows.
 
-        The arrays given are the program's to spoil.
+        The program may overwrite the arrays it is given.
         """
         n = len(curr)
         if n != self.rows:
-            self.rows, first = n, np.ones(n, bool)
-            self.memory = {
-                k: np.broadcast_to(v, (n, *v.shape)).copy() for k, v in self.initial.items()
-            }
+            self._start_rows(n)
         elif first.any():
             self._reset(first)
         terms: dict[str, Array] = {}
         if self.answers is not None:
-            states = State(prev.copy(), self.layout), State(curr.copy(), self.layout)
+            before_step = State(prev.copy(), self.layout)
+            after_step = State(curr.copy(), self.layout)
             terms = self._call(
-                self.entry, self.answers, n, states[0], action.copy(), states[1], self.memory
+                self.entry, self.answers, n, before_step, action.copy(), after_step, self.memory
             )
-            self._memory_kept(n)
+            self._check_memory(n)
         before: dict[str, Array] = {}
         after: dict[str, Array] = {}
         if self.potential is not None:
             before = self._call("potential", self.potential, n, State(prev, self.layout))
             after = self._call("potential", self.potential, n, State(curr, self.layout))
         if self.terms is None or self.potentials is None:
-            twice = sorted(set(terms) & set(before))
-            if not terms and not before:
-                raise Refusal(
-                    "return-form",
-                    "the program returns no term at all",
-                    hint='return {"name": array of shape (n,)}',
-                )
-            if twice:
-                raise Refusal(
-                    "name-twice",
-                    f"{', '.join(twice)} is a term of reward() and a potential, too",
-                    hint="give each its own name",
-                )
-            self.terms, self.potentials = list(terms), list(before)
+            _check_first_names(list(terms), list(before))
+            self.terms = list(terms)
+            self.potentials = list(before)
         if terms.keys() != set(self.terms):
-            raise Refusal(
-                "names-changed",
-                f"the terms were {self.terms}, now they are {list(terms)}",
-                hint="return the same names at every call",
-            )
+            message = f"the terms were {self.terms}, now they are {list(terms)}"
+            raise Refusal("names-changed", message, hint=SAME_NAMES)
         if before.keys() != set(self.potentials) or after.keys() != set(self.potentials):
-            raise Refusal(
-                "names-changed",
-                f"the potentials were {self.potentials}, now they are {list(after)}",
-                hint="return the same names at every call",
-            )
+            message = f"the potentials were {self.potentials}, now they are {list(after)}"
+            raise Refusal("names-changed", message, hint=SAME_NAMES)
         return (
             _stack(terms, self.terms, n),
             _stack(before, self.potentials, n),
             _stack(after, self.potentials, n),
         )
+
+    def _start_rows(self, n: int) -> None:
+        """Give n rows their initial memory: the batch has another size than the last one."""
+        self.rows = n
+        self.memory = {}
+        for name, value in self.initial.items():
+            self.memory[name] = np.broadcast_to(value, (n, *value.shape)).copy()
 
     def _reset(self, first: Array) -> None:
         for name, value in self.initial.items():
@@ -242,27 +230,27 @@ class LoadedProgram:
             array[first] = value
             self.memory[name] = array
 
-    def _memory_kept(self, n: int) -> None:
-        """What the program left in memory, as plain arrays of the declared shape: flags stay
-        flags, everything else is float64.
+    def _check_memory(self, n: int) -> None:
+        """Take what the program left in memory as plain arrays of the declared shape: flags stay
+        flags, everything else becomes float64.
         """
         for name, value in self.initial.items():
             array = _numbers(self.memory.get(name))
             if array is not None and array.shape == () and value.shape == ():
                 array = np.full(n, array)
             if array is None or array.shape != (n, *value.shape):
-                shape = (
-                    "no array of numbers" if array is None else f"an array of shape {array.shape}"
-                )
+                became = "something other than an array of numbers"
+                if array is not None:
+                    became = f"an array of shape {array.shape}"
                 raise Refusal(
                     "memory-form",
-                    f"memory[{name!r}] became {shape}; it must stay {(n, *value.shape)}",
-                    hint="one row per environment",
+                    f"memory[{name!r}] became {became}; its shape must stay {(n, *value.shape)}",
+                    hint="keep one row per environment",
                 )
             self.memory[name] = array if array.dtype == value.dtype else array.astype(np.float64)
         for name in dict.keys(self.memory):
             if name not in self.initial:
-                shown = name[:80] if isinstance(name, str) else type(name).__name__
+                shown = name[:SHOWN_LENGTH] if isinstance(name, str) else type(name).__name__
                 raise Refusal(
                     "memory-form",
                     f"memory[{shown!r}] is not declared in MEMORY",
@@ -291,12 +279,15 @@ class LoadedProgram:
     @staticmethod
     def _name(what: str, name: Any) -> str:
         plain = str.__str__(name) if isinstance(name, str) else ""
-        if not 0 < len(plain) <= 64 or not plain.isprintable():
-            shown = repr(plain[:80]) if plain else f"of type {type(name).__name__}, or empty"
+        if not 0 < len(plain) <= MAX_NAME_LENGTH or not plain.isprintable():
+            shown = f"of type {type(name).__name__}, or empty"
+            if plain:
+                shown = repr(plain[:SHOWN_LENGTH])
             raise Refusal(
                 "return-form",
-                f"{what}(): a name is {shown}; it must be a printable string of at most 64 characters",
-                hint="plain names in words, the same at every call",
+                f"{what}(): a name is {shown}; it must be a printable string of at most"
+                f" {MAX_NAME_LENGTH} characters",
+                hint="use plain words, the same at every call",
             )
         return plain
 
@@ -305,8 +296,8 @@ class LoadedProgram:
         if array is None:
             raise Refusal(
                 "return-form",
-                f"{what}(): {name!r} is {_kind(value)}, no array of real numbers",
-                hint="one float per row",
+                f"{what}(): {name!r} is {_kind(value)}, not an array of real numbers",
+                hint="return one float per row",
             )
         array = array.astype(np.float64, copy=False)
         if array.shape == ():
@@ -316,26 +307,28 @@ class LoadedProgram:
             raise Refusal(
                 "shape",
                 f"{what}(): {name!r} has shape {array.shape}, not ({n},)",
-                hint="one number per row; sum or index the other axes away",
+                hint="return one number per row; sum or index the other axes",
             )
         bad = ~(np.abs(array) <= LARGEST)
         if bad.any():
-            hint = (
-                "at the first step of an episode memory holds its initial values: take the starting point from prev"
-                if self.initial
-                else "guard divisions, logarithms and roots"
-            )
+            hint = "guard divisions, logarithms and roots"
+            if self.initial:
+                hint = (
+                    "at the first step of an episode memory holds its initial values: take the"
+                    " starting point from prev"
+                )
             raise Refusal(
                 "not-finite",
-                f"{what}(): {name!r} is not finite, or above {LARGEST:g}, in {int(bad.sum())} of {n} rows (first value {array[bad][0]})",
+                f"{what}(): {name!r} is not finite, or above {LARGEST:g}, in {int(bad.sum())} of"
+                f" {n} rows (first value {array[bad][0]})",
                 hint=hint,
             )
         return array
 
 
 def _numbers(value: Any) -> Array | None:
-    """A plain array of real numbers or flags; None where it is anything else (text, complex,
-    dates, None, masked rows).
+    """Return a plain array of real numbers or flags; None for anything else (text, complex
+    numbers, dates, None, masked rows).
     """
     if type(value) is np.ndarray and value.dtype.kind in NUMBERS:
         return value
@@ -345,9 +338,7 @@ def _numbers(value: Any) -> Array | None:
             if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
                 return None
             array: Array = np.array(value, subok=False)
-            if array.dtype == object and not any(
-                v is None or isinstance(v, (str, bytes)) for v in array.ravel().tolist()
-            ):
+            if array.dtype == object and not _holds_text_or_none(array):
                 array = array.astype(np.float64)
             return array if array.dtype.kind in NUMBERS else None
     except MemoryError:
@@ -356,16 +347,43 @@ def _numbers(value: Any) -> Array | None:
         return None
 
 
+def _holds_text_or_none(array: Array) -> bool:
+    return any(value is None or isinstance(value, (str, bytes)) for value in array.ravel().tolist())
+
+
 def _kind(value: Any) -> str:
-    """What a value is, in words that do not ask it."""
-    dtype = value.dtype if type(value) is np.ndarray else None
-    return (
-        f"an array of {dtype}"
-        if dtype is not None
-        else "masked in some rows"
-        if isinstance(value, np.ma.MaskedArray)
-        else type(value).__name__
-    )
+    """Describe a value without calling any of its own methods."""
+    if type(value) is np.ndarray:
+        return f"an array of {value.dtype}"
+    if isinstance(value, np.ma.MaskedArray):
+        return "masked in some rows"
+    return type(value).__name__
+
+
+def _compiled(text: str) -> CodeType:
+    try:
+        return compile(text.removeprefix("\ufeff"), FILE, "exec")
+    except SyntaxError as error:
+        raise Refusal("syntax", str(error.msg), error.lineno, COMPLETE_FILE) from None
+    except BaseException as error:
+        raise Refusal("syntax", f"cannot be parsed: {error}", hint=COMPLETE_FILE) from None
+
+
+def _check_first_names(terms: list[str], potentials: list[str]) -> None:
+    """Raise Refusal unless there is a name at all, and none is both a term and a potential."""
+    if not terms and not potentials:
+        raise Refusal(
+            "return-form",
+            "the program returns no term at all",
+            hint='return {"name": array of shape (n,)}',
+        )
+    twice = sorted(set(terms) & set(potentials))
+    if twice:
+        raise Refusal(
+            "name-twice",
+            f"{', '.join(twice)} is both a term of reward() and a potential",
+            hint="give each its own name",
+        )
 
 
 def _stack(columns: dict[str, Array], names: list[str], n: int) -> Array:

@@ -1,6 +1,6 @@
-"""A process with numpy loaded that forks a worker per program: quick starts.
+"""A process with numpy loaded that forks one worker for each program, so that workers start fast.
 
-It holds no program itself, and no secrets to inherit.
+It holds no program itself, and no secrets that a fork could inherit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(work: Callable[[], None]) -> None:
-    """Answer on descriptor 3 until the other side goes away: `F` and two descriptors fork a
-    worker, `W` and a pid wait for one.
+    """Serve requests on descriptor 3 until the other side closes: `F` and two descriptors fork a
+    worker that runs `work`, `W` and a pid wait for one.
     """
     ours = socket.socket(fileno=3)
     die_with_parent()
@@ -48,8 +48,8 @@ def serve(work: Callable[[], None]) -> None:
 
 
 def _become(work: Callable[[], None], down: int, up: int) -> None:
-    """The child: a session and descriptors of its own, and memory that differs from every other
-    fork's.
+    """Run in the child: take its own session and descriptors, make its memory differ from every
+    other fork's, then work.
     """
     code = 0
     try:
@@ -59,16 +59,15 @@ def _become(work: Callable[[], None], down: int, up: int) -> None:
         os.dup2(up, 4, False)
         os.closerange(5, 4096)
         chance = np.random.default_rng(int.from_bytes(os.urandom(8), "little"))
-        # a fork inherits numpy's global generator: two would agree by accident
+        # A fork inherits numpy's global generator and its addresses. If two forks agreed on either,
+        # a program that is not pure would look pure to check.
         np.random.seed(int(chance.integers(2**32)))
-        # and so would two addresses
-        keep = [
-            bytes(int(size)) for size in chance.integers(16, 4096, int(chance.integers(1, 200)))
-        ]
+        sizes = chance.integers(16, 4096, int(chance.integers(1, 200)))
+        padding = [bytes(int(size)) for size in sizes]
         work()
-        del keep
+        del padding
     except (EOFError, BrokenPipeError):
-        # the other side went away
+        # the other side closed
         pass
     except BaseException:
         code = 1
@@ -77,7 +76,7 @@ def _become(work: Callable[[], None], down: int, up: int) -> None:
 
 
 def die_with_parent() -> None:
-    """The kernel's parent-death signal, where there is one."""
+    """Ask the kernel to kill this process when its parent ends, if the system can (Linux)."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     except AttributeError:

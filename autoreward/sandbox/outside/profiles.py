@@ -1,4 +1,4 @@
-"""Jail profiles: `sandboxes/NAME.toml`, in ./sandboxes before the shipped ones."""
+"""Sandbox profiles: `sandboxes/NAME.toml`, in ./sandboxes before the shipped ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoreward.resources import shipped
 
 
 class Profile(BaseModel):
-    """How a reward worker is confined. Memory in MB of address space, times in seconds."""
+    """How a reward worker is confined: memory in MB of address space, times in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     description: str = ""
@@ -24,7 +24,7 @@ class Profile(BaseModel):
 
 
 def listing() -> dict[str, Path]:
-    """name -> file; the own folder wins."""
+    """Return name -> file; a profile in ./sandboxes hides a shipped one of the same name."""
     found: dict[str, Path] = {}
     for folder in (Path.cwd() / "sandboxes", shipped("sandboxes")):
         for path in sorted(folder.glob("*.toml")):
@@ -33,23 +33,24 @@ def listing() -> dict[str, Path]:
 
 
 def find_profile(name: str) -> Profile:
-    """The profile of that name; UserError where there is none, or its file is wrong."""
+    """Return the profile of that name. Raises UserError if it is unknown, or its file is wrong."""
     path = listing().get(name)
     if path is None:
         raise UserError(
-            f"no sandbox profile {name!r}",
-            f"there are {', '.join(sorted(listing()))}: autoreward sandboxes list",
+            f"unknown sandbox profile {name!r}",
+            f"choose one of {', '.join(sorted(listing()))}: autoreward sandboxes list",
         )
     try:
         profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: {str(error).splitlines()[0]}", "mend the profile", REFUSED
+            f"{path}: {str(error).splitlines()[0]}", "fix the profile", REFUSED
         ) from None
     if profile.backend == "limits" and name != "unsafe":
         raise UserError(
-            f"{path}: backend limits is no boundary, and only the profile called unsafe may do without",
-            'backend = "kernel"; or --unsafe-no-sandbox, which is recorded',
+            f'{path}: backend = "limits" provides no isolation; only the profile named "unsafe" may'
+            " use it",
+            'use backend = "kernel", or --unsafe-no-sandbox, which is recorded in the run',
             REFUSED,
         )
     return profile

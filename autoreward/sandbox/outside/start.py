@@ -1,9 +1,9 @@
-"""How a worker process comes to be: cold, in bubblewrap's namespaces, or forked from a template
-that has numpy loaded.
+"""Start a worker process: cold, in bubblewrap's namespaces, or forked from a template that has
+numpy loaded.
 
 All three end in the same place, `sandbox.inside.__main__` on descriptors 3 and 4, which confines
 itself before it loads a program. A template costs one cold start and makes the others 20 times
-quicker; use one where many programs are tried (`Template`).
+faster; use one where many programs are tried (`Template`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,19 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "PYTHONHASHSEED": "0",
 }
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from runpy import run_module; run_module('autoreward.sandbox.inside', run_name='__main__', alter_sys=True)"
+# what `python -c` runs, with our package's folder as its argument
+BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from runpy import run_module; "
+    "run_module('autoreward.sandbox.inside', run_name='__main__', alter_sys=True)"
+)
 # pid and exit status, from a template
 STATUS = struct.Struct("<ii")
+# bytes of bubblewrap's report that are read
+MAX_REPORT = 65536
 
 
 class MachineFault(UserError):
-    """The machine is to blame: no sandbox here, or a kill that was not ours."""
+    """The machine is at fault: it has no sandbox, or something else killed the worker."""
 
     def __init__(self, message: str, hint: str = "autoreward doctor") -> None:
         super().__init__(message, hint, MISSING)
@@ -48,22 +54,23 @@ class Child(Protocol):
     pid: int
 
     def kill(self) -> None:
-        """End it and everything in its session; never fails."""
+        """End the worker and everything in its session; never fails."""
         ...
 
     def wait(self) -> int:
-        """Exit code, or minus the signal that ended it."""
+        """Return the exit code, or minus the signal that ended the worker."""
         ...
 
 
 class _Popen:
-    """A child of ours.
+    """A child process.
 
-    In bubblewrap the worker is a grandchild, and its end is told as 128 + signal.
+    In bubblewrap the worker is a grandchild, and its end is reported as 128 + signal.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], pid: int | None = None) -> None:
-        self.process, self.pid = process, pid or process.pid
+        self.process = process
+        self.pid = pid or process.pid
 
     def kill(self) -> None:
         if self.process.poll() is None:
@@ -78,17 +85,18 @@ class _Popen:
 
 
 class _Forked:
-    """A child of the template: a zombie until it is asked for, so that its number cannot come to
-    mean another process.
+    """A child of the template: a zombie until it is waited for, so that its pid cannot be reused
+    for another process.
     """
 
     def __init__(self, template: Template, pid: int) -> None:
-        self.template, self.pid = template, pid
+        self.template = template
+        self.pid = pid
         self.code: int | None = None
 
     def kill(self) -> None:
         if self.code is None:
-            # its session is its own only once it has begun to run
+            # it has its own session only once it runs, so kill the process as well
             for end in (os.killpg, os.kill):
                 try:
                     end(self.pid, signal.SIGKILL)
@@ -102,51 +110,63 @@ class _Forked:
 
 
 class Template:
-    """A process with numpy loaded and no program, which forks one worker a program.
+    """A process with numpy loaded and no program, which forks one worker for each program.
 
-    A context manager; for the main thread.
-
-    The kernel boundary is set up anew in every fork, before its program is loaded.
+    A context manager, for the main thread. Every fork sets up the kernel boundary for itself,
+    before its program is loaded.
     """
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
 
     def fork(self, down: int, up: int) -> Child:
-        """A worker on these descriptors. OSError where the template is gone, twice."""
-        for last in (False, True):
-            try:
-                ours = self._socket or self._start()
-                socket.send_fds(ours, [b"F"], [down, up])
-                return _Forked(self, self._answer(ours)[0])
-            except (OSError, EOFError):
-                self.close()
-                if last:
-                    raise
-        raise AssertionError("unreachable")
+        """Fork a worker on these descriptors; a template that has died is started once more.
+
+        Raises OSError or EOFError if that does not help.
+        """
+        try:
+            return self._fork(down, up)
+        except (OSError, EOFError):
+            self.close()
+        try:
+            return self._fork(down, up)
+        except (OSError, EOFError):
+            self.close()
+            raise
+
+    def _fork(self, down: int, up: int) -> Child:
+        ours = self._socket or self._start()
+        socket.send_fds(ours, [b"F"], [down, up])
+        pid, _ = self._answer(ours)
+        return _Forked(self, pid)
 
     def wait(self, pid: int) -> int:
-        try:
-            assert self._socket is not None
-            self._socket.sendall(b"W" + STATUS.pack(pid, 0))
-            return self._answer(self._socket)[1]
-        except (OSError, EOFError, AssertionError):
-            # the template died, and its workers with it
+        """Return how a worker ended: by SIGKILL if the template died, which takes it along."""
+        if self._socket is None:
             return -signal.SIGKILL
+        try:
+            self._socket.sendall(b"W" + STATUS.pack(pid, 0))
+            _, status = self._answer(self._socket)
+        except (OSError, EOFError):
+            return -signal.SIGKILL
+        return status
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
+            descriptors = (
+                f"import os; os.dup2({theirs.fileno()}, 3, False); os.closerange(4, 4096); "
+            )
             command = [
                 sys.executable,
                 "-I",
                 "-B",
                 "-c",
-                f"import os; os.dup2({theirs.fileno()}, 3, False); os.closerange(4, 4096); " + BOOT,
+                descriptors + BOOT,
                 str(ROOT),
                 "template",
             ]
-            self._process = _apart(command, theirs.fileno())
+            self._process = _spawn(command, theirs.fileno())
         self._socket = ours
         return ours
 
@@ -162,6 +182,7 @@ class Template:
         return pid, status
 
     def close(self) -> None:
+        """End the template, and with it every worker it has forked."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -176,33 +197,35 @@ class Template:
 
 
 def start(profile: Profile, down: int, up: int, template: Template | None = None) -> Child:
-    """A worker that reads `down` and writes `up`; both stay the caller's to close.
+    """Start a worker that reads `down` and writes `up`; the caller closes both.
 
-    MachineFault where it cannot be started.
+    Raises MachineFault if it cannot be started.
     """
     if sys.platform == "win32":
         raise MachineFault(
-            "reward programs cannot be jailed on native Windows", "use WSL2: docs/cli.md, 'Windows'"
+            "reward programs cannot be sandboxed on native Windows",
+            "use WSL2: docs/cli.md, 'Windows'",
         )
     if template is not None and profile.backend != "bwrap":
         try:
             return template.fork(down, up)
         except (OSError, EOFError):
-            # a cold start says what is wrong
+            # a cold start reports what is wrong
             pass
-    # The shell's `3<&..` done by hand: the worker's two descriptors become 3 and 4, everything else
-    # is closed.
-    place = f"import os; os.dup2({down}, 3000, False); os.dup2({up}, 4, False); os.dup2(3000, 3, False); os.closerange(5, 4096); "
-    command = [sys.executable, "-I", "-B", "-c", place + BOOT, str(ROOT)]
+    # Like the shell's `3<&..`: the worker's two descriptors become 3 and 4, everything else is
+    # closed. 3000 keeps `down` while `up` takes its place, should `down` be 4.
+    descriptors = (
+        f"import os; os.dup2({down}, 3000, False); os.dup2({up}, 4, False); "
+        "os.dup2(3000, 3, False); os.closerange(5, 4096); "
+    )
+    command = [sys.executable, "-I", "-B", "-c", descriptors + BOOT, str(ROOT)]
     if profile.backend == "bwrap":
         return _in_bubblewrap(command, down, up)
-    return _Popen(_apart(command, down, up))
+    return _Popen(_spawn(command, down, up))
 
 
-def _apart(command: list[str], *descriptors: int) -> subprocess.Popen[bytes]:
-    """What every start has in common: nothing of our environment, no terminal, a session of its
-    own.
-    """
+def _spawn(command: list[str], *descriptors: int) -> subprocess.Popen[bytes]:
+    """Start a process with nothing of our environment, no terminal, and its own session."""
     null = subprocess.DEVNULL
     return subprocess.Popen(
         command,
@@ -217,8 +240,8 @@ def _apart(command: list[str], *descriptors: int) -> subprocess.Popen[bytes]:
 
 
 def _in_bubblewrap(command: list[str], down: int, up: int) -> Child:
-    """Namespaces of its own for users, processes, network and the rest, a read-only file system;
-    the usual filters come inside.
+    """Start the worker in its own namespaces (users, processes, network and the rest) and a
+    read-only file system. It sets up the usual filters inside.
     """
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -226,8 +249,8 @@ def _in_bubblewrap(command: list[str], down: int, up: int) -> Child:
             "the sandbox profile asks for bubblewrap, which is not installed",
             "apt-get install bubblewrap, or --sandbox default",
         )
-    told, info = os.pipe()
-    apart = [
+    report, info = os.pipe()
+    options = [
         "--unshare-all",
         "--die-with-parent",
         "--as-pid-1",
@@ -245,21 +268,21 @@ def _in_bubblewrap(command: list[str], down: int, up: int) -> Child:
         "--info-fd",
         str(info),
     ]
-    # what the worker is made of may itself lie below /tmp
+    # Python and our package may themselves lie below /tmp
     for place in {str(ROOT), sys.prefix, sys.base_prefix}:
-        apart += ["--ro-bind", place, place]
+        options += ["--ro-bind", place, place]
     try:
-        process = _apart([bwrap, *apart, "--", *command], down, up, info)
+        process = _spawn([bwrap, *options, "--", *command], down, up, info)
     finally:
         os.close(info)
-    with os.fdopen(told, "rb") as reader:
+    with os.fdopen(report, "rb") as reader:
         try:
-            pid = int(json.loads(reader.read(65536))["child-pid"])
+            pid = int(json.loads(reader.read(MAX_REPORT))["child-pid"])
         except (ValueError, KeyError, TypeError):
             process.kill()
             process.wait()
             raise MachineFault(
-                "bubblewrap cannot make its namespaces here",
-                "--sandbox default does without; autoreward doctor",
+                "bubblewrap cannot create its namespaces here",
+                "use --sandbox default, which needs none; check with: autoreward doctor",
             ) from None
     return _Popen(process, pid)

@@ -1,7 +1,7 @@
-"""The outside of the jail: start a reward worker, send it arrays, judge what comes back.
+"""The outside of the sandbox: start a reward worker, send it arrays, check what comes back.
 
-Promise: nothing of a program is executed on this side, and what a worker sends is copied, then
-checked (lengths, finiteness, names) before anybody uses it. Whatever goes wrong is the candidate's
+Nothing of a program is executed on this side. What a worker sends is copied, then checked (lengths,
+finiteness, names) before anything uses it. Whatever goes wrong is the program's fault
 (`ProgramRejected`), unless the machine killed the worker or has no sandbox (`MachineFault`). Start
 workers from the main thread: their parent-death signal follows the thread.
 """
@@ -28,25 +28,27 @@ from autoreward.state import Array, Layout
 from autoreward.store.records import Verdict
 from autoreward.tasks.card import Action
 
-# wall time for Python and numpy to load and the jail to close: the machine's
+# wall time for Python and numpy to load and the sandbox to close: the machine's, not the program's
 START_SECONDS = 30.0
 # a program's definitions may take as long as this many calls
 LOAD_CALLS = 2
 EXTRA_CPU_PER_STEP = 0.05
-# seconds of waiting after which processor time and deadline are looked at
-LOOK = 0.25
-MOST_TERMS = 64
-# inputs of a decoder: nobody reads them one by one, and their names still fit into a frame of JSON
-MOST_FACTORS = 256
+# seconds of waiting after which processor time and the deadline are checked
+CHECK_SECONDS = 0.25
+MAX_TERMS = 64
+# A decoder's inputs: nobody reads them one by one, and their names still fit into a frame of JSON.
+MAX_FACTORS = 256
 # characters of a program; the linter is stricter
-LONGEST = 1 << 20
+MAX_PROGRAM_LENGTH = 1 << 20
+# characters of a term's name
+MAX_NAME_LENGTH = 64
 
 
 __all__ = ["KINDS", "Answer", "MachineFault", "ProgramRejected", "Template", "Worker", "clean"]
 
 
 class ProgramRejected(Exception):
-    """The program is to blame; `verdict` says why."""
+    """The program is at fault; `verdict` says why."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message)
@@ -54,9 +56,8 @@ class ProgramRejected(Exception):
 
 
 class Answer(NamedTuple):
-    """terms (T, n, k); potentials before and after the step, (T, n, p).
-
-    float64, finite, our own copies.
+    """A program's answer to T steps of n rows: terms (T, n, k), and potentials before and after
+    the step, (T, n, p). All float64, finite, and our own copies.
     """
 
     terms: Array
@@ -65,8 +66,8 @@ class Answer(NamedTuple):
 
 
 def clean(text: str, cap: int = 500) -> str:
-    """Text from a worker made fit for logs, screens and models: printable, no bidirectional marks,
-    capped.
+    """Make text from a worker safe for logs, screens and models: printable, without bidirectional
+    marks, at most `cap` characters.
     """
     shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:cap])
     return shown + ("..." if len(text) > cap else "")
@@ -82,14 +83,13 @@ def _libc() -> ctypes.CDLL:
 
 
 class Worker:
-    """One program in one jailed process.
+    """One program in one sandboxed process: a context manager that answers one stream of steps.
 
-    A context manager; one stream of steps at a time. `entry`: the function that answers
-    (wire.ENTRIES).
+    `entry` is the function that answers (a key of wire.ENTRIES). With `same_cpu` the worker runs on
+    the caller's processor, for callers that wait for every answer: waking another processor of a
+    virtual machine takes longer than the question (31 against 64 us for a small program).
 
-    `same_cpu`: it runs where the caller runs, for callers that wait for every answer. Waking
-    another processor of a virtual machine costs more than the question (31 against 64 us for a
-    small program).
+    Raises ProgramRejected if the program does not load, MachineFault if no worker can run here.
     """
 
     def __init__(
@@ -103,9 +103,12 @@ class Worker:
         template: Template | None = None,
         same_cpu: bool = False,
     ) -> None:
-        self.layout, self.action = layout, action
-        self._closed = self._confined = False
-        self.most = MOST_FACTORS if entry == "factors" else MOST_TERMS
+        self.layout = layout
+        self.action = action
+        self.max_names = MAX_FACTORS if entry == "factors" else MAX_TERMS
+        self._closed = False
+        # once True, the program may have run, and what goes wrong is its fault
+        self._confined = False
         self.profile: Profile = find_profile(profile)
         self.terms: tuple[str, ...] = ()
         self.potentials: tuple[str, ...] = ()
@@ -114,12 +117,12 @@ class Worker:
         self._asked: wire.Steps | None = None
         self._answered: wire.Answers | None = None
         self._cpu_before: float | None = None
-        if len(program) > LONGEST:
+        if len(program) > MAX_PROGRAM_LENGTH:
             raise ProgramRejected(
                 Verdict(
                     kind="too-long",
                     message=f"the program has {len(program)} characters",
-                    hint=f"at most {LONGEST} are taken",
+                    hint=f"at most {MAX_PROGRAM_LENGTH} are allowed",
                 )
             )
         self._start(template)
@@ -135,10 +138,12 @@ class Worker:
             wire.pack_json(wire.HELLO, {**hello, "profile": self.profile.model_dump()}),
             START_SECONDS,
         )
-        # from here on the program may have had its hands on it
         confined = self._json(wire.CONFINED, START_SECONDS)
-        self.level, self.escapes_tried = str(confined.get("level")), int(confined.get("tried", 0))
-        self._confined, self._cpu_before = True, self.spent()[0]
+        self.level = str(confined.get("level"))
+        self.escapes_tried = int(confined.get("tried", 0))
+        # from here on the program may have written whatever comes back
+        self._confined = True
+        self._cpu_before = self.spent()[0]
         ready = self._json(wire.READY, self.profile.wall_seconds)
         self.sparse = frozenset(self._names(ready.get("sparse", [])))
         self.memory = ready.get("memory") is True
@@ -161,8 +166,10 @@ class Worker:
         self._poll_out.register(self._out, select.POLLOUT)
 
     def send(self, prev: Array, action: Array, curr: Array, first: Array) -> None:
-        """Send T steps of n rows: prev, curr (T, n, D); action (T, n, *row); first (T, n), rows
-        whose memory is reset before that step.
+        """Send T steps of n rows.
+
+        prev, curr (T, n, D); action (T, n, *row); first (T, n) of bool: rows whose memory is reset
+        before that step. Raises ProgramRejected if an answer came before the question.
         """
         if self._asked is None or self._asked.shape != first.shape:
             self._asked = wire.Steps(
@@ -173,53 +180,44 @@ class Worker:
                 self.action.integer,
             )
         asked = self._asked
-        if (prev.shape, curr.shape, action.shape) != (
-            asked.prev.shape,
-            asked.curr.shape,
-            asked.action.shape,
-        ):
+        given = (prev.shape, curr.shape, action.shape)
+        if given != (asked.prev.shape, asked.curr.shape, asked.action.shape):
             raise ValueError(
-                f"arrays do not fit: prev {prev.shape}, action {action.shape}, curr {curr.shape}, first {first.shape}, {self.layout.width} columns"
+                f"arrays do not fit: prev {prev.shape}, action {action.shape}, curr {curr.shape},"
+                f" first {first.shape}, {self.layout.width} columns"
             )
         if any(event & select.POLLIN for _, event in self._poll_in.poll(0)):
             raise self._refused("protocol", "an answer came back before the question")
-        asked.prev[...], asked.curr[...], asked.action[...], asked.first[...] = (
-            prev,
-            curr,
-            action,
-            first,
-        )
+        asked.prev[...] = prev
+        asked.curr[...] = curr
+        asked.action[...] = action
+        asked.first[...] = first
         self._cpu_before = None
-        if self._cpu_of_caller and (cpu := self._cpu_of_caller()) != self._cpu:
-            self._move(cpu)
+        if self._cpu_of_caller is not None:
+            self._follow(self._cpu_of_caller())
         self._write(asked.view, self.profile.wall_seconds)
 
-    def _move(self, cpu: int) -> None:
+    def _follow(self, cpu: int) -> None:
+        """Move the worker to the caller's processor, if it is not there."""
+        if cpu == self._cpu:
+            return
         self._cpu = cpu
         try:
             os.sched_setaffinity(self._child.pid, {cpu})
         except OSError:
-            # not allowed here, or gone: `receive` finds out
+            # not allowed here, or the worker has ended: `receive` reports that
             self._cpu_of_caller = None
 
     def receive(self) -> Answer:
-        """The answer to the last `send`.
+        """Return the answer to the last `send`.
 
-        ProgramRejected when the program failed on it, or answered what it must not.
+        Raises ProgramRejected if the program failed on it, or sent what it must not.
         """
         assert self._asked is not None
         steps, n = self._asked.shape
         seconds = self.profile.wall_seconds + steps * EXTRA_CPU_PER_STEP
         if not self._named:
-            names = self._json(wire.NAMES, seconds)
-            self.terms, self.potentials = (
-                self._names(names.get("terms")),
-                self._names(names.get("potentials")),
-            )
-            self.broadcast = frozenset(self._names(names.get("broadcast")))
-            if len({*self.terms, *self.potentials}) != len(self.terms) + len(self.potentials):
-                raise self._refused("name-twice", "two terms came back under one name")
-            self._named = True
+            self._receive_names(seconds)
         shape = (steps, n, len(self.terms), len(self.potentials))
         if self._answered is None or self._answered.shape != shape:
             self._answered = wire.Answers(*shape)
@@ -232,17 +230,28 @@ class Worker:
             )
         return Answer(answered.terms.copy(), answered.before.copy(), answered.after.copy())
 
+    def _receive_names(self, seconds: float) -> None:
+        """Take the names of terms and potentials, which come once, before the first answer."""
+        names = self._json(wire.NAMES, seconds)
+        self.terms = self._names(names.get("terms"))
+        self.potentials = self._names(names.get("potentials"))
+        self.broadcast = frozenset(self._names(names.get("broadcast")))
+        if len({*self.terms, *self.potentials}) != len(self.terms) + len(self.potentials):
+            raise self._refused("name-twice", "two terms came back under one name")
+        self._named = True
+
     def spent(self) -> tuple[float, int]:
-        """(processor seconds, resident bytes) of the process so far; zeros where the system does
-        not tell.
+        """Return (processor seconds, resident bytes) of the process so far; zeros if the system
+        does not report them.
         """
         try:
             if sys.platform != "linux":
                 return self._spent_elsewhere()
-            ticks = Path(f"/proc/{self._child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK"), int(
-                ticks[21]
-            ) * os.sysconf("SC_PAGE_SIZE")
+            # proc(5): the fields after the command's name, which may itself hold spaces
+            stat = Path(f"/proc/{self._child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks = int(stat[11]) + int(stat[12])
+            resident = int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
+            return ticks / os.sysconf("SC_CLK_TCK"), resident
         except (OSError, IndexError, ValueError):
             return 0.0, 0
 
@@ -256,7 +265,7 @@ class Worker:
             return 0.0, 0
 
     def ask(self, prev: Array, action: Array, curr: Array, first: Array) -> Answer:
-        """`send`, then `receive`."""
+        """Send T steps of n rows and return the answer: `send`, then `receive`."""
         self.send(prev, action, curr, first)
         return self.receive()
 
@@ -291,19 +300,24 @@ class Worker:
                 if not self._poll_out.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     raise self._silent(seconds) from None
             except BrokenPipeError:
-                # `receive` finds out why
+                # `receive` reports why
                 return
 
     def _names(self, given: Any) -> tuple[str, ...]:
-        """Names as a worker may give them; anything else is the program's doing."""
-        if not isinstance(given, list) or len(given) > self.most:
+        """Names as a worker may send them; anything else is the program's fault."""
+        if not isinstance(given, list):
+            raise self._refused("protocol", "the names of the terms did not come back as a list")
+        if len(given) > self.max_names:
             raise self._refused(
-                "too-many-terms" if isinstance(given, list) else "protocol",
-                f"more than {self.most} names, or no list of names, came back",
+                "too-many-terms",
+                f"more than {self.max_names} names came back",
                 "1 to 5 terms are enough",
             )
-        if not all(isinstance(s, str) and 0 < len(s) <= 64 and s.isprintable() for s in given):
-            raise self._refused("protocol", "the names of the terms came back malformed")
+        for name in given:
+            if not isinstance(name, str) or not name.isprintable():
+                raise self._refused("protocol", "the names of the terms came back malformed")
+            if not 0 < len(name) <= MAX_NAME_LENGTH:
+                raise self._refused("protocol", "the names of the terms came back malformed")
         return tuple(given)
 
     def _json(self, kind: int, seconds: float) -> dict[str, Any]:
@@ -311,19 +325,18 @@ class Worker:
         try:
             return wire.parse_json(bytes(data))
         except wire.ProtocolError as error:
-            raise self._refused(
-                "protocol", f"the worker's {'names' if kind == wire.NAMES else 'greeting'}: {error}"
-            ) from None
+            what = "names" if kind == wire.NAMES else "greeting"
+            raise self._refused("protocol", f"the worker's {what}: {error}") from None
 
     def _frame(self, expected: int, seconds: float) -> bytearray:
-        """What a frame of that kind holds: JSON of at most 64 kB."""
+        """The content of the next frame, of that kind: JSON of at most 64 kB."""
         head = bytearray(wire.HEADER.size)
         self._read(memoryview(head), len(head), seconds)
         kind, size = wire.HEADER.unpack(head)
         if size > wire.JSON_CAP or kind not in (expected, wire.REFUSED):
             raise self._refused(
                 "protocol",
-                f"a frame of kind {kind} with {size} bytes came back, expected kind {expected}",
+                f"a frame of kind {kind} with {size} bytes came back instead of kind {expected}",
             )
         content = bytearray(size)
         self._read(memoryview(content), size, seconds)
@@ -332,10 +345,9 @@ class Worker:
         return content
 
     def _whole(self, view: memoryview, expected: int, seconds: float) -> None:
-        """Fill `view` with a frame of exactly that kind and length, by one read where it is there
-        at once.
-        """
-        length, head = len(view) - wire.HEADER.size, wire.HEADER.size
+        """Fill `view` with a frame of exactly that kind and length; one read, if it has arrived."""
+        head = wire.HEADER.size
+        length = len(view) - head
         got = self._read(view, head, seconds)
         kind, size = wire.HEADER.unpack_from(view)
         if kind == wire.REFUSED and size <= wire.JSON_CAP:
@@ -346,24 +358,26 @@ class Worker:
         if (kind, size) != (expected, length):
             raise self._refused(
                 "protocol",
-                f"a frame of kind {kind} with {size} bytes came back, expected kind {expected} with {length}",
+                f"a frame of kind {kind} with {size} bytes came back instead of kind {expected}"
+                f" with {length}",
             )
         if got < len(view):
             self._read(view[got:], len(view) - got, seconds)
 
     def _read(self, view: memoryview, least: int, seconds: float) -> int:
-        """Fill `view` with at least `least` bytes, and with more where they are there at once.
+        """Fill `view` with at least `least` bytes, and with more if they have arrived.
 
         Returns how many.
         """
-        got, deadline = 0, time.monotonic() + seconds
-        looked = time.monotonic()
+        got = 0
+        checked = time.monotonic()
+        deadline = checked + seconds
         while got < least:
-            ready = self._poll_in.poll(LOOK * 1000)
-            # an answer that trickles in is looked at as silence is
-            if not ready or time.monotonic() - looked > LOOK:
-                looked = time.monotonic()
-                self._look(deadline, seconds)
+            ready = self._poll_in.poll(CHECK_SECONDS * 1000)
+            # an answer that trickles in is checked as silence is
+            if not ready or time.monotonic() - checked > CHECK_SECONDS:
+                checked = time.monotonic()
+                self._check_limits(deadline, seconds)
             if not ready:
                 continue
             size = os.readv(self._in, [view[got:]])
@@ -372,64 +386,61 @@ class Worker:
             got += size
         return got
 
-    def _look(self, deadline: float, seconds: float) -> None:
-        """Silence: has the program used up its processor time, or is it hung?
+    def _check_limits(self, deadline: float, seconds: float) -> None:
+        """Raise if the program has used up its processor time, or the deadline has passed.
 
-        Processor time decides, so a busy machine rejects nobody.
+        Processor time comes first, so a busy machine rejects no program.
         """
-        used = self.spent()[0]
         if self._confined:
-            steps = self._asked.shape[0] if self._asked else 0
-            if self._cpu_before is None:
-                self._cpu_before = max(0.0, used - LOOK)
-            allowed = (
-                self.profile.call_cpu_seconds + steps * EXTRA_CPU_PER_STEP
-                if steps
-                else LOAD_CALLS * self.profile.call_cpu_seconds
-            )
-            if used - self._cpu_before > allowed:
-                what, hint = (
-                    ("one call", "whole-array numpy; no loops over rows or cells that grow")
-                    if steps
-                    else ("loading", "nothing may run at import but definitions")
-                )
-                raise self._refused(
-                    "too-slow", f"{what} used more than {allowed:.2g} s of processor time", hint
-                )
+            self._check_cpu(self.spent()[0])
         if time.monotonic() > deadline:
             raise self._silent(seconds)
 
+    def _check_cpu(self, used: float) -> None:
+        if self._cpu_before is None:
+            self._cpu_before = max(0.0, used - CHECK_SECONDS)
+        one_call = self.profile.call_cpu_seconds
+        if self._asked:
+            what = "one call"
+            allowed = one_call + self._asked.shape[0] * EXTRA_CPU_PER_STEP
+            hint = "use whole-array numpy; no loops over rows or growing lists"
+        else:
+            what = "loading"
+            allowed = LOAD_CALLS * one_call
+            hint = "only definitions may run at import"
+        if used - self._cpu_before > allowed:
+            message = f"{what} used more than {allowed:.2g} s of processor time"
+            raise self._refused("too-slow", message, hint)
+
     def _silent(self, seconds: float) -> ProgramRejected | MachineFault:
-        """Hung: the program's doing once it runs, the machine's before."""
+        """No answer in time: the program's fault once it may have run, the machine's before."""
         if self._confined:
             return self._refused(
-                "hung", f"no answer within {seconds:g} s", "no waiting and no endless loops"
+                "hung", f"no answer within {seconds:g} s", "remove waits and endless loops"
             )
         self.close()
         return MachineFault(
             f"the reward worker did not start within {seconds:g} s",
-            "a busy machine? fewer --jobs; autoreward doctor",
+            "if the machine is busy, use fewer --jobs; check it with: autoreward doctor",
         )
 
     def _verdict(self, data: bytearray) -> ProgramRejected | MachineFault:
         try:
-            said = wire.parse_json(bytes(data))
+            refusal = wire.parse_json(bytes(data))
         except wire.ProtocolError as error:
             return self._refused("protocol", str(error))
-        kind, line = said.get("kind"), said.get("line")
-        message, hint = (
-            clean(" ".join(str(text).split())) if isinstance(text := said.get(key), str) else ""
-            for key in ("message", "hint")
-        )
+        message = _one_line(refusal.get("message"))
+        hint = _one_line(refusal.get("hint"))
+        kind = refusal.get("kind")
+        line = refusal.get("line")
         self.close()
         if kind == "sandbox" and not self._confined:
             return MachineFault(message, hint or "autoreward doctor")
-        known = kind if isinstance(kind, str) and kind in KINDS else "exception"
         return ProgramRejected(
             Verdict(
-                kind=known,
+                kind=kind if isinstance(kind, str) and kind in KINDS else "exception",
                 line=line if isinstance(line, int) and 0 < line < 10**6 else None,
-                message=message or "it was refused, and no reason came back",
+                message=message or "the program was rejected, but no reason came back",
                 hint=hint,
             )
         )
@@ -444,26 +455,31 @@ class Worker:
         self.close()
         if code == -signal.SIGKILL:
             return MachineFault(
-                "the reward worker was killed, and not by us (out of memory?)",
-                "fewer --jobs; then again",
+                "the reward worker was killed by something else (out of memory?)",
+                "try again with fewer --jobs",
             )
         if starting:
             return MachineFault(
                 f"the reward worker does not start (exit status {code})",
-                f"try: {sys.executable} -I -c 'import numpy'",
+                f"check that this works: {sys.executable} -I -c 'import numpy'",
             )
         name = (signal.strsignal(-code) or f"signal {-code}") if code < 0 else f"exit code {code}"
         return ProgramRejected(
             Verdict(
                 kind="crash",
                 message=f"the program ended its process ({name})",
-                hint="no exits; arrays of n rows; no recursion without end",
+                hint="do not exit, keep arrays to n rows, and avoid endless recursion",
             )
         )
 
 
-# Classes that a worker itself may report; the rest are found on this side. docs/verdicts.md
-# explains each.
+def _one_line(text: Any) -> str:
+    """A worker's text on one line, cleaned; "" for anything but text."""
+    return clean(" ".join(text.split())) if isinstance(text, str) else ""
+
+
+# Kinds of verdict that a worker may report itself; the others are found on this side.
+# docs/verdicts.md explains each.
 KINDS = (
     "syntax",
     "load",
