@@ -198,11 +198,12 @@ def _landlock(libc: ctypes.CDLL) -> bool:
 
 def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
     """Drop all capabilities and allow only the system calls in SECURITY.md, for every thread."""
-    calls = ARCHITECTURES.get(platform.machine())
+    machine = platform.machine()
+    calls = ARCHITECTURES.get(machine)
     if calls is None:
         raise Refusal(
             "sandbox",
-            f"there is no system-call filter for {platform.machine()}",
+            f"there is no system-call filter for {machine}",
             hint=TRUSTED_ONLY,
         )
     # a root user's worker has no capabilities either
