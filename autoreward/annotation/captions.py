@@ -133,32 +133,28 @@ class Captions:
         prev, curr: (n, D), by the card's reward layout; action: (n, ...). Raises UserError if the
         card's caption function fails.
         """
-        n = len(prev)
-        rows = np.concatenate(
-            [
-                prev,
-                np.asarray(action, np.float64).reshape(n, -1),
-                curr,
-            ],
-            axis=1,
-        )
-        if self.function is None:
-            rows = self._round(rows if self.uses_all_columns else rows[:, self.columns])
-        # -0.0 and 0.0 must have the same bytes
-        rows += 0.0
-        data = rows.tobytes()
-        size = rows.shape[1] * 8
-        keys = [data[k * size : (k + 1) * size] for k in range(n)]
+        rows = self._rows(prev, action, curr)
+        keys = _row_bytes(rows)
         found = [self._row_numbers.get(key) for key in keys]
         if None not in found:
             return np.array(found, np.int64)
-        if len(self.texts) >= self.max_captions and self.function is None:
-            # An unknown row cannot read like a known one, so there is nothing to write.
-            return np.array(
-                [-1 if number is None else number for number in found],
-                np.int64,
-            )
-        return self._number_new(keys, found, rows, prev, action, curr)
+        if len(self.texts) < self.max_captions or self.function:
+            return self._number_new(keys, found, rows, prev, action, curr)
+        # An unknown row cannot read like a known one, so there is nothing to write.
+        numbers = [-1 if number is None else number for number in found]
+        return np.array(numbers, np.int64)
+
+    def _rows(self, prev: Array, action: Array, curr: Array) -> Array:
+        """What decides the captions (n, k): rounded columns, or all numbers for a function."""
+        flat_action = np.asarray(action, np.float64).reshape(len(prev), -1)
+        rows = np.concatenate([prev, flat_action, curr], axis=1)
+        if self.function is None:
+            if not self.uses_all_columns:
+                rows = rows[:, self.columns]
+            rows = self._round(rows)
+        # -0.0 and 0.0 must have the same bytes
+        rows += 0.0
+        return rows
 
     def number_of(self, text: str) -> int | None:
         """The number of a caption; None if it has not been seen."""
@@ -330,15 +326,19 @@ class Captions:
                     return meaning
             texts = []
             for value, start, size in zip(values, low, step, strict=True):
-                texts.append(
-                    _digits(
-                        value if size == 0 else start + value * size,
-                        size,
-                    )
-                )
+                number = value if size == 0 else start + value * size
+                texts.append(_digits(number, size))
             return prefix + _nested(shape, texts) + suffix
 
         return _Part(places, write)
+
+
+def _row_bytes(rows: Array) -> list[bytes]:
+    """The bytes of each row, for a dictionary."""
+    data = rows.tobytes()
+    size = rows.shape[1] * rows.itemsize
+    # a template without placeholders leaves no columns, so count rows and not bytes
+    return [data[k * size : (k + 1) * size] for k in range(len(rows))]
 
 
 class _Part:
@@ -353,8 +353,11 @@ class _Part:
         self.places = places
         self.known: dict[tuple[float, ...], str] = {}
         # neighbouring columns are read with one slice
-        adjacent = places == list(range(places[0], places[0] + len(places)))
-        self.slice = slice(places[0], places[0] + len(places)) if adjacent else None
+        first = places[0]
+        end = first + len(places)
+        self.slice: slice | None = None
+        if places == list(range(first, end)):
+            self.slice = slice(first, end)
 
     def text(self, row: list[float]) -> str:
         values = tuple(row[self.slice]) if self.slice else tuple(row[k] for k in self.places)
@@ -370,9 +373,12 @@ def _two_digits(values: Array) -> Array:
     """Round to two significant digits; small values become 0."""
     size = np.abs(values)
     # 1.0 stands in for values that have no logarithm; they are replaced below or stay as they are
-    safe = np.where(np.isfinite(size) & (size >= ZERO_BELOW), size, 1.0)
-    unit = 10.0 ** (np.floor(np.log10(safe)) - 1)
-    return np.where(size < ZERO_BELOW, 0.0, np.rint(values / unit) * unit)
+    has_logarithm = np.isfinite(size) & (size >= ZERO_BELOW)
+    safe = np.where(has_logarithm, size, 1.0)
+    exponent = np.floor(np.log10(safe))
+    unit = 10.0 ** (exponent - 1)
+    rounded = np.rint(values / unit) * unit
+    return np.where(size < ZERO_BELOW, 0.0, rounded)
 
 
 def _digits(value: float, step: float) -> str:
@@ -383,7 +389,8 @@ def _digits(value: float, step: float) -> str:
         return "infinite" if value > 0 else "-infinite"
     if step == 0:
         return f"{value:.2g}"
-    text = f"{value:.{max(0, math.ceil(-math.log10(step)))}f}"
+    decimals = max(0, math.ceil(-math.log10(step)))
+    text = f"{value:.{decimals}f}"
     if step == WHOLE_STEP and "." in text:
         text = text.rstrip("0").rstrip(".")
     minus_zero = text.startswith("-") and not text.strip("-0.")
@@ -395,7 +402,10 @@ def _nested(shape: tuple[int, ...], texts: list[str]) -> str:
     if not shape:
         return texts[0]
     size = len(texts) // max(1, shape[0])
-    parts = [_nested(shape[1:], texts[k * size : (k + 1) * size]) for k in range(shape[0])]
+    parts = []
+    for k in range(shape[0]):
+        part = texts[k * size : (k + 1) * size]
+        parts.append(_nested(shape[1:], part))
     return "(" + ", ".join(parts) + ")"
 
 

@@ -283,3 +283,10 @@ def test_the_command_says_what_is_wrong_with_a_function(tmp_path, command):
         and "from the card's template" in done.stdout
         and "x  0: 0" in done.stdout
     )
+
+
+def test_a_template_without_placeholders_gives_every_transition_the_same_caption():
+    captions = Captions(card(caption={"template": "a step"}))
+    rows = np.concatenate([row(speed=s) for s in (1, 2, 3)])
+    assert captions.numbers_of(rows, np.zeros(3, int), rows).tolist() == [0, 0, 0]
+    assert captions.texts == ["a step"]
