@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from autoreward.annotation.annotator import Annotator
+from autoreward.annotation.question import CaptionQuestion
 from autoreward.drafting import words
 from autoreward.drafting.fields import fields_of
 from autoreward.loop.stages import analyzer, critic, designer
@@ -138,13 +137,9 @@ def annotators(prompts: Prompts) -> None:
     assert method.judging is not None
     judging = method.judging(CARD, program, ("take_key",), settings)
     assert judging is not None
-    caller = SimpleNamespace(model=SimpleNamespace(name="m"), settings={})
-    place = Path("/nowhere")
     template = "calm/annotator/judge"
-    annotator = Annotator(
-        caller, prompts, template, judging.variables, judging.labels, place, place / "a.json"
-    )
-    annotator._prompt(("pick up: has_key 0 -> 1",), "")
+    question = CaptionQuestion(prompts, template, judging.variables, judging.labels, {})
+    question.prompt(("pick up: has_key 0 -> 1",), "")
 
 
 ASSEMBLIES: dict[str, Callable[[Prompts], None]] = {
