@@ -50,7 +50,10 @@ def cores() -> int:
 
 
 def cache_folder() -> Path:
-    """Where baselines, probes and trust marks are kept between runs; `AUTOREWARD_CACHE` moves it."""
+    """Where baselines, probes and trust marks are kept between runs.
+
+    The environment variable AUTOREWARD_CACHE moves it.
+    """
     from platformdirs import user_cache_dir
 
     return Path(os.environ.get("AUTOREWARD_CACHE") or user_cache_dir("autoreward"))

@@ -54,7 +54,8 @@ def card_copy_path(run: RunFolder, header: RunHeader) -> Path | None:
     relative = PurePosixPath(header.card_copy)
     if relative.is_absolute() or ".." in relative.parts:
         raise UserError(
-            f"{run.header_path} is damaged: card_copy: {header.card_copy} is not in the run's folder",
+            f"{run.header_path} is damaged: card_copy: "
+            f"{header.card_copy} is not in the run's folder",
             "restore it from a copy",
             REFUSED,
         )
