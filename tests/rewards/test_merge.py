@@ -80,16 +80,27 @@ def test_an_ensemble_over_programs(how):
     composition = Composition.model_validate(
         {"transforms": [{"kind": "ensemble", "over": ["a", "b", "c"], "how": how, **caution}]}
     )
-    none, no = np.zeros((*first.shape, 0)), np.zeros(first.shape, bool)
-    rewards, _ = Composer(composition, Columns(("a", "b", "c")), CARD.training.gamma).replay(
-        terms, none, none, np.zeros(first.shape), first, no, no, no
-    )
-    wanted = {
-        "mean": apart.mean(-1),
-        "worst": apart.min(-1),
-        "careful": apart.mean(-1) - 0.25 * apart.var(-1),
+    nothing, never = np.zeros((*first.shape, 0)), np.zeros(first.shape, bool)
+    columns, gamma = Columns(("a", "b", "c")), CARD.training.gamma
+    composer = Composer(composition, columns, gamma)
+
+    def rollout() -> np.ndarray:
+        task = np.zeros(first.shape)
+        rewards, _ = composer.replay(terms, nothing, nothing, task, first, never, never, never)
+        composer.update()
+        return rewards
+
+    # the first rollout measures the scales of the programs and pays their mean
+    np.testing.assert_allclose(rollout(), apart.mean(-1), rtol=1e-12)
+    offset, scale = apart.mean((0, 1)), apart.std((0, 1))
+    scaled = (apart - offset) / scale
+    combined = {
+        "mean": scaled.mean(-1),
+        "worst": scaled.min(-1),
+        "careful": scaled.mean(-1) - 0.25 * scaled.var(-1),
     }[how]
-    np.testing.assert_allclose(rewards, wanted, rtol=1e-12)
+    wanted = offset.mean() + scale.mean() * combined
+    np.testing.assert_allclose(rollout(), wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
