@@ -105,7 +105,13 @@ class Annotator:
         self.batch_size = batch
         self.max_workers = workers
         self.max_calls = max_calls
-        self.question = CaptionQuestion(prompts, template, variables, labels, caller.settings)
+        self.question = CaptionQuestion(
+            prompts,
+            template,
+            variables,
+            labels,
+            caller.settings,
+        )
         self.record = record
         self._open_files(folder, shared)
         self.before = self._counts_before()
@@ -209,7 +215,12 @@ class Annotator:
         if known_now:
             reply(known_now)
 
-    def _enqueue(self, owner: str, caption: CaptionRequest, reply: Reply) -> None:
+    def _enqueue(
+        self,
+        owner: str,
+        caption: CaptionRequest,
+        reply: Reply,
+    ) -> None:
         waiter = (owner, caption.number, reply)
         if caption.text in self._waiters:
             self._waiters[caption.text].append(waiter)
@@ -276,7 +287,10 @@ class Annotator:
     def _start_workers(self) -> None:
         """One thread for each whole batch, and one for the rest."""
         batches = -(-len(self._queue) // self.batch_size)
-        wanted = min(self.max_workers, self._batches_in_flight + batches)
+        wanted = min(
+            self.max_workers,
+            self._batches_in_flight + batches,
+        )
         while len(self._threads) < wanted:
             thread = threading.Thread(
                 target=self._work,

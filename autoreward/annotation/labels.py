@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -83,7 +88,9 @@ class Annotation(Record):
 # -- messages on a trainer's pipe ------------------------------------------------------------------
 
 
-def encode_captions(captions: Sequence[CaptionRequest]) -> str:
+def encode_captions(
+    captions: Sequence[CaptionRequest],
+) -> str:
     """One line of a trainer's standard output."""
     items = []
     for caption in captions:

@@ -12,7 +12,10 @@ from autoreward.annotation.labels import Label
 from autoreward.errors import USAGE, UserError
 from autoreward.models import Message, Reply, Request
 from autoreward.models.asking import ask_until_read
-from autoreward.models.replies import UnreadableReply, record_of
+from autoreward.models.replies import (
+    UnreadableReply,
+    record_of,
+)
 from autoreward.models.templates import Prompts
 from autoreward.models.variables import (
     AnnotatorContext,

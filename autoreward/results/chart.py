@@ -76,7 +76,12 @@ def _curves(folder: Path, column: str) -> list[Curve]:
             continue
         recorded = np.isfinite(data[column])
         if recorded.any():
-            found.append((data["steps"][recorded], data[column][recorded]))
+            found.append(
+                (
+                    data["steps"][recorded],
+                    data[column][recorded],
+                )
+            )
     return found
 
 

@@ -38,7 +38,12 @@ def metric_words(metric: float, low: float | None, high: float | None) -> str:
     return _with_interval(metric, low, high, ".4g")
 
 
-def _with_interval(value: float, low: float | None, high: float | None, form: str) -> str:
+def _with_interval(
+    value: float,
+    low: float | None,
+    high: float | None,
+    form: str,
+) -> str:
     if low is None or high is None:
         return f"{value:{form}}"
     return f"{value:{form}} ({interval(low, high, form)})"

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.models.caller import recorded, spent
-from autoreward.results.origin import origin_lines, origin_summary
+from autoreward.results.origin import (
+    origin_lines,
+    origin_summary,
+)
 from autoreward.results.scores import (
     agent_name,
     calls_words,
@@ -164,7 +167,11 @@ def _candidate_state(folder: CandidateFolder, result: Evaluation | None) -> str:
     return "training" if started else "accepted"
 
 
-def _why_out(state: str, result: Evaluation | None, verdicts: list[Verdict]) -> str:
+def _why_out(
+    state: str,
+    result: Evaluation | None,
+    verdicts: list[Verdict],
+) -> str:
     """Why a candidate failed or was rejected; "" for all others."""
     if result and not result.ok:
         return result.why

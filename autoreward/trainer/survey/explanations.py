@@ -29,7 +29,10 @@ def as_it_is(quantity: Quantity) -> Match:
 def clipped(quantity: Quantity, words: str) -> Match:
     """The quantity, clipped or compared with 0; `words` says how."""
     return as_it_is(quantity).model_copy(
-        update={"how": "clip", "of": f"{quantity.of}, {words}"},
+        update={
+            "how": "clip",
+            "of": f"{quantity.of}, {words}",
+        },
     )
 
 

@@ -9,7 +9,10 @@ from gymnasium import spaces
 
 from autoreward.state import Array
 from autoreward.store.survey import Column, Kind, Leaf, Match
-from autoreward.trainer.environment import CardProblem, parts_of
+from autoreward.trainer.environment import (
+    CardProblem,
+    parts_of,
+)
 from autoreward.trainer.survey.playing import Play
 from autoreward.trainer.survey.relations import relations
 

@@ -165,7 +165,12 @@ def _disturb(env: Any, random: np.random.Generator) -> None:
 class _Matcher:
     """Explains one column at a time."""
 
-    def __init__(self, seen: Array, known: Array, labels: list[Quantity]) -> None:
+    def __init__(
+        self,
+        seen: Array,
+        known: Array,
+        labels: list[Quantity],
+    ) -> None:
         self.seen = seen
         self.known = known
         self.labels = labels
@@ -182,7 +187,11 @@ class _Matcher:
             if label.family:
                 families.setdefault(label.family, []).append(k)
         self.families = [
-            (np.array(members), self.weights @ known[:, members]) for members in families.values()
+            (
+                np.array(members),
+                self.weights @ known[:, members],
+            )
+            for members in families.values()
         ]
 
     def explain(self, c: int) -> list[Option]:
@@ -315,7 +324,10 @@ class _Matcher:
                         options.append(
                             (
                                 cost,
-                                difference(self.labels[a], self.labels[b]),
+                                difference(
+                                    self.labels[a],
+                                    self.labels[b],
+                                ),
                             )
                         )
         return options
@@ -377,7 +389,10 @@ def _add_rare(matcher: _Matcher, found: dict[int, Match]) -> None:
                 continue
             wanted = (beside.quantity, beside.row + towards)
             for candidate in matcher.rarely_clipped(c):
-                if (candidate.quantity, candidate.row) == wanted:
+                if (
+                    candidate.quantity,
+                    candidate.row,
+                ) == wanted:
                     found[c] = candidate
                     break
 

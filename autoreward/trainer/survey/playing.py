@@ -154,7 +154,13 @@ class Play:
         else:
             self._keys_at_every_reset &= keys
 
-    def record_end(self, length: int, total: float, reward: float, how: str) -> None:
+    def record_end(
+        self,
+        length: int,
+        total: float,
+        reward: float,
+        how: str,
+    ) -> None:
         """The end of an episode: `terminated`, `truncated` or `cut`."""
         self.returns.append(total)
         if how == "terminated":
@@ -246,7 +252,13 @@ def play(
     """
     played = Play()
     env.action_space.seed(seed)
-    player = _Player(env, leaves, limit, played, np.random.default_rng(seed))
+    player = _Player(
+        env,
+        leaves,
+        limit,
+        played,
+        np.random.default_rng(seed),
+    )
     player.start(*reset(env, seed))
     started = time.monotonic()
     while played.steps < steps:

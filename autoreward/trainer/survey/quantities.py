@@ -57,7 +57,12 @@ BODY_ARRAYS = (
     ("cfrc_ext", SPATIAL, "external contact force", 2),
     ("cfrc_int", SPATIAL, "force from its parent", 3),
     ("xipos", AXES, "centre of mass", 2),
-    ("subtree_com", AXES, "centre of mass with all below it", 2),
+    (
+        "subtree_com",
+        AXES,
+        "centre of mass with all below it",
+        2,
+    ),
     (
         "subtree_linvel",
         AXES,
@@ -95,7 +100,15 @@ class Quantities:
         self._add_sensors()
         self._add_actuators()
         self._add_body_arrays()
-        time = Quantity("time", "", "the simulation's time", "s", "time", 0, 2)
+        time = Quantity(
+            "time",
+            "",
+            "the simulation's time",
+            "s",
+            "time",
+            0,
+            2,
+        )
         self._add(lambda: [self.data.time], [time])
         self._add_attributes()
 
