@@ -57,7 +57,8 @@ SENDS_BACK = re.compile(
 # Words with which a writer turns back to what stands above.
 REVISES = re.compile(
     r"\b(fix|fixed|fixes|chang\w*|correct\w*|revis\w*|improv\w*|bug|mistake|oops|wait|actually"
-    r"|hmm|now|instead|rather|better|adjust\w*|refin\w*|updat\w*|but|however|problem|issue|so i|so:)\b"
+    r"|hmm|now|instead|rather|better|adjust\w*|refin\w*|updat\w*|but|however|problem|issue"
+    r"|so i|so:)\b"
     r"|改|修",
     re.I,
 )
