@@ -65,9 +65,13 @@ class Condition(CardPart):
     def words(self) -> str:
         """Return the condition for people and prompts: `has_key == 1`."""
         if self.op == "within":
-            target = self.other or list(self.at or [0.0])
+            target = self.other
+            if target is None:
+                target = str(list(self.at or [0.0]))
             return f"distance of {self.field} to {target} <= {self.value:g}"
-        right = self.other if self.other else format(self.value, "g")
+        right = self.other
+        if right is None:
+            right = f"{self.value:g}"
         return f"{self.field} {self.op} {right}"
 
 
@@ -132,7 +136,9 @@ class Metric(CardPart):
         """Return whether a value is at the goal; False if there is no goal."""
         if self.goal is None:
             return False
-        return value >= self.goal if self.direction == "maximize" else value <= self.goal
+        if self.direction == "maximize":
+            return value >= self.goal
+        return value <= self.goal
 
 
 class Constraint(CardPart):

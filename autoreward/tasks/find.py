@@ -37,12 +37,18 @@ class LocatedCard(BaseModel):
     @property
     def code(self) -> Path | None:
         """The trusted Python file beside the card."""
-        return self.path.parent / self.card.code if self.card.code else None
+        if self.card.code is None:
+            return None
+        folder = self.path.parent
+        return folder / self.card.code
 
     @property
     def human(self) -> Path | None:
         """The human-written reward program beside the card."""
-        return self.path.parent / self.card.human if self.card.human else None
+        if self.card.human is None:
+            return None
+        folder = self.path.parent
+        return folder / self.card.human
 
     @property
     def code_origin(self) -> Path | None:
@@ -50,7 +56,10 @@ class LocatedCard(BaseModel):
         if self.code is None:
             return None
         origin = code_origin_path(self.code)
-        return Path(origin.read_text(encoding="utf-8")) if origin.is_file() else None
+        if not origin.is_file():
+            return None
+        text = origin.read_text(encoding="utf-8")
+        return Path(text)
 
     def with_episodic_return(self) -> LocatedCard:
         """Return the same task with `episodic_return: true`.
@@ -70,9 +79,11 @@ class LocatedCard(BaseModel):
     def digest(self) -> str:
         """Return the identity of card and trusted code together as 12 hex digits."""
         content = self.card.digest().encode()
-        if self.code and self.code.exists():
-            content += self.code.read_bytes()
-        return hashlib.sha256(content).hexdigest()[:12]
+        code = self.code
+        if code and code.exists():
+            content += code.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        return digest[:12]
 
 
 def code_origin_path(code: Path) -> Path:
@@ -177,7 +188,10 @@ def at(path: Path, problem: str) -> str:
         node = yaml.compose(text, yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
         return ""
-    words = [word for word in re.split(r"[.\[\]]+", key[0]) if word] if key else []
+    words = []
+    if key:
+        parts = re.split(r"[.\[\]]+", key[0])
+        words = [word for word in parts if word]
     line = None
     for word in words:
         found = _child(node, word)
@@ -236,7 +250,11 @@ def _name_of(item: yaml.Node) -> str:
 def mark(error: Exception) -> str:
     """Return where in a YAML file an error is, in words; empty if that is unknown."""
     mark = getattr(error, "problem_mark", None)
-    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    if mark is None:
+        return ""
+    line = mark.line + 1
+    column = mark.column + 1
+    return f" (line {line}, column {column})"
 
 
 def find(task: str) -> LocatedCard:
@@ -251,19 +269,24 @@ def find(task: str) -> LocatedCard:
     if name in cards:
         _, path = cards[name]
         return _with_owner_note(load(path))
+    hint = "autoreward envs list shows all"
     close = difflib.get_close_matches(name, cards, 3, 0.4)
-    hint = f"did you mean {', '.join(close)}? " if close else ""
-    raise UserError(f"unknown task {task!r}", hint + "autoreward envs list shows all")
+    if close:
+        hint = f"did you mean {', '.join(close)}? {hint}"
+    raise UserError(f"unknown task {task!r}", hint)
 
 
 def _with_owner_note(card: LocatedCard) -> LocatedCard:
     """Return the card, after a note if its code belongs to neither this user nor root."""
-    if not card.code or not card.code.exists() or not hasattr(os, "getuid"):
+    code = card.code
+    if code is None or not code.exists():
         return card
-    owner = card.code.stat().st_uid
+    if not hasattr(os, "getuid"):
+        return card
+    owner = code.stat().st_uid
     if owner not in (os.getuid(), 0):
         print(
-            f"note: {card.code} belongs to another user ({owner}); a card's Python file runs as "
+            f"note: {code} belongs to another user ({owner}); a card's Python file runs as "
             "trusted code, outside the sandbox",
             file=sys.stderr,
         )

@@ -227,9 +227,12 @@ def _observation_reader(source: FieldSource) -> ReadField:
     def read(state: EnvironmentState) -> Any:
         value = state.observation
         for key in keys:
-            is_sequence = isinstance(value, (tuple, list))
-            value = value[int(key)] if is_sequence and key.isdigit() else value[key]
-        return np.asarray(value, np.float64).ravel()[columns]
+            if key.isdigit() and isinstance(value, (tuple, list)):
+                value = value[int(key)]
+            else:
+                value = value[key]
+        numbers = np.asarray(value, np.float64)
+        return numbers.ravel()[columns]
 
     return read
 
@@ -295,17 +298,31 @@ class EpisodeTracker:
         now = self._succeeds(fields, info)
         is_first_success = now and not self.has_succeeded
         self.has_succeeded = self.has_succeeded or now
-        counted = self.has_succeeded if success is None or success.latches else now
+        counted = self.has_succeeded
+        if success is not None:
+            if is_first_success and success.ends_episode:
+                terminated = True
+            if not success.latches:
+                counted = now
+        if self.steps >= task.limit:
+            truncated = True
+        if terminated:
+            truncated = False
 
-        if is_first_success and success is not None and success.ends_episode:
-            terminated = True
-        truncated = not terminated and (truncated or self.steps >= task.limit)
-
-        dense_reward = environment_reward if task.own_reward else float(is_first_success)
+        dense_reward = environment_reward
+        if not task.own_reward:
+            dense_reward = float(is_first_success)
         reward = dense_reward
         if task.episodic_return:
-            reward = self.environment_return if terminated or truncated else 0.0
-        return StepResult(reward, dense_reward, terminated, truncated, counted)
+            is_last = terminated or truncated
+            reward = self.environment_return if is_last else 0.0
+        return StepResult(
+            reward=reward,
+            dense_reward=dense_reward,
+            terminated=terminated,
+            truncated=truncated,
+            success=counted,
+        )
 
     def _succeeds(self, fields: Array, info: Info) -> bool:
         """Evaluate success on one state (D,)."""

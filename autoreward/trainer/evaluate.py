@@ -66,10 +66,11 @@ class Recorder(VecEnvWrapper):
 
     def step_wait(self) -> Any:
         vectors, rewards, dones, infos = self.venv.step_wait()
+        following = np.asarray(vectors)
         for i in range(self.num_envs):
             if len(self.kept[i]) >= self.quota[i]:
                 continue
-            last = infos[i]["terminal_observation"] if dones[i] else vectors[i]  # type: ignore[index]
+            last = infos[i]["terminal_observation"] if dones[i] else following[i]
             self.fields[i].append(last[: self.width].copy())
             self.taken[i].append(np.array(self.actions[i]))
             if dones[i]:
@@ -83,8 +84,7 @@ class Recorder(VecEnvWrapper):
                         bool(infos[i]["success"]),
                     )
                 )
-                following = np.asarray(vectors[i])  # type: ignore[index]
-                self.fields[i] = [following[: self.width].copy()]
+                self.fields[i] = [following[i][: self.width].copy()]
                 self.taken[i] = []
         return vectors, rewards, dones, infos
 

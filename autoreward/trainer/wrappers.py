@@ -26,7 +26,12 @@ from autoreward.tasks.standalone import (
 
 # the key of `info` under which the wrappers report
 KEY = "autoreward"
-View = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+Env = gym.Env[Any, Any]
+Space = spaces.Space[Any]
+# what `step` and `reset` return
+StepReturn = tuple[Any, Any, bool, bool, dict[str, Any]]
+ResetReturn = tuple[Any, dict[str, Any]]
+View = Callable[[Env], Env]
 
 
 class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
@@ -37,7 +42,7 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
     counts it) and `task_reward`. Raises ValueError if a trusted function of the task is missing.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], task: Task) -> None:
+    def __init__(self, env: Env, task: Task) -> None:
         super().__init__(env)
         missing = [name for name in task.needed_functions if name not in task.functions]
         if missing:
@@ -63,15 +68,18 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any]):
         return out
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self,
+        *,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> ResetReturn:
         observation, info = self.env.reset(seed=seed, options=options)
         self.episode.begin()
         fields = self.fields(observation, info, is_initial=True)
         known = {"fields": fields, "success": False, "task_reward": 0.0}
         return observation, {**info, KEY: known}
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> StepReturn:
         # before the step, which may change the action in place
         row = action_row(self.task, self.env.action_space, action)
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -96,21 +104,24 @@ class RewardWrapper(TaskWrapper):
     `info["autoreward"]["terms"]` holds every term and every shaped potential by name.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], task: Task, source: RewardSource) -> None:
+    def __init__(self, env: Env, task: Task, source: RewardSource) -> None:
         super().__init__(env, task)
         self.source = source
         self.previous: Array = np.empty(0)
         self.first: Array = np.ones(1, bool)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self,
+        *,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> ResetReturn:
         observation, info = super().reset(seed=seed, options=options)
         self.previous = info[KEY]["fields"][None, self.task.picked]
         self.first = np.ones(1, bool)
         return observation, info
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> StepReturn:
         observation, task_reward, terminated, truncated, info = super().step(action)
         known = info[KEY]
         current = known["fields"][None, self.task.picked]
@@ -125,7 +136,7 @@ class RewardWrapper(TaskWrapper):
 
 
 def reward_vec(
-    make: Callable[[], gym.Env[Any, Any]],
+    make: Callable[[], Env],
     n: int,
     task: Task,
     source: RewardSource,
@@ -169,8 +180,8 @@ def reward_vec(
             self.first = dones.copy()
             return observations, reward.astype(np.float32), dones, infos
 
-    def make_one() -> gym.Env[Any, Any]:
-        env: gym.Env[Any, Any] = TaskWrapper(make(), task)
+    def make_one() -> Env:
+        env: Env = TaskWrapper(make(), task)
         if view:
             env = view(env)
         # stable-baselines3 takes no nested observations
@@ -179,7 +190,7 @@ def reward_vec(
     return ProgramVecEnv(DummyVecEnv([make_one] * n))
 
 
-def _is_nested(space: spaces.Space[Any]) -> bool:
+def _is_nested(space: Space) -> bool:
     """True for a Tuple, and for a Dict with a Dict or a Tuple inside."""
     if isinstance(space, spaces.Tuple):
         return True
@@ -188,14 +199,14 @@ def _is_nested(space: spaces.Space[Any]) -> bool:
     return any(isinstance(part, (spaces.Dict, spaces.Tuple)) for part in space.spaces.values())
 
 
-def flat_observation(space: spaces.Space[Any], observation: Any) -> Array:
+def flat_observation(space: Space, observation: Any) -> Array:
     """Return an observation as one float64 vector, as gymnasium flattens it."""
     if not isinstance(space, spaces.Box):
         observation = spaces.flatten(space, observation)
     return np.asarray(observation, np.float64).ravel()
 
 
-def action_row(task: Task, space: spaces.Space[Any], action: Any) -> Array:
+def action_row(task: Task, space: Space, action: Any) -> Array:
     """Return one action as programs get it: of the task's action shape, nested parts one after
     another in the order of the action space.
     """
@@ -204,7 +215,7 @@ def action_row(task: Task, space: spaces.Space[Any], action: Any) -> Array:
     return np.array(action, np.int64 if task.integer else np.float64).reshape(task.row)
 
 
-def _action_leaves(space: spaces.Space[Any], action: Any) -> list[Array]:
+def _action_leaves(space: Space, action: Any) -> list[Array]:
     """Return the parts of a nested action as vectors; a Discrete part counts from 0."""
     if isinstance(space, spaces.Dict):
         pairs = [(part, action[key]) for key, part in space.spaces.items()]

@@ -1,5 +1,6 @@
-"""An exported file gives the rewards of training, step by step, where nothing but numpy and
-gymnasium can be imported; and exporting runs nothing.
+"""An exported file gives the rewards of training step by step, with only numpy and gymnasium.
+
+Exporting runs nothing.
 """
 
 import ast
@@ -55,11 +56,15 @@ SCALE = 2.0
 
 
 class Walk(gym.Env):
-    observation_space = spaces.Dict({"place": spaces.Dict({"x": spaces.Box(-np.inf, np.inf, (2,), np.float32)}), "kind": spaces.Discrete(3)})
+    observation_space = spaces.Dict({
+        "place": spaces.Dict({"x": spaces.Box(-np.inf, np.inf, (2,), np.float32)}),
+        "kind": spaces.Discrete(3),
+    })
     action_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))
 
     def _seen(self):
-        return {"place": {"x": np.array([self.x, self.np_random.normal()], np.float32)}, "kind": self.kind}
+        x = np.array([self.x, self.np_random.normal()], np.float32)
+        return {"place": {"x": x}, "kind": self.kind}
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -67,8 +72,10 @@ class Walk(gym.Env):
         return self._seen(), {}
 
     def step(self, action):
-        self.x += 0.5 * (2.0 * action[0] - 1.0) + 0.2 * (action[1] - 1) + 0.5 * self.np_random.normal()
-        return self._seen(), 0.1 * self.x, self.x < -3, False, {"height": self.x**2, "arrived": self.x > 3}
+        push = 0.5 * (2.0 * action[0] - 1.0) + 0.2 * (action[1] - 1)
+        self.x += push + 0.5 * self.np_random.normal()
+        info = {"height": self.x**2, "arrived": self.x > 3}
+        return self._seen(), 0.1 * self.x, self.x < -3, False, info
 
 
 def doubled(env):
@@ -99,7 +106,8 @@ def reward(prev, action, curr, memory):
     memory["two"] = memory["two"] * 0.9
     effort = np.square(np.reshape(action, (len(curr), -1))).sum(-1)
     late = -0.001 * memory["steps"] * curr.doubled * memory["two"].sum(-1)
-    return {"progress": before - memory["best"], "effort": -0.01 * effort, "late": late, "kind": 0.1 * curr.kind[:, 1], "text": len(TEXT) * 0.01}
+    terms = {"progress": before - memory["best"], "effort": -0.01 * effort, "late": late}
+    return {**terms, "kind": 0.1 * curr.kind[:, 1], "text": len(TEXT) * 0.01}
 
 
 def potential(s):
@@ -237,8 +245,11 @@ tapes, out = json.load(open(sys.argv[2])), []
 for said in tapes:
     width = len(said[0][2])
     action = np.array(next(s[1] for s in said if s[0] == "step"))
-    space = gym.spaces.Box(-1, 1, action.shape, np.float32) if action.shape else gym.spaces.Discrete(100)
-    env = exported.DesignedReward(Replayed(said, gym.spaces.Box(-np.inf, np.inf, (width,), np.float64), space))
+    space = gym.spaces.Discrete(100)
+    if action.shape:
+        space = gym.spaces.Box(-1, 1, action.shape, np.float32)
+    seen = gym.spaces.Box(-np.inf, np.inf, (width,), np.float64)
+    env = exported.DesignedReward(Replayed(said, seen, space))
     env.reset()
     rewards, k = [], 1
     while k < len(said):
@@ -255,8 +266,9 @@ json.dump(out, sys.stdout)
 
 
 def bare(script: str, *arguments: str, cwd: Path) -> str:
-    """Run a script where only numpy, gymnasium and the standard library can be imported: `-I -S`
-    and a folder of links.
+    """Run a script that can import only numpy, gymnasium and the standard library.
+
+    Python runs with `-I -S` and a folder of links.
     """
     site = cwd / "only"
     site.mkdir(exist_ok=True)
@@ -314,7 +326,9 @@ def test_an_exported_file_gives_the_rewards_of_training_with_numpy_and_gymnasium
     field = card.card.reward_layout.names[0]
     program = (
         card.human.read_text()
-        + f'\n\ndef potential(state):\n    return {{"late": -0.1 * np.abs(state.{field}).reshape(len(state), -1).sum(-1)}}\n'
+        + "\n\ndef potential(state):\n"
+        + f"    size = np.abs(state.{field}).reshape(len(state), -1).sum(-1)\n"
+        + '    return {"late": -0.1 * size}\n'
     )
     rewards, tapes, terminated, done = trained(card, program, monkeypatch, steps, choose)
     assert name == "minigrid/doorkey16" or terminated.any()
@@ -390,8 +404,13 @@ def test_dict_info_and_state_fields_and_the_vector_of_environments_give_the_same
     script = f"""
 import importlib.util, sys
 def load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path); module = importlib.util.module_from_spec(spec); sys.modules[name] = module; spec.loader.exec_module(module); return module
-exported, walk = load("exported", {str(tmp_path / "exported.py")!r}), load("walk", {str(tmp_path / "walk.py")!r})
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+exported = load("exported", {str(tmp_path / "exported.py")!r})
+walk = load("walk", {str(tmp_path / "walk.py")!r})
 env = exported.DesignedReward(walk.Walk())
 env.reset(seed=3)
 for k in range(30):
@@ -435,7 +454,10 @@ def test_what_a_function_uses_comes_along_and_nothing_else():
 
 def test_exporting_runs_nothing_and_a_runs_words_cannot_leave_their_string(tmp_path):
     card, evil = walk(tmp_path), tmp_path / "evil"
-    side = f'import numpy as np\nnp.zeros(3).tofile({str(evil)!r})\n\n\ndef reward(prev, action, curr, memory):\n    return {{"a": curr.height}}\n'
+    side = (
+        f"import numpy as np\nnp.zeros(3).tofile({str(evil)!r})\n\n\n"
+        'def reward(prev, action, curr, memory):\n    return {"a": curr.height}\n'
+    )
     (tmp_path / "walk.py").write_text(CODE + f"\nopen({str(evil)!r}, 'w')\n")
     quiet = export(a_run(tmp_path / "quiet", card, side), card, "1a")
     words = 'x\\"""\nimport os\nos.system("echo")\n"""'

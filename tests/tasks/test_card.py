@@ -1,4 +1,4 @@
-"""Cards: what is refused, with which words; conditions; where cards are found."""
+"""Cards: what is rejected and with which message; conditions; the folders that are searched."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Captions: which rows read the same, what is written, and what is refused when a card is loaded."""
+"""Captions: which rows read the same, what is written, and what a card's loading rejects."""
 
 import json
 
@@ -203,7 +203,9 @@ def own(tmp_path, body: str):
 def test_a_trusted_function_writes_the_words_and_is_asked_once_for_a_row(tmp_path):
     located = own(
         tmp_path,
-        "SEEN = []\ndef tell(prev, action, curr):\n    SEEN.append(len(action))\n    return [f'fast\\n{a}' if s > 5 else 'slow' for s, a in zip(curr.speed, action)]\n",
+        "SEEN = []\ndef tell(prev, action, curr):\n    SEEN.append(len(action))\n"
+        "    pairs = zip(curr.speed, action)\n"
+        "    return [f'fast\\n{a}' if s > 5 else 'slow' for s, a in pairs]\n",
     )
     captions = captions_of(located, trusted_code(located))
     rows = np.concatenate([row(speed=s) for s in (1, 2, 9, 1, 9)])

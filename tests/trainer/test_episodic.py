@@ -1,5 +1,6 @@
-"""The return at the end alone: the same episodes, sums and metrics, the reward on the last step;
-by the card, by an option, and in an exported file.
+"""An episodic return: the same episodes, sums and metrics, with the reward on the last step.
+
+By the card, by an option, and in an exported file.
 """
 
 import json
@@ -38,7 +39,7 @@ def played(env, episodes=20, seed=3):
     return found
 
 
-def test_rewards_are_held_back_to_the_last_step_and_nothing_else_changes(paid):
+def test_rewards_are_withheld_until_the_last_step_and_nothing_else_changes(paid):
     card = load(paid())
     dense, held = (
         played(CardEnvironment(c, trusted_code(c))) for c in (card, card.with_episodic_return())
@@ -62,7 +63,7 @@ def test_the_card_says_it_or_the_option_and_both_are_the_same_task(paid):
     assert header(options, card_for(options)).card["episodic_return"] is True
 
 
-def test_a_task_whose_reward_is_its_success_has_nothing_to_hold_back(make_card):
+def test_a_task_whose_reward_is_its_success_has_nothing_to_withhold(make_card):
     with pytest.raises(UserError, match="its success, which is given only once anyway") as caught:
         load(make_card()).with_episodic_return()
     assert "task_reward: environment" in caught.value.hint
@@ -76,7 +77,7 @@ def test_cards_without_the_key_are_the_cards_they_were():
     assert find("corridor").digest() == run["card_digest"]
 
 
-def test_an_exported_task_holds_its_return_back_as_training_does(paid):
+def test_an_exported_task_withholds_its_return_as_training_does(paid):
     card = load(paid(episodic_return=True))
     task = plain_task(card.card)
     code = trusted_code(card)

@@ -132,7 +132,7 @@ def test_evaluation_takes_its_quota_and_leaves_no_pickle(make_card, tmp_path):
     [
         ({"fields": {"x": "0", "noise": "7"}}, "fields.noise"),
         ({"action": {"type": "discrete", "n": 3, "meaning": "?"}}, "the card says discrete 3"),
-        ({"code": "missing.py"}, "no file"),
+        ({"code": "missing.py"}, "does not exist"),
         ({"environment": {"factory": "here:Nothing", "limit": 5}}, "no function Nothing"),
         ({"policy": {"input": "features"}}, "features"),
         ({"success": {"predicate": "won"}}, "won"),
