@@ -1,5 +1,6 @@
-"""Intervals in which training seeds, not episodes, are the unit of evidence: of success rates, and
-of bounded means; robust means.
+"""Statistics of agents: intervals of success rates and bounded means, and a robust mean.
+
+Training seeds, not episodes, are the unit of evidence: episodes of one agent are a cluster.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+# The 97.5% quantile of the standard normal distribution.
 Z = 1.959963984540054
 # 97.5% quantiles of Student's t for 1..30 degrees of freedom.
 T: tuple[float, ...] = (
@@ -54,54 +56,53 @@ def wilson(rate: float, episodes: float) -> tuple[float, float]:
         return 0.0, 1.0
     shrink = Z * Z / episodes
     centre = (rate + shrink / 2) / (1 + shrink)
-    half = (
-        Z
-        / (1 + shrink)
-        * math.sqrt(max(0.0, rate * (1 - rate) / episodes + shrink / (4 * episodes)))
-    )
+    variance = rate * (1 - rate) / episodes + shrink / (4 * episodes)
+    half = Z / (1 + shrink) * math.sqrt(max(0.0, variance))
     return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
 
 
 def interval(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """95% interval of the success rate from (successes, episodes) of each training seed.
+    """95% interval of the success rate, from (successes, episodes) of each training seed.
 
-    One seed: Wilson over its episodes; that says nothing about other seeds. Several: episodes of
-    one agent are a cluster, so the number of episodes is divided by the design effect and adjusted
-    for the few clusters, (z/t)^2 (Korn and Graubard 1998), then Wilson.
+    With one seed this is Wilson's interval over its episodes, which says nothing about other seeds.
+    With several, the number of episodes is divided by the design effect of the clusters and
+    adjusted for their small number by (z/t)^2 (Korn and Graubard 1998); then Wilson's interval.
     """
     total = sum(n for _, n in counts)
     if total == 0:
         return 0.0, 1.0
     rate = sum(k for k, _ in counts) / total
     between = _between([(k / n, n) for k, n in counts if n])
-    effective = (
-        float(total) if between == 0 else min(float(total), max(1.0, rate * (1 - rate) / between))
-    )
+    effective = float(total)
+    if between > 0:
+        effective = min(effective, max(1.0, rate * (1 - rate) / between))
     return wilson(rate, effective * _few(len(counts)))
 
 
 def _between(means: Sequence[tuple[float, int]]) -> float:
-    """Variance of the pooled mean, as far as the means of the clusters (mean, size) tell; 0 for
-    one cluster.
-    """
-    total, clusters = sum(n for _, n in means), len(means)
+    """Variance of the pooled mean, estimated from the clusters' (mean, size); 0 for one cluster."""
+    clusters = len(means)
+    if clusters <= 1:
+        return 0.0
+
+    total = sum(n for _, n in means)
     pooled = sum(m * n for m, n in means) / total
-    return (
-        sum((n / total) ** 2 * (m - pooled) ** 2 for m, n in means) * clusters / (clusters - 1)
-        if clusters > 1
-        else 0.0
-    )
+    spread = sum((n / total) ** 2 * (m - pooled) ** 2 for m, n in means)
+    return spread * clusters / (clusters - 1)
 
 
 def _few(clusters: int) -> float:
-    """What the few clusters take from the effective number of episodes: (z/t)^2."""
-    return (Z / (T[clusters - 2] if clusters - 2 < len(T) else Z)) ** 2 if clusters > 1 else 1.0
+    """Factor on the effective number of episodes for a small number of clusters: (z/t)^2."""
+    freedom = clusters - 1
+    if freedom < 1 or freedom > len(T):
+        return 1.0
+    return (Z / T[freedom - 1]) ** 2
 
 
 def bounded_mean(values: Sequence[Sequence[float]], low: float, high: float) -> tuple[float, float]:
-    """95% interval of the mean of numbers in low ..
+    """95% interval of a mean of numbers from `low` to `high`, by training seed and episode.
 
-    high, from the episodes' values of each training seed. No normality of episodes is needed.
+    Episodes need not be normally distributed.
 
     Over episodes: betting (Waudby-Smith and Ramdas 2023, Theorem 3, hedged capital, predictable
     plug-in bets): a mean m is kept while nobody could have become 20 times richer by betting
@@ -138,10 +139,12 @@ def bounded_mean(values: Sequence[Sequence[float]], low: float, high: float) -> 
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean of the middle half, the outer values weighted where the half is not whole (Agarwal et
-    al. 2021).
+    """Mean of the middle half of the values (Agarwal et al. 2021).
+
+    If the half ends between two values, the outer one counts in part.
     """
-    ordered, n = sorted(values), len(values)
+    ordered = sorted(values)
+    n = len(values)
     if n == 0:
         raise ValueError("no values")
     low, high = n / 4, 3 * n / 4

@@ -1,6 +1,6 @@
-"""Jobs: what a trainer is asked to do, as one JSON file, and what it says of it.
+"""Jobs: what a trainer is asked to do, each one JSON file, and what it reports back.
 
-Plain pydantic; see records.py for what lies on disk.
+Plain pydantic. What a run keeps is in records.py.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TrainJob(Record):
 
 
 class EvaluateJob(Record):
-    """Asks for scores of trained policies: no program anywhere near.
+    """Asks for scores of trained policies, without any reward program.
 
     One `Score` per policy at its `out` path (JSON).
     """
@@ -75,8 +75,9 @@ class EvaluateJob(Record):
 
 
 class ProbeJob(Record):
-    """Asks for recorded transitions (random and repeated actions) and what the environment really
-    is, for `check` and `envs check`.
+    """Asks for recorded transitions and a report on the environment, for the checks.
+
+    Actions are random, and held for a while.
     """
 
     kind: Literal["probe"] = "probe"
@@ -87,8 +88,9 @@ class ProbeJob(Record):
 
 
 class PlayJob(Record):
-    """Asks to see a trained agent: episodes as the environment draws them, as a picture (.gif or
-    .png) where there is one. Leaves a `Played` at `out`.
+    """Asks for episodes of a trained agent, with a picture (.gif or .png) if it can be drawn.
+
+    Leaves a `Played` at `out`.
     """
 
     kind: Literal["play"] = "play"

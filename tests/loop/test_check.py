@@ -81,7 +81,9 @@ def test_terms_that_use_what_the_policy_does_not_see_are_named(tmp_path):
     )
     program = (
         reward(
-            "read = getattr(curr, 'han' + 'dle')\n    return {'way': curr.cell - prev.cell, 'peek': 0.1 * (read - 1.5), 'both': read * curr.cell}"
+            "read = getattr(curr, 'han' + 'dle')\n"
+            "    return {'way': curr.cell - prev.cell, 'peek': 0.1 * (read - 1.5), "
+            "'both': read * curr.cell}"
         )
         + "\n\ndef potential(s):\n    return {'p': -s.handle}\n"
     )

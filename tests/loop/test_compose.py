@@ -13,9 +13,11 @@ DESIGNER = """
 import sys
 prompt = sys.stdin.read()
 refused = "in the yaml block" in prompt
-print("A bounded way.\\n\\n```python\\nimport numpy as np\\n\\n\\ndef reward(prev, action, curr, memory):\\n"
-      "    return {'cost': np.full(len(action), -0.005)}\\n\\n\\ndef potential(state):\\n    return {'way': 0.1 * (state.cell - state.exit)}\\n```\\n\\n```yaml")
-print("transforms:\\n  - kind: best\\n    over: [way]" if refused else "transforms:\\n  - kind: bset\\n    over: [way]")
+print("A bounded way.\\n\\n```python\\nimport numpy as np\\n\\n\\n"
+      "def reward(prev, action, curr, memory):\\n"
+      "    return {'cost': np.full(len(action), -0.005)}\\n\\n\\ndef potential(state):\\n"
+      "    return {'way': 0.1 * (state.cell - state.exit)}\\n```\\n\\n```yaml")
+print(f"transforms:\\n  - kind: {'best' if refused else 'bset'}\\n    over: [way]")
 print("```")
 assert ("| best | over: potentials" in prompt) and "second fenced block" in prompt
 """
@@ -137,7 +139,8 @@ def test_a_pinned_composition_that_names_other_terms_is_a_verdict_that_the_desig
 ):
     (tmp_path / "designer.py").write_text(
         "import sys\nname = 'wished' if 'no such term' in sys.stdin.read() else 'other'\n"
-        "print(f\"```python\\ndef reward(prev, action, curr, memory):\\n    return {{'{name}': 0.1 * (curr.cell - prev.cell)}}\\n```\")\n"
+        'print(f"```python\\ndef reward(prev, action, curr, memory):\\n'
+        "    return {{'{name}': 0.1 * (curr.cell - prev.cell)}}\\n```\")\n"
     )
     (tmp_path / "pinned.yaml").write_text(
         "transforms:\n  - kind: weights\n    weights: {wished: 2.0}\n"

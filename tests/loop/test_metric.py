@@ -24,9 +24,15 @@ fields:
   power: {source: state.power, unit: W, range: "0 .. 1", meaning: "what it draws", policy: false}
 task_reward: environment
 metric: {name: mean_speed, of: field.speed, reduce: mean, range: [0, 1], goal: 0.97}
-constraints: [{metric: {name: mean_power, of: field.power, reduce: mean, range: [0, 1]}, at_most: 0.5}]
+constraints:
+  - {metric: {name: mean_power, of: field.power, reduce: mean, range: [0, 1]}, at_most: 0.5}
 evaluation: {episodes: 20, envs: 5}
-training: {algorithm: PPO, steps: 8000, n_envs: 4, net: [16], hyperparameters: {n_steps: 64, batch_size: 128, learning_rate: 0.01, ent_coef: 0.0}}
+training:
+  algorithm: PPO
+  steps: 8000
+  n_envs: 4
+  net: [16]
+  hyperparameters: {n_steps: 64, batch_size: 128, learning_rate: 0.01, ent_coef: 0.0}
 """
 CODE = """
 import gymnasium as gym
@@ -60,7 +66,8 @@ PLANTED = {
 def replies() -> str:
     told = []
     for name, body in PLANTED.items():
-        program = f"```python\nimport numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    {body}\n```"
+        head = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n"
+        program = f"```python\n{head}    {body}\n```"
         for agent, text in (
             ("designer", program),
             ("critic", '{"ok": true, "problems": []}'),

@@ -41,7 +41,8 @@ import numpy as np
 
 def reward(prev, action, curr, memory):
     before, after = prev.exit - prev.cell, curr.exit - curr.cell
-    return {"nearer": SCALE * (before - after), "bonus": 0.5 * (np.abs(after) < 38), "effort": -0.001 * action}
+    bonus = 0.5 * (np.abs(after) < 38)
+    return {"nearer": SCALE * (before - after), "bonus": bonus, "effort": -0.001 * action}
 """
 
 

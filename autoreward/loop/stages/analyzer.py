@@ -1,7 +1,7 @@
 """Analyzer: why the trained agent behaves as it does.
 
-Typed findings come first, by code (loop/diagnosis.py); then a language model names causes, and cites
-episodes and steps.
+Typed findings come first, by code (loop/diagnosis.py); then a language model names causes, and
+cites episodes and steps.
 """
 
 from __future__ import annotations
