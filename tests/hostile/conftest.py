@@ -69,7 +69,7 @@ def patient(long_probes: Path, template: Template) -> Bench:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A world that nothing in a jail should change."""
+    """A world that nothing in a sandbox should change."""
     with made(tmp_path_factory.mktemp("world")) as world:
         yield world
 

@@ -1,5 +1,5 @@
 """What the conformance suite shares: a card, probes made without an environment, a program's way
-through lint and check, and each jail.
+through lint and check, and each sandbox.
 
 A case is data: a name, the program, the class that lint must name ("" = passes), the classes that
 check may name ("" = accepted), and its benign twin: the nearest legitimate program, which both must
@@ -47,7 +47,7 @@ CARD = TaskCard.model_validate(
 HEAD = "import numpy as np\n\n"
 # The shipped profiles with less patience, so that what hangs or is slow is found sooner.
 PATIENCE = {"default": "quick", "bwrap": "quick-bwrap", "unsafe": "unsafe"}
-JAILS = ("template", "cold", "bwrap")
+SANDBOXES = ("template", "cold", "bwrap")
 # seconds of wall time that no case may take, on a loaded machine, at the patience below
 LIMIT = 12.0
 WALL, CPU = 2.0, 0.3
@@ -141,16 +141,16 @@ class Bench:
     template: Template
     patient: bool = False
 
-    def refusals(self, text: str, jail: str = "template") -> tuple[list[Verdict], list[Verdict]]:
+    def refusals(self, text: str, sandbox: str = "template") -> tuple[list[Verdict], list[Verdict]]:
         """(lint's, check's). Check runs whatever lint says: the linter is no wall."""
         begun, before = time.monotonic(), children()
-        profile = {"bwrap": "bwrap", "unsafe": "unsafe"}.get(jail, "default")
+        profile = {"bwrap": "bwrap", "unsafe": "unsafe"}.get(sandbox, "default")
         result = check(
             text,
             CARD,
             self.probes,
             profile if self.patient else PATIENCE[profile],
-            None if jail == "cold" else self.template,
+            None if sandbox == "cold" else self.template,
         )
         assert time.monotonic() - begun < LIMIT, "it hung longer than its limit"
         assert children() <= before | {self.template._process.pid}, "a process was left behind"
@@ -158,9 +158,9 @@ class Bench:
             v for v in result.verdicts if v.severity == "refuse"
         ]
 
-    def run(self, text: str, jail: str, steps: int = 1) -> tuple[str, np.ndarray]:
+    def run(self, text: str, sandbox: str, steps: int = 1) -> tuple[str, np.ndarray]:
         """One question: (class of refusal or "", terms)."""
-        profile = {"bwrap": "quick-bwrap", "unsafe": "unsafe"}.get(jail, "quick")
+        profile = {"bwrap": "quick-bwrap", "unsafe": "unsafe"}.get(sandbox, "quick")
         made = transitions(steps, 4)
         try:
             with Worker(
@@ -168,7 +168,7 @@ class Bench:
                 CARD.reward_layout,
                 CARD.action,
                 profile=profile,
-                template=None if jail in ("cold", "bwrap") else self.template,
+                template=None if sandbox in ("cold", "bwrap") else self.template,
             ) as worker:
                 return "", worker.ask(
                     made["prev"], made["action"], made["curr"], made["first"]
@@ -196,15 +196,15 @@ def hasty_profiles(folder: Path) -> None:
         )
 
 
-def available(jail: str) -> str:
-    if jail == "bwrap" and not shutil.which("bwrap"):
+def available(sandbox: str) -> str:
+    if sandbox == "bwrap" and not shutil.which("bwrap"):
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
-    return jail
+    return sandbox
 
 
-def must_be_refused(bench: Bench, case: Case, jail: str = "template") -> list[Verdict]:
+def must_be_refused(bench: Bench, case: Case, sandbox: str = "template") -> list[Verdict]:
     """The classes are the expected ones; every refusal has a message that a reader can act on."""
-    read, ran = bench.refusals(case.text, jail)
+    read, ran = bench.refusals(case.text, sandbox)
     kinds = [v.kind for v in read]
     assert case.lint in kinds if case.lint else kinds == [], (
         f"lint says {[(v.kind, v.message) for v in read]}"
@@ -223,8 +223,8 @@ def must_be_refused(bench: Bench, case: Case, jail: str = "template") -> list[Ve
     return read + ran
 
 
-def must_be_accepted(bench: Bench, text: str, jail: str = "template") -> None:
-    read, ran = bench.refusals(text, jail)
+def must_be_accepted(bench: Bench, text: str, sandbox: str = "template") -> None:
+    read, ran = bench.refusals(text, sandbox)
     assert [(v.kind, v.line, v.message) for v in read + ran] == []
 
 

@@ -3,8 +3,8 @@ descriptors that might have been inherited.
 """
 
 import pytest
-from harness import JAILS, available
-from world import Probe, in_jails, must_be_stopped, must_fire, twin_is_accepted
+from harness import SANDBOXES, available
+from world import Probe, in_sandboxes, must_be_stopped, must_fire, twin_is_accepted
 
 READ = "got = float(open('@CANARY@').read())"
 PROBES = [
@@ -133,13 +133,13 @@ PROBES = [
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)
-def test_with_the_jail_off_it_fires(bench, world, probe):
+def test_with_the_sandbox_off_it_fires(bench, world, probe):
     must_fire(bench, world, probe)
 
 
-@pytest.mark.parametrize(("probe", "jail"), in_jails(PROBES), ids=str)
-def test_in_the_jail_it_does_not(bench, shared, probe, jail):
-    must_be_stopped(bench, shared, probe, available(jail))
+@pytest.mark.parametrize(("probe", "sandbox"), in_sandboxes(PROBES), ids=str)
+def test_in_the_sandbox_it_does_not(bench, shared, probe, sandbox):
+    must_be_stopped(bench, shared, probe, available(sandbox))
 
 
 @pytest.mark.parametrize("twin", sorted({p.twin for p in PROBES}))
@@ -147,12 +147,12 @@ def test_its_twin_is_accepted(bench, twin):
     twin_is_accepted(bench, Probe("", "", twin))
 
 
-@pytest.mark.parametrize("jail", JAILS)
-def test_descriptors_of_the_parent_are_not_inherited(bench, shared, jail):
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_descriptors_of_the_parent_are_not_inherited(bench, shared, sandbox):
     probe = Probe(
         "every descriptor",
         "for d in [@FD@, *range(5, 64)]:\n    try:\n        os.read(d, 1)\n        got = 1.0\n    except OSError as e:\n        pass",
     )
-    must_be_stopped(bench, shared, probe, available(jail))
+    must_be_stopped(bench, shared, probe, available(sandbox))
     kind, terms = bench.run(shared.program(probe.lines), "unsafe")
-    assert kind == "" and (terms == 0).all(), "without a jail, too"
+    assert kind == "" and (terms == 0).all(), "without a sandbox, too"

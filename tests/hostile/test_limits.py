@@ -6,8 +6,8 @@ import time
 
 import pytest
 from harness import (
-    JAILS,
     LIMIT,
+    SANDBOXES,
     available,
     case,
     children,
@@ -324,21 +324,21 @@ def test_its_twin_is_accepted(bench, name, text):
     must_be_accepted(bench, text)
 
 
-@pytest.mark.parametrize("jail", JAILS[1:])
+@pytest.mark.parametrize("sandbox", SANDBOXES[1:])
 @pytest.mark.parametrize(
     "name", ["a huge power", "a huge list", "os.abort", "a null pointer", "recursion", "sleep"]
 )
-def test_however_the_worker_was_started_the_class_is_the_same(brief, name, jail):
-    must_be_refused(brief, next(c for c in CASES if c.name == name), available(jail))
+def test_however_the_worker_was_started_the_class_is_the_same(brief, name, sandbox):
+    must_be_refused(brief, next(c for c in CASES if c.name == name), available(sandbox))
 
 
-@pytest.mark.parametrize("jail", JAILS)
-def test_an_answer_that_trickles_in_is_no_way_to_live_longer(bench, jail):
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_an_answer_that_trickles_in_is_no_way_to_live_longer(bench, sandbox):
     text = reward(
         "import os, struct, time\nos.write(4, struct.pack('<BI', 4, 60000))\nend = time.monotonic() + 60\nwhile time.monotonic() < end:\n    os.write(4, b' ')\n    stop = time.monotonic() + 0.1\n    while time.monotonic() < stop: pass"
     )
     before, begun = children(), time.monotonic()
-    kind, _ = bench.run(text, available(jail))
+    kind, _ = bench.run(text, available(sandbox))
     assert (
         kind in ("too-slow", "hung") and time.monotonic() - begun < LIMIT and children() <= before
     )

@@ -1,14 +1,14 @@
 """Processes: start, become, signal, outlive, watch; and the kernel's stranger doors.
 
-Each opens with the jail off, none in a jail.
+Each opens with the sandbox off, none in a sandbox.
 """
 
 import pytest
 from harness import available
-from world import Probe, in_jails, must_be_stopped, must_fire, twin_is_accepted
+from world import Probe, in_sandboxes, must_be_stopped, must_fire, twin_is_accepted
 
 LEFT = "os.closerange(0, 64); libc.prctl(1, 0); import time; time.sleep(30); os._exit(0)"
-# what a machine refuses by itself proves nothing: errno EPERM and ENOSYS outside of the jail
+# what a machine refuses by itself proves nothing: errno EPERM and ENOSYS outside of the sandbox
 ASK = "r = {}\nif r >= 0:\n    got = 1.0\nelif os.getppid() > 0:\n    got = -1.0"
 
 
@@ -150,23 +150,23 @@ PROBES = [
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)
-def test_with_the_jail_off_it_fires(bench, world, probe):
+def test_with_the_sandbox_off_it_fires(bench, world, probe):
     must_fire(bench, world, probe)
 
 
-@pytest.mark.parametrize(("probe", "jail"), in_jails(PROBES), ids=str)
-def test_in_the_jail_it_does_not(bench, shared, probe, jail):
-    must_be_stopped(bench, shared, probe, available(jail))
+@pytest.mark.parametrize(("probe", "sandbox"), in_sandboxes(PROBES), ids=str)
+def test_in_the_sandbox_it_does_not(bench, shared, probe, sandbox):
+    must_be_stopped(bench, shared, probe, available(sandbox))
 
 
 def test_its_twin_is_accepted(bench):
     twin_is_accepted(bench, PROBES[0])
 
 
-@pytest.mark.parametrize("jail", ["template", "cold", "bwrap"])
+@pytest.mark.parametrize("sandbox", ["template", "cold", "bwrap"])
 @pytest.mark.parametrize("number", [0x40000000 + 39, 0x40000000 + 57, -1, 1 << 31, 500])
-def test_calls_of_other_tables_and_calls_that_do_not_exist(bench, shared, jail, number):
+def test_calls_of_other_tables_and_calls_that_do_not_exist(bench, shared, sandbox, number):
     kind, terms = bench.run(
-        shared.program(f"r = libc.syscall({number})\ngot = float(r >= 0)"), available(jail)
+        shared.program(f"r = libc.syscall({number})\ngot = float(r >= 0)"), available(sandbox)
     )
     assert kind == "crash" or (terms == 0).all()

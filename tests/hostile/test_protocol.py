@@ -9,8 +9,8 @@ import struct
 import pytest
 from harness import (
     CARD,
-    JAILS,
     LIMIT,
+    SANDBOXES,
     Case,
     available,
     must_be_accepted,
@@ -132,7 +132,7 @@ CASES = [
     forged("zeros", bytes(4096), "protocol"),
     forged("text", b"hello\n" * 500, "protocol"),
     forged("a greeting in a call", frame(wire.READY, {"sparse": [], "memory": False}), "protocol"),
-    forged("a jail in a call", frame(wire.CONFINED, {"level": "none"}), "protocol"),
+    forged("a sandbox in a call", frame(wire.CONFINED, {"level": "none"}), "protocol"),
     forged(
         "the machine's fault",
         frame(wire.REFUSED, {"kind": "sandbox", "message": "no sandbox here"}),
@@ -190,7 +190,7 @@ CASES = [
         then="import ctypes\nctypes.CDLL(None)._exit(0)",
     ),
     forged(
-        "a second jail at load",
+        "a second sandbox at load",
         frame(wire.CONFINED, {"level": "landlock+seccomp"}),
         "protocol",
         at_load=True,
@@ -300,12 +300,12 @@ def test_its_twin_is_accepted(bench, name, text):
     must_be_accepted(bench, text)
 
 
-@pytest.mark.parametrize("jail", JAILS)
+@pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.parametrize(
-    "name", ["the machine's fault", "the machine's fault at load", "a second jail at load"]
+    "name", ["the machine's fault", "the machine's fault at load", "a second sandbox at load"]
 )
-def test_no_program_can_blame_the_machine_or_claim_a_jail(bench, name, jail):
-    profile = "quick-bwrap" if available(jail) == "bwrap" else "quick"
+def test_no_program_can_blame_the_machine_or_claim_a_sandbox(bench, name, sandbox):
+    profile = "quick-bwrap" if available(sandbox) == "bwrap" else "quick"
     made = transitions(1, 4)
     with (
         pytest.raises(ProgramRejected) as caught,

@@ -1,10 +1,10 @@
-"""Secrets of other processes, and every way to the network: each gets through with the jail off,
-and none in a jail.
+"""Secrets of other processes, and every way to the network: each gets through with the sandbox off,
+and none in a sandbox.
 """
 
 import pytest
-from harness import JAILS, available
-from world import SECRET, Probe, in_jails, must_be_stopped, must_fire, twin_is_accepted
+from harness import SANDBOXES, available
+from world import SECRET, Probe, in_sandboxes, must_be_stopped, must_fire, twin_is_accepted
 
 IOVEC = (
     "class V(ctypes.Structure):\n    _fields_ = [('p', ctypes.c_void_p), ('n', ctypes.c_size_t)]\n"
@@ -130,37 +130,37 @@ PROBES = [
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)
-def test_with_the_jail_off_it_fires(bench, shared, probe):
+def test_with_the_sandbox_off_it_fires(bench, shared, probe):
     must_fire(bench, shared, probe)
 
 
-@pytest.mark.parametrize(("probe", "jail"), in_jails(PROBES), ids=str)
-def test_in_the_jail_it_does_not(bench, shared, probe, jail):
-    must_be_stopped(bench, shared, probe, available(jail))
+@pytest.mark.parametrize(("probe", "sandbox"), in_sandboxes(PROBES), ids=str)
+def test_in_the_sandbox_it_does_not(bench, shared, probe, sandbox):
+    must_be_stopped(bench, shared, probe, available(sandbox))
 
 
 def test_its_twin_is_accepted(bench):
     twin_is_accepted(bench, PROBES[0])
 
 
-@pytest.mark.parametrize("jail", [*JAILS, "unsafe"])
-def test_a_worker_has_no_environment_of_ours(bench, shared, jail, monkeypatch):
+@pytest.mark.parametrize("sandbox", [*SANDBOXES, "unsafe"])
+def test_a_worker_has_no_environment_of_ours(bench, shared, sandbox, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", str(SECRET))
     _, terms = bench.run(
         shared.program(
             "got = float(os.environ.get('OPENAI_API_KEY', 0)) + float(any('KEY' in k or 'TOKEN' in k or 'SECRET' in k for k in os.environ))"
         ),
-        available(jail),
+        available(sandbox),
     )
     assert terms.size and (terms == 0).all()
 
 
-@pytest.mark.parametrize("jail", ["template", "cold", "unsafe"])
-def test_nothing_of_our_memory_came_along_with_the_fork(bench, shared, jail, monkeypatch):
+@pytest.mark.parametrize("sandbox", ["template", "cold", "unsafe"])
+def test_nothing_of_our_memory_came_along_with_the_fork(bench, shared, sandbox, monkeypatch):
     """A program that reads all of its own memory for a secret that the parent holds."""
     secret = "autoreward-secret-" + str(SECRET)
     kept = [secret + str(k) for k in range(100)]
     needle = repr(["autoreward", "secret", str(SECRET)])
     lines = f"import gc\nneedle = '-'.join({needle})\ngot = float(sum(needle in o for o in gc.get_objects() if isinstance(o, str)) + sum(needle in v for o in gc.get_objects() if isinstance(o, (list, tuple)) for v in o if isinstance(v, str) and v is not needle and len(v) > len(needle)))"
-    _, terms = bench.run(shared.program(lines), jail)
+    _, terms = bench.run(shared.program(lines), sandbox)
     assert len(kept) == 100 and terms.size and (terms == 0).all()

@@ -8,7 +8,7 @@ import pytest
 from harness import (
     CARD,
     GOOD,
-    JAILS,
+    SANDBOXES,
     Case,
     available,
     case,
@@ -298,21 +298,21 @@ def test_the_next_worker_of_the_same_template_is_clean(bench):
     must_be_accepted(bench, GOOD)
 
 
-@pytest.mark.parametrize("jail", JAILS)
-def test_what_is_changed_in_the_arrays_does_not_come_back(bench, jail):
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_what_is_changed_in_the_arrays_does_not_come_back(bench, sandbox):
     """Our own arrays are as they were, and so are those of the next step."""
     made = transitions(3, 4)
     copies = {k: v.copy() for k, v in made.items()}
     text = reward(
         "seen = prev.pos[:, 0].copy()\nprev.pos[:] = 7.0\ncurr.pos[:] = 7.0\naction[:] = 7.0\nreturn {'a': seen}"
     )
-    profile = "quick-bwrap" if available(jail) == "bwrap" else "quick"
+    profile = "quick-bwrap" if available(sandbox) == "bwrap" else "quick"
     with Worker(
         text,
         CARD.reward_layout,
         CARD.action,
         profile=profile,
-        template=bench.template if jail == "template" else None,
+        template=bench.template if sandbox == "template" else None,
     ) as worker:
         terms = worker.ask(made["prev"], made["action"], made["curr"], made["first"]).terms
     assert np.array_equal(terms[..., 0], copies["prev"][..., 0]) and all(

@@ -5,7 +5,7 @@ it claims to be.
 import pytest
 from harness import (
     HEAD,
-    JAILS,
+    SANDBOXES,
     Case,
     available,
     case,
@@ -485,7 +485,7 @@ def test_its_twin_is_accepted(bench, name, text):
     must_be_accepted(bench, text)
 
 
-@pytest.mark.parametrize("jail", JAILS[1:])
+@pytest.mark.parametrize("sandbox", SANDBOXES[1:])
 @pytest.mark.parametrize("case", CASES[::7], ids=str)
-def test_however_the_worker_was_started_the_class_is_the_same(bench, case, jail):
-    must_be_refused(bench, case, available(jail))
+def test_however_the_worker_was_started_the_class_is_the_same(bench, case, sandbox):
+    must_be_refused(bench, case, available(sandbox))

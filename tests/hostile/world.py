@@ -3,7 +3,7 @@
 Evidence is taken from outside of the worker.
 
 A probe is the inside of a try block that sets `got`: to the secret number where it reads, to 1
-where it does something. With the jail off it must succeed (else it proves nothing); in a jail `got`
+where it does something. With the sandbox off it must succeed (else it proves nothing); in a sandbox `got`
 must stay 0, or the program be refused, and the world be as it was.
 """
 
@@ -195,7 +195,7 @@ class Worlds:
 
 
 def must_fire(bench: Bench, world: World, probe: Probe) -> None:
-    """With the jail off: the probe gets what it is after.
+    """With the sandbox off: the probe gets what it is after.
 
     What it did to the world is undone with it.
     """
@@ -207,14 +207,14 @@ def must_fire(bench: Bench, world: World, probe: Probe) -> None:
     if terms.size and terms.flat[0] == UNAVAILABLE:
         pytest.skip("this machine itself has no such thing, so nothing is shown here")
     assert seen or kind == "crash" or (terms.size and terms.flat[0] != 0), (
-        f"with the jail off it did nothing: {kind}, {terms}"
+        f"with the sandbox off it did nothing: {kind}, {terms}"
     )
 
 
-def must_be_stopped(bench: Bench, world: World, probe: Probe, jail: str) -> None:
-    """In a jail: nothing read, nothing done, nothing left; told by the program and by the world."""
+def must_be_stopped(bench: Bench, world: World, probe: Probe, sandbox: str) -> None:
+    """In a sandbox: nothing read, nothing done, nothing left; told by the program and by the world."""
     world.before |= {bench.template._process.pid}
-    _, terms = bench.run(world.program(probe.lines), jail)
+    _, terms = bench.run(world.program(probe.lines), sandbox)
     assert not terms.size or (terms <= 0).all(), f"it got {terms.flat[0]}"
     assert world.changed() == []
     assert world.left() == set()
@@ -224,10 +224,10 @@ def twin_is_accepted(bench: Bench, probe: Probe) -> None:
     must_be_accepted(bench, reward(f"{probe.twin}\nreturn {{'a': 0 * curr.has_key + got}}"))
 
 
-def in_jails(probes: list[Probe]) -> list[tuple[Probe, str]]:
-    """Every probe in a forked worker, every sixth in each of the other jails: they set up the same
+def in_sandboxes(probes: list[Probe]) -> list[tuple[Probe, str]]:
+    """Every probe in a forked worker, every sixth in each of the other sandboxes: they set up the same
     filter, more slowly.
     """
     return [(p, "template") for p in probes] + [
-        (p, jail) for jail in ("cold", "bwrap") for p in probes[::6]
+        (p, sandbox) for sandbox in ("cold", "bwrap") for p in probes[::6]
     ]

@@ -1,4 +1,4 @@
-"""The jail from inside: every system call is tried, and what is left is what SECURITY.md says;
+"""The sandbox from inside: every system call is tried, and what is left is what SECURITY.md says;
 each wall alone; other kernels.
 """
 
@@ -155,7 +155,7 @@ def test_without_landlock_the_filter_alone_holds_and_says_so():
 
 @linux
 @pytest.mark.parametrize("hole", ["_seccomp", "_landlock"])
-def test_a_hole_in_the_jail_is_found_by_the_canary(hole):
+def test_a_hole_in_the_sandbox_is_found_by_the_canary(hole):
     """Either wall alone leaks: without the filter nothing may start; the filter alone holds
     (above).
     """

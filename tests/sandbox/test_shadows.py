@@ -1,5 +1,5 @@
 """Programs lie in folders where commands are called: a file of a library's name there is never
-imported outside of the jail.
+imported outside of the sandbox.
 """
 
 import pytest
@@ -16,8 +16,16 @@ NAMES = (
     "gymnasium",
     "minigrid",
 )
-TRAP = "import pathlib\n(pathlib.Path(__file__).parent / 'ran').write_text(__name__)\nraise SystemExit(99)\n"
-PROGRAM = "import numpy as np\n\n\ndef reward(prev, action, curr, memory):\n    return {'progress': 0.01 * (curr.cell - prev.cell)}\n"
+TRAP = (
+    "import pathlib\n"
+    "(pathlib.Path(__file__).parent / 'ran').write_text(__name__)\n"
+    "raise SystemExit(99)\n"
+)
+PROGRAM = (
+    "import numpy as np\n\n\n"
+    "def reward(prev, action, curr, memory):\n"
+    "    return {'progress': 0.01 * (curr.cell - prev.cell)}\n"
+)
 
 
 @pytest.fixture
@@ -49,9 +57,13 @@ def test_a_file_of_a_librarys_name_is_not_run(command, folder, words):
 
 def test_a_card_may_still_name_a_module_that_lies_beside_you(command, folder):
     (folder / "mine.py").write_text(
-        "import gymnasium as gym\nimport numpy as np\n\n\nclass Walk(gym.Env):\n    observation_space = gym.spaces.Box(-9, 9, (1,), np.float64)\n    action_space = gym.spaces.Discrete(2)\n\n"
-        "    def reset(self, *, seed=None, options=None):\n        super().reset(seed=seed)\n        self.x = 0.0\n        return np.array([self.x]), {}\n\n"
-        "    def step(self, action):\n        self.x += 1.0 if action else -1.0\n        return np.array([self.x]), 0.0, abs(self.x) > 5, False, {}\n"
+        "import gymnasium as gym\nimport numpy as np\n\n\nclass Walk(gym.Env):\n"
+        "    observation_space = gym.spaces.Box(-9, 9, (1,), np.float64)\n"
+        "    action_space = gym.spaces.Discrete(2)\n\n"
+        "    def reset(self, *, seed=None, options=None):\n        super().reset(seed=seed)\n"
+        "        self.x = 0.0\n        return np.array([self.x]), {}\n\n"
+        "    def step(self, action):\n        self.x += 1.0 if action else -1.0\n"
+        "        return np.array([self.x]), 0.0, abs(self.x) > 5, False, {}\n"
     )
     done = command("envs", "new", "--factory", "mine:Walk", "--out", "card.yaml")
     assert done.returncode == 0 and not (folder / "ran").exists(), done.stderr

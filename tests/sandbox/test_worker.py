@@ -100,7 +100,7 @@ def test_the_line_of_an_error_is_named():
 
 
 def test_a_print_cannot_forge_an_answer():
-    # the jail refuses the write, the linter refuses the call
+    # the sandbox refuses the write, the linter refuses the call
     with pytest.raises(ProgramRejected) as caught:
         ask("import sys; sys.stdout.write('x' * 9999); sys.stdout.flush()\nreturn {'a': prev.x}")
     assert (
@@ -123,7 +123,8 @@ def test_secrets_files_network_and_processes_are_out_of_reach(statement, monkeyp
     monkeypatch.setenv("AUTOREWARD_SECRET", "42")
     try:
         _, answer = ask(
-            f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\nreturn {{'a': prev.x * 0 + float(got is not None)}}"
+            f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\n"
+            "return {'a': prev.x * 0 + float(got is not None)}"
         )
     except ProgramRejected:
         # killed or refused: as good

@@ -377,7 +377,10 @@ def test_what_cannot_be_served_is_refused_with_its_reason(paid, make_card, tmp_p
 def test_more_than_64_factors_fit_and_too_many_are_refused(paid):
     card = load(paid()).card
     for count, fine in ((200, True), (257, False)):
-        text = f"def factors(prev, action, curr, memory):\n    return {{f'{{k:060d}}': curr.x * k for k in range({count})}}\n"
+        text = (
+            "def factors(prev, action, curr, memory):\n"
+            f"    return {{f'{{k:060d}}': curr.x * k for k in range({count})}}\n"
+        )
         with Worker(text, card.reward_layout, card.action, entry="factors") as worker:
             arguments = (
                 np.zeros((1, 2, 1)),

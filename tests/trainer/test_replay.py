@@ -165,7 +165,8 @@ def test_streams_of_different_purposes_never_meet():
 def test_a_program_that_fails_in_training_is_refused_with_its_step(make_card, tmp_path):
     path = make_card("PPO", {"n_steps": 32, "batch_size": 64})
     (path.parent / "program.py").write_text(
-        "import numpy as np\n\nMEMORY = {'t': 0.0}\n\n\ndef reward(prev, action, curr, memory):\n    memory['t'] = memory['t'] + 1\n    return {'a': 1 / (memory['t'] < 5)}\n"
+        "import numpy as np\n\nMEMORY = {'t': 0.0}\n\n\ndef reward(prev, action, curr, memory):\n"
+        "    memory['t'] = memory['t'] + 1\n    return {'a': 1 / (memory['t'] < 5)}\n"
     )
     done = train(path, tmp_path / "out")
     assert (
