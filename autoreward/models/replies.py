@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from autoreward.models.fences import Block, blocks_of
 from autoreward.models.reasoning import answer_of
@@ -256,13 +256,16 @@ def record_of(text: str, record: type[R]) -> R:
     not count, and a damaged object after it makes the reply unreadable. Raises UnreadableReply.
     """
     answer = answer_of(text)
-    required = {name for name, field in record.model_fields.items() if field.is_required()}
+    required: set[str] = set()
+    # The keys of a root model are data: any object may be one.
+    if not issubclass(record, RootModel):
+        required = {name for name, field in record.model_fields.items() if field.is_required()}
     attempts, rest = _objects(answer, required)
     if _looks_like_an_attempt(rest, required):
         raise UnreadableReply("no-record", "the last JSON object cannot be read: it is damaged")
     if not attempts:
         why = "the reply holds no JSON object"
-        if "{" in answer:
+        if "{" in answer and required:
             keys = ", ".join(sorted(required))
             why = f"the reply holds no JSON object with the keys {keys}"
         raise UnreadableReply("no-record", why)

@@ -94,7 +94,7 @@ def test_a_caption_in_flight_is_not_asked_twice_and_every_trainer_gets_the_label
         ('{"1": [], "2": "at_exit", "3": []}', "2: Input should be a valid list"),
         ('{"1": [], "2": [[]], "3": []}', "2.0: Input should be a valid string"),
         ("[" * 100_000, "the reply holds no JSON object"),
-        ('{"1": ' * 100_000, "not JSON"),
+        ('{"1": ' * 100_000, "the reply holds no JSON object"),
     ],
 )
 def test_nonsense_is_asked_once_more_with_the_error(annotator, tmp_path, said, problem):
