@@ -12,12 +12,11 @@ from autoreward.store.records import Record
 
 
 class Annotated(Record):
-    """What a training asks about its transitions: a label with a truth value for each name, of at
-    most `most` different captions.
+    """What a training asks about its transitions: labels, each a truth value for every name.
 
-    `wait`: at rollout ends until everything asked is answered. `truth`: conditions of the card for
-    each name (task.py), which labels are measured against; `tells`: what they say is sent beside a
-    caption, for simulated judges alone.
+    `most` limits the number of different captions. With `wait`, a rollout ends only when everything
+    asked is answered. `truth` are conditions of the card for each name, which labels are compared
+    with; with `tells` they are sent beside a caption, for simulated annotators only.
     """
 
     labels: tuple[str, ...]

@@ -1,9 +1,8 @@
-"""What an environment was found to be: the report of a `survey` job, from which `autoreward envs
-new` drafts a card. Plain pydantic.
+"""The report of a `survey` job on an environment, from which `autoreward envs new` drafts a card.
 
-Numbers come from seeded random play. A *leaf* is one part of the observation that is no Dict or
-Tuple: the whole observation where it is a Box; its columns are those of the leaf, flattened, in
-order.
+Plain pydantic. Numbers come from seeded random play. A *leaf* is one part of the observation that
+is not a Dict or Tuple (the whole observation if that is a Box); its columns are the leaf's numbers,
+flattened, in order.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Kind = Literal["box", "discrete", "multidiscrete", "multibinary"]
 
 
 class SurveyJob(Record):
-    """Asks what an environment is, from its id or factory alone.
+    """Asks for a survey of an environment that is known only by its id or factory.
 
     Leaves a `Survey` (JSON) at `out`.
     """
@@ -31,7 +30,7 @@ class SurveyJob(Record):
 
 
 class Match(Record):
-    """What a column is, found by comparing numbers.
+    """What a column is, as a comparison of numbers found.
 
     `of` names it (`qvel of joint rootz`), `how` is the transform, `also` (and their names) are
     others that fit as well.
@@ -49,14 +48,16 @@ class Match(Record):
 
     @property
     def words(self) -> str:
-        return self.of + (f" (or, equally well: {', '.join(self.also)})" if self.also else "")
+        if not self.also:
+            return self.of
+        return f"{self.of} (or, equally well: {', '.join(self.also)})"
 
 
 class Column(Record):
     """One number of the observation.
 
-    `low`, `high` None = unbounded; `actions` are the parts of the action that move it within one
-    step.
+    `low` and `high` are None if it is unbounded; `actions` are the parts of the action that move it
+    within one step.
     """
 
     low: float | None = None
@@ -71,8 +72,10 @@ class Column(Record):
 
 
 class Leaf(Record):
-    """`path`: `""` for the whole observation, `a.b` and `0` below Dict and Tuple; `start`: first
-    column in the flattened observation, None where it cannot be flattened.
+    """One part of the observation.
+
+    `path` is `""` for the whole observation, `a.b` or `0` below Dict and Tuple. `start` is its first
+    column in the flattened observation, None if that cannot be flattened.
     """
 
     path: str
@@ -85,9 +88,9 @@ class Leaf(Record):
 
 
 class ActionSpace(Record):
-    """The action as it is trained: Dict and Tuple are flattened.
+    """The action space as agents are trained on it: Dict and Tuple are flattened.
 
-    `parts` names components where the environment does; `seen` counts.
+    `parts` are the names of its components, if the environment names them.
     """
 
     type: Kind
@@ -108,8 +111,8 @@ class ActionSpace(Record):
 class InfoKey(Record):
     """One key of `info`.
 
-    `flips`: it was seen true, and only where an episode ended by itself; `always`: there at every
-    reset and step.
+    `flips` means that it was true only when an episode ended by itself; `always`, that it is there
+    at every reset and step.
     """
 
     name: str
@@ -135,8 +138,9 @@ class Reward(Record):
 
     @property
     def manner(self) -> str:
-        """`none`: never anything but 0; `constant`; `sparse`: at most three values, or nearly
-        always 0; else `dense`.
+        """How the reward is paid: `none`, `constant`, `sparse` or `dense`.
+
+        `none` is always 0; `sparse` has at most three values, or is nearly always 0.
         """
         if self.distinct <= 1:
             return "none" if self.high == self.low == 0 else "constant"
