@@ -105,10 +105,12 @@ def test_signals_work_beside_an_agent_on_the_gpu(
         else make_card(algorithm, hyperparameters, continuous)
     )
     body = {
-        "subgoals": "SUBGOALS = {'half': 'x is 1.5 or more'}\ndef subgoals(prev, action, curr, memory):\n    return {'half': curr.x >= 1.5}\n"
+        "subgoals": "SUBGOALS = {'half': 'x is 1.5 or more'}\n"
+        "def subgoals(prev, action, curr, memory):\n    return {'half': curr.x >= 1.5}\n"
     }
     body["decoded"] = (
-        "def factors(prev, action, curr, memory):\n    return {'moved': curr.x - prev.x, 'at': curr.x}\n"
+        "def factors(prev, action, curr, memory):\n"
+        "    return {'moved': curr.x - prev.x, 'at': curr.x}\n"
     )
     (tmp_path / "program.py").write_text(body[signal])
     extra = {"episodic_return": True} if signal == "decoded" else {}

@@ -33,9 +33,18 @@ from gymnasium import spaces
 
 
 class Plane(gym.Env):
-    """A point on a plane with a goal in it, its number of steps, and a cliff at x = 1: success, failure and truncation all happen."""
+    """A point on a plane with a goal, its number of steps, and a cliff at x = 1.
 
-    observation_space = spaces.Dict({"at": spaces.Box(-9, 9, (2,), np.float64), "goal": spaces.Box(-9, 9, (2,), np.float64), "t": spaces.Box(0, 99, (), np.float64)})
+    Success, failure and truncation all happen.
+    """
+
+    observation_space = spaces.Dict(
+        {
+            "at": spaces.Box(-9, 9, (2,), np.float64),
+            "goal": spaces.Box(-9, 9, (2,), np.float64),
+            "t": spaces.Box(0, 99, (), np.float64),
+        }
+    )
 
     def __init__(self, discrete=False):
         self.action_space = spaces.Discrete(4) if discrete else spaces.Box(-1, 1, (2,), np.float32)
@@ -45,11 +54,15 @@ class Plane(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.at, self.goal, self.t = self.np_random.normal(size=2) * 0.5, self.np_random.normal(size=2), 0
+        self.at = self.np_random.normal(size=2) * 0.5
+        self.goal = self.np_random.normal(size=2)
+        self.t = 0
         return self.told(), {}
 
     def step(self, action):
-        move = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])[action] if isinstance(self.action_space, spaces.Discrete) else np.asarray(action, np.float64)
+        move = np.asarray(action, np.float64)
+        if isinstance(self.action_space, spaces.Discrete):
+            move = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])[action]
         self.at, self.t = self.at + 0.5 * move, self.t + 1
         return self.told(), 0.0, bool(self.at[0] > 1), False, {}
 
@@ -77,7 +90,12 @@ def reward(prev, action, curr, memory):
 def potential(s):
     return {"near": -gap(s)}
 """
-REMEMBERS = "import numpy as np\n\nMEMORY = {'best': 9.0}\n\n\ndef reward(prev, action, curr, memory):\n    memory['best'] = np.minimum(memory['best'], curr.t)\n    return {'a': memory['best']}\n"
+REMEMBERS = (
+    "import numpy as np\n\nMEMORY = {'best': 9.0}\n\n\n"
+    "def reward(prev, action, curr, memory):\n"
+    "    memory['best'] = np.minimum(memory['best'], curr.t)\n"
+    "    return {'a': memory['best']}\n"
+)
 WITHIN = [{"field": "at", "op": "within", "other": "goal", "value": 0.4}]
 OFF = {"learning_starts": 60, "buffer_size": 400, "batch_size": 50, "train_freq": 4}
 
@@ -333,7 +351,7 @@ def test_relabelled_transitions_are_what_environment_and_program_say_of_them_bit
     ), "all endings are met"
     if card.success.ends_episode:
         assert terminated[truncated].all(), (
-            "its own end is the one goal that the last step of an episode can get: no truncation any more"
+            "its own end is the only goal that the last step of an episode can get"
         )
     else:
         assert (terminated == cliff).all() and not terminated[truncated].any()
@@ -568,7 +586,7 @@ def test_a_goal_that_the_policy_does_not_see_is_refused(goal_card):
 
 
 def test_cards_without_a_goal_keep_their_identity():
-    """Digests name cached controls and runs: keys that a card does not have must not change them."""
+    """Digests name cached baselines and runs: keys that a card lacks must not change them."""
     run = yaml.safe_load((Path(__file__).parents[2] / "runs" / "example" / "run.yaml").read_text())
     assert find("corridor").digest() in json.dumps(run)
     card = find("corridor").card
