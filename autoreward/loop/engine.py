@@ -3,8 +3,8 @@
 A trainer is a process of trusted code: a job file goes in, files come out. It starts without the
 orchestrator's keys in its environment, dies with this process, and writes only below its `out`. If
 it is killed by something else (out of memory, an administrator), the job runs once more from step
-0. Captions that it asks about go to an annotator (annotation/labels.py), and the labels come back on
-its standard input; neither side waits for the other.
+0. Captions that it asks about go to an annotator (annotation/labels.py), and the labels come back
+on its standard input; neither side waits for the other.
 """
 
 from __future__ import annotations

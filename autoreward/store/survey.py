@@ -74,8 +74,8 @@ class Column(Record):
 class Leaf(Record):
     """One part of the observation.
 
-    `path` is `""` for the whole observation, `a.b` or `0` below Dict and Tuple. `start` is its first
-    column in the flattened observation, None if that cannot be flattened.
+    `path` is `""` for the whole observation, `a.b` or `0` below Dict and Tuple. `start` is its
+    first column in the flattened observation, None if that cannot be flattened.
     """
 
     path: str
