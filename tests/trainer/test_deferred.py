@@ -1,39 +1,38 @@
-"""A deferred reward reaches the buffer row of its step, whichever of the two comes first."""
+"""Deferred rewards train the same agent as rewards that the trainer waits for."""
+
+from pathlib import Path
 
 import numpy as np
+import pytest
+from safetensors.numpy import load_file
 
-from autoreward.trainer.deferred import DeferredRewards, StepInFlight
-
-
-def test_the_row_comes_first():
-    deferred = DeferredRewards()
-    deferred.start(StepInFlight(None, {}))
-    row = np.array([0.0, 0.5], np.float32)
-    deferred.attach_buffer_row(row)
-    assert deferred.take() is not None and deferred.take() is None
-    deferred.deliver(np.array([1.0, 2.0], np.float32))
-    assert row.tolist() == [1.0, 2.5], "what was bootstrapped at a timeout stays in the row"
+from autoreward.store.jobs import TrainJob
+from autoreward.trainer.train import TrainingSetup, train
 
 
-def test_the_reward_comes_first():
-    deferred = DeferredRewards()
-    deferred.start(StepInFlight(None, {}))
-    deferred.take()
-    deferred.deliver(np.array([1.0, 2.0], np.float32))
-    row = np.zeros(2, np.float32)
-    deferred.attach_buffer_row(row)
-    assert row.tolist() == [1.0, 2.0]
+def weights(card: Path, out: Path) -> dict[str, np.ndarray]:
+    job = TrainJob(
+        card=str(card), program=str(card.parent / "program.py"), seed=0, steps=512, out=str(out)
+    )
+    train(job)
+    return load_file(out / "policy.safetensors")
 
 
-def test_a_reward_is_delivered_to_its_own_step_only():
-    deferred = DeferredRewards()
-    first, second = np.zeros(1, np.float32), np.zeros(1, np.float32)
-    deferred.start(StepInFlight(None, {}))
-    deferred.attach_buffer_row(first)
-    deferred.take()
-    deferred.deliver(np.array([1.0], np.float32))
-    deferred.start(StepInFlight(None, {}))
-    deferred.attach_buffer_row(second)
-    deferred.take()
-    deferred.deliver(np.array([2.0], np.float32))
-    assert (first[0], second[0]) == (1.0, 2.0)
+@pytest.mark.parametrize(
+    ("algorithm", "hyperparameters", "continuous"),
+    [
+        ("PPO", {"n_steps": 32, "batch_size": 64, "n_epochs": 1}, False),
+        ("A2C", {}, True),
+        ("TRPO", {"n_steps": 32, "batch_size": 64}, False),
+    ],
+)
+def test_deferring_rewards_changes_no_weight(
+    make_card, tmp_path, monkeypatch, algorithm, hyperparameters, continuous
+):
+    card = make_card(algorithm, hyperparameters, continuous)
+    deferred = weights(card, tmp_path / "deferred")
+    monkeypatch.setattr(TrainingSetup, "defers_rewards", property(lambda setup: False))
+    immediate = weights(card, tmp_path / "immediate")
+    assert deferred.keys() == immediate.keys()
+    changed = [name for name in deferred if deferred[name].tobytes() != immediate[name].tobytes()]
+    assert changed == []
