@@ -25,6 +25,7 @@ from autoreward.rewards.signals.factors import check_factors
 from autoreward.rewards.signals.signal import Signal, SignalContext, StepBatch
 from autoreward.state import Array
 from autoreward.store.records import Verdict
+from autoreward.store.training import TrainingFolder
 from autoreward.tasks.card import ROLLOUTS
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class Decoded(Signal):
     def save(self, folder: Path) -> None:
         """Save the decoder as signal.safetensors."""
         if self.decoder:
-            self.decoder.save(folder / "signal.safetensors")
+            self.decoder.save(TrainingFolder(folder).signal_weights_path)
 
     def correlation(self) -> float | None:
         """Correlate decoded and hidden dense reward over the last COMPARED_STEPS steps.
