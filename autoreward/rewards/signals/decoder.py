@@ -299,7 +299,8 @@ class Decoder:
         Raises UserError if the file is missing, is not a decoder, or does not fit its own header.
         """
         saved = DecoderFile.read(path, LOSSES)
-        made = cls(saved.names, saved.loss, hidden=saved.hidden, capacity=1)  # type: ignore[arg-type]
+        loss: Any = saved.loss
+        made = cls(saved.names, loss, hidden=saved.hidden, capacity=1)
         state = made.network.state_dict()
         saved.require_shapes(path, {name: tuple(v.shape) for name, v in state.items()})
         weights = {name: torch.as_tensor(v) for name, v in saved.network.items()}

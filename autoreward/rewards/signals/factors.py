@@ -1,4 +1,4 @@
-"""Checks of factors on recorded steps: constant ones, duplicates, and ones that only measure time."""
+"""Checks of factors on recorded steps: constant, duplicate, or measuring nothing but time."""
 
 from __future__ import annotations
 

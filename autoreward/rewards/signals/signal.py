@@ -185,7 +185,8 @@ class Signal(ABC):
     ) -> tuple[Array, Array, Array]:
         """Return for T recorded steps (T, n, ...) of the same rows what `step` would have."""
         steps = [self.step(terms[t], before[t], after[t], batch.at(t)) for t in range(len(terms))]
-        return tuple(np.stack(part) for part in zip(*steps, strict=True))  # type: ignore[return-value]
+        terms, before, after = (np.stack(part) for part in zip(*steps, strict=True))
+        return terms, before, after
 
     @property
     def ready(self) -> bool:
