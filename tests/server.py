@@ -23,13 +23,16 @@ MEMORY = {"closest": np.inf}
 def reward(prev, action, curr, memory):
     before = np.minimum(memory["closest"], prev.exit - prev.cell)
     memory["closest"] = np.minimum(before, curr.exit - curr.cell)
-    return {"progress": 0.1 * (before - memory["closest"]), "step_cost": np.full(len(action), -0.005)}
+    progress = 0.1 * (before - memory["closest"])
+    return {"progress": progress, "step_cost": np.full(len(action), -0.005)}
 '''
 GOOD = {
     "designer": f"The corridor is long.\n\n```python\n{PROGRAM}```\n",
     "critic": '{"ok": true, "problems": [], "opinion": "sound"}',
-    "drafter": '{"title": "An arm", "description": "An arm reaches for a ball.", "fields": [{"name": "x0", "rename": "elbow", "meaning": "the elbow", "unit": "rad", "range": [-9, 9]}]}',
-    "analyzer": '{"causes": ["it hovers"], "suggestions": ["pay more"], "citations": [{"episode": 0, "step": 1, "field": "cell", "claim": "moves"}], "summary": "fine"}',
+    "drafter": '{"title": "An arm", "description": "An arm reaches for a ball.", "fields": '
+    '[{"name": "x0", "rename": "elbow", "meaning": "the elbow", "unit": "rad", "range": [-9, 9]}]}',
+    "analyzer": '{"causes": ["it hovers"], "suggestions": ["pay more"], "citations": '
+    '[{"episode": 0, "step": 1, "field": "cell", "claim": "moves"}], "summary": "fine"}',
 }
 BAD_DRAFT = {
     "drafter": "it is an arm",
@@ -144,7 +147,8 @@ class Handler(BaseHTTPRequestHandler):
         if agent == "designer":
             self.answer(
                 agent,
-                f"A naive draft:\n```python\n{PROGRAM.replace('0.1', '9.9')}```\nThe final program:\n{GOOD[agent]}",
+                f"A naive draft:\n```python\n{PROGRAM.replace('0.1', '9.9')}```\n"
+                f"The final program:\n{GOOD[agent]}",
             )
         else:
             self.answer(

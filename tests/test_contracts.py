@@ -24,7 +24,7 @@ SIMULATORS = "Outside the trainer nothing needs torch or a simulator"
 
 
 def sections(report: str) -> dict[str, set[tuple[str, str]]]:
-    """The broken contracts by name, each with the direct imports (importer, imported) it reports."""
+    """The broken contracts by name, with the direct imports (importer, imported) they report."""
     found: dict[str, set[tuple[str, str]]] = {}
     current = ""
     for line in report.splitlines():

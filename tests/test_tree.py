@@ -1,4 +1,4 @@
-"""The shape of the package: one word per stage everywhere, docstrings, sizes, and nothing that
+"""The shape of the package: one word per stage everywhere, and nothing that
 only one machine has.
 """
 
@@ -21,13 +21,6 @@ def test_a_stage_word_is_the_module_the_run_file_and_the_heading(stage):
     number = STAGES.index(stage) + 1
     assert f"{number}-{stage}" in (ROOT / "autoreward" / "store" / "candidate.py").read_text()
     assert re.search(rf"^#+ .*\b{stage}\b", (ROOT / "docs" / "runs.md").read_text(), re.M | re.I)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_says_what_it_is_and_fits_into_a_head(path):
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "a module begins with what it is for"
-    assert text.count("\n") <= 650
 
 
 def test_nothing_generated_is_executed_outside_of_the_worker():

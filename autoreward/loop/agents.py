@@ -101,7 +101,7 @@ def evaluate_agents(
     header = context.run.header
     missing = [agent for agent in agents if agent.folder.done is None]
     if missing:
-        context.say(stage, "begins to train", agents=[agent.name for agent in missing])
+        context.say(stage, "started", agents=[agent.name for agent in missing])
         with ExitStack() as stack:
             annotators = _annotators(context, missing, stack)
             jobs: list[tuple[str, Job]] = [

@@ -50,9 +50,9 @@ def connect(name: str, options: ModelOptions | None = None, judging: bool = Fals
             "autoreward models list",
         )
     if name.startswith("replay/"):
-        from autoreward.models.local import Replay
+        from autoreward.models.local import ReplayModel
 
-        return Replay(name.removeprefix("replay/"), options.strict)
+        return ReplayModel(name.removeprefix("replay/"), options.strict)
     if name == "manual":
         from autoreward.models.local import Manual
 

@@ -42,7 +42,7 @@ class _Free:
         return len(text) // 4
 
 
-class Replay(_Free):
+class ReplayModel(_Free):
     """The replies of a recorded run (its `calls/`), or of a file.
 
     A file holds recorded calls as JSON lines, or one plain reply for every designer call. Replies

@@ -91,7 +91,7 @@ class DeferredRewards:
             self.unclaimed_reward = None
 
 
-class RewardSource(Protocol):
+class RewardCollector(Protocol):
     """What a rollout buffer needs of the environment (`rewards.RewardVecEnv`)."""
 
     deferred: DeferredRewards | None
@@ -109,7 +109,7 @@ class RewardSource(Protocol):
 class DeferredRolloutBuffer(RolloutBuffer):
     """A rollout buffer whose rewards arrive one step late."""
 
-    source: RewardSource | None = None
+    source: RewardCollector | None = None
 
     def add(self, *arguments: Any, **named: Any) -> None:
         """Store a step with the reward 0 (or the value bootstrapped at a timeout) for now."""

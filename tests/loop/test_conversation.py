@@ -9,7 +9,7 @@ import pytest
 
 from autoreward.loop.stages.analyzer import Explanation
 from autoreward.loop.stages.critic import Opinion
-from autoreward.models.local import Replay
+from autoreward.models.local import ReplayModel
 from autoreward.models.replies import program_of, record_of
 from autoreward.rewards.linter import lint
 from autoreward.tasks.find import find
@@ -84,5 +84,5 @@ def test_what_the_critic_warned_of_reaches_the_designer_of_the_next_round():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_file_replays_as_a_language_model(task):
-    model = Replay(str(RECORDED / f"{task}_conversation.jsonl"), strict=False)
+    model = ReplayModel(str(RECORDED / f"{task}_conversation.jsonl"), strict=False)
     assert model.language and len(model.calls) == len(CALLS[task]) == 12

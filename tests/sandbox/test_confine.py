@@ -159,7 +159,10 @@ def test_a_hole_in_the_sandbox_is_found_by_the_canary(hole):
     """Either wall alone leaks: without the filter nothing may start; the filter alone holds
     (above).
     """
-    code = f"c.{hole} = lambda *_: False\ntry:\n    said = c.confine({PROFILE}, 3, 4)\nexcept c.Refusal as error:\n    said = error.message\n{SAY}"
+    code = (
+        f"c.{hole} = lambda *_: False\ntry:\n    said = c.confine({PROFILE}, 3, 4)\n"
+        f"except c.Refusal as error:\n    said = error.message\n{SAY}"
+    )
     said = inside(code)
     assert ("could" in said) == (hole == "_seccomp"), said
 

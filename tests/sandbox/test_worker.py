@@ -41,7 +41,8 @@ def test_named_fields_go_in_and_named_terms_come_back():
 def test_memory_is_kept_between_steps_and_reset_at_first():
     text = (
         HEAD
-        + 'MEMORY = {"t": 0.0}\n\n\ndef reward(prev, action, curr, memory):\n    memory["t"] = memory["t"] + 1\n    return {"t": memory["t"]}\n'
+        + 'MEMORY = {"t": 0.0}\n\n\ndef reward(prev, action, curr, memory):\n'
+        + '    memory["t"] = memory["t"] + 1\n    return {"t": memory["t"]}\n'
     )
     zeros, first = np.zeros((4, 2, 3)), np.zeros((4, 2), bool)
     first[0], first[2, 1] = True, True
@@ -123,7 +124,8 @@ def test_secrets_files_network_and_processes_are_out_of_reach(statement, monkeyp
     monkeypatch.setenv("AUTOREWARD_SECRET", "42")
     try:
         _, answer = ask(
-            f"import os, socket\ntry:\n    got = {statement}\nexcept BaseException:\n    got = None\n"
+            f"import os, socket\ntry:\n    got = {statement}\n"
+            "except BaseException:\n    got = None\n"
             "return {'a': prev.x * 0 + float(got is not None)}"
         )
     except ProgramRejected:
@@ -216,7 +218,10 @@ def test_a_template_that_dies_is_started_again():
     ],
 )
 def test_forged_names_are_the_programs_fault_and_crash_nobody(forged):
-    body = f"import os, struct\n    data = {forged!r}.encode()\n    os.write(4, struct.pack('<BI', 4, len(data)) + data)\n    return {{'a': prev.x}}"
+    body = (
+        f"import os, struct\n    data = {forged!r}.encode()\n"
+        "    os.write(4, struct.pack('<BI', 4, len(data)) + data)\n    return {'a': prev.x}"
+    )
     zeros = np.zeros((1, 2, 3))
     with (
         Worker(

@@ -21,7 +21,8 @@ class Walk(gym.Env):
 
     def __init__(self, continuous):
         self.continuous = continuous
-        self.action_space = spaces.Box(-1, 1, (1,), np.float32) if continuous else spaces.Discrete(2)
+        box = spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = box if continuous else spaces.Discrete(2)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -29,7 +30,8 @@ class Walk(gym.Env):
         return np.array([self.x, self.np_random.normal()]), {}
 
     def step(self, action):
-        push = float(np.asarray(action).ravel()[0]) if self.continuous else 2.0 * float(action) - 1.0
+        number = float(np.asarray(action).ravel()[0])
+        push = number if self.continuous else 2.0 * number - 1.0
         self.x += 0.5 * push + 0.5 * self.np_random.normal()
         return np.array([self.x, self.np_random.normal()]), 0.0, self.x < -3, False, {}
 '''
@@ -48,7 +50,8 @@ def reward(prev, action, curr, memory):
     memory["best"] = np.minimum(before, gap(curr))
     memory["steps"] = memory["steps"] + 1
     effort = np.square(np.reshape(action, (len(curr), -1))).sum(-1)
-    return {"progress": before - memory["best"], "effort": -0.01 * effort, "late": -0.001 * memory["steps"] * curr.noise}
+    late = -0.001 * memory["steps"] * curr.noise
+    return {"progress": before - memory["best"], "effort": -0.01 * effort, "late": late}
 
 
 def potential(s):

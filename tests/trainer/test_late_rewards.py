@@ -12,7 +12,7 @@ GAMMA = 0.9
 
 
 class Source:
-    """Composes the scores of one row, one step after the other, and delivers them as training does."""
+    """Composes the scores of one row step by step, and delivers them as training does."""
 
     def __init__(self, transforms: list[dict]) -> None:
         composition = Composition.model_validate({"transforms": transforms})
