@@ -292,7 +292,7 @@ def test_a_saved_decoder_says_the_same_and_a_broken_file_is_refused(tmp_path):
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert json.loads(header["__metadata__"]["decoder"])["hidden"] == [256, 256]
     path.write_bytes(data[:-40])
-    with pytest.raises(UserError, match="no decoder"):
+    with pytest.raises(UserError, match="is not a decoder"):
         Decoder.load(path)
     broken = fitted()
     broken.unit = float("nan")
