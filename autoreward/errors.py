@@ -9,6 +9,7 @@ Exit codes (documented in docs/cli.md):
     4     a model or server failed
     5     a limit was reached
     6     another process holds the run
+    70    a bug in autoreward
     130   stopped by Ctrl-C
 """
 
@@ -20,6 +21,7 @@ MISSING = 3
 MODEL = 4
 BUDGET = 5
 LOCKED = 6
+BUG = 70
 INTERRUPTED = 130
 
 

@@ -30,8 +30,8 @@ from autoreward.models import ModelOptions, connect
 from autoreward.models.briefing import task
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
-from autoreward.store.files import read
-from autoreward.store.jobs import Annotated, TrainJob
+from autoreward.store.io import read
+from autoreward.store.jobs import LabelRequest, TrainJob
 from autoreward.store.records import Limits
 from autoreward.tasks.find import find, load
 
@@ -188,7 +188,7 @@ class Bench:
             signal="timed",
         )
         if asking:
-            annotated = Annotated(labels=NAMES, most=self.options.captions)
+            annotated = LabelRequest(labels=NAMES, most=self.options.captions)
             job = job.model_copy(update={"annotated": annotated})
         with self.annotator(place) as annotator:
             Engine(1).run([("training", job)], None, {"training": annotator})

@@ -21,7 +21,7 @@ from autoreward.sandbox.outside.worker import Worker
 from autoreward.tasks.find import LocatedCard, find
 from autoreward.trainer import hindsight, policy
 from autoreward.trainer.environment import trusted_code
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 from autoreward.trainer.train import environments
 
 STEPS, ROUNDS = 200, 300

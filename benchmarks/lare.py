@@ -33,7 +33,7 @@ from raw_factors import raw_factors
 from autoreward.loop.engine import Engine, Job
 from autoreward.resources import cores
 from autoreward.stats import T
-from autoreward.store.files import read, write
+from autoreward.store.io import read, write
 from autoreward.store.jobs import EvaluateJob, TrainJob
 from autoreward.store.records import Score, TrainingDone
 from autoreward.tasks.find import LocatedCard, find, load

@@ -11,8 +11,6 @@ reason, and reported. The engine's thread never waits for a model.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 import time
 from collections import deque
@@ -35,7 +33,8 @@ from autoreward.models import Reply as ModelReply
 from autoreward.models import Request
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
-from autoreward.store.files import read, write
+from autoreward.store.io import read, write
+from autoreward.store.run import labels_name
 
 # captions in one prompt
 BATCH_SIZE = 50
@@ -141,10 +140,7 @@ class Annotator:
     def _open_files(self, folder: Path, shared: Path | None) -> None:
         """Open the run's label file and the shared one, and read what is known."""
         model = self.caller.model.name
-        # readable, and different for names that differ only in other characters
-        readable = re.sub(r"[^A-Za-z0-9.=,_-]+", "-", model)[:60]
-        short_hash = hashlib.sha256(model.encode()).hexdigest()[:6]
-        name = f"{readable}-{short_hash}-{self.digest}.jsonl"
+        name = labels_name(model, self.digest)
         head = {
             "model": model,
             "template": self.question.template,

@@ -30,7 +30,7 @@ from autoreward.annotation.labels import (
 )
 from autoreward.errors import REFUSED, UserError
 from autoreward.state import Array, State
-from autoreward.store.jobs import Annotated
+from autoreward.store.jobs import LabelRequest
 from autoreward.store.records import Measure
 from autoreward.store.training import TrainingFolder
 from autoreward.tasks.criteria import Condition, all_hold
@@ -49,7 +49,7 @@ class Channel:
     def __init__(
         self,
         captions: Captions,
-        options: Annotated,
+        options: LabelRequest,
         folder: Path,
         send: Callable[[str], None] | None,
         inbox: SimpleQueue[bytes] | None,
@@ -285,7 +285,7 @@ class Channel:
         return found
 
 
-def _predicates(captions: Captions, options: Annotated) -> list[tuple[Condition, ...]]:
+def _predicates(captions: Captions, options: LabelRequest) -> list[tuple[Condition, ...]]:
     """The trusted conditions of each name; empty if the job has none."""
     predicates = [
         tuple(Condition.model_validate(condition) for condition in conditions)

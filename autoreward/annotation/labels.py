@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.store.files import read_bytes_safely
+from autoreward.store.io import read_bytes_safely
 from autoreward.store.records import Record
 
 Label = tuple[bool, ...] | None

@@ -30,7 +30,7 @@ from autoreward.sandbox.outside.worker import ProgramRejected
 from autoreward.state import Array
 from autoreward.store.candidate import CandidateFolder
 from autoreward.store.episodes import Trajectories
-from autoreward.store.files import read_bytes_safely
+from autoreward.store.io import read_bytes_safely
 from autoreward.store.records import Measure
 from autoreward.tasks.find import LocatedCard
 

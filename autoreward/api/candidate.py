@@ -19,12 +19,12 @@ from autoreward.tasks.find import LocatedCard
 if TYPE_CHECKING:
     import gymnasium
 
-    from autoreward.tasks.standalone import StepAnswer, Task
+    from autoreward.tasks.runtime import StepAnswer, Task
     from autoreward.trainer.wrappers import RewardWrapper, View
 
 
 class SandboxedSource:
-    """A program in a reward worker, as the wrappers ask it (`standalone.RewardSource`).
+    """A program in a reward worker, as the wrappers ask it (`runtime.RewardSource`).
 
     Raises ProgramRejected if the program fails.
     """
@@ -110,7 +110,7 @@ class Candidate:
         (n,) rows that end by success or failure, not by a time limit. `task_reward` is added with
         weight 1. Raises UserError if a field is missing.
         """
-        from autoreward.tasks.standalone import composed
+        from autoreward.tasks.runtime import composed
 
         if self._direct is None:
             self._direct = self._new_source()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autoreward.errors import UserError
 from autoreward.loop.options import PYTHON, read_options
 from autoreward.results.export import export
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.records import Check, Evaluation, Final
 from autoreward.store.run import ProgramFolder, Run, find_run
 from autoreward.tasks.find import LocatedCard, find, require_simulator
@@ -87,7 +87,7 @@ class LoadedRun:
         It returns observations as `policy()` takes them, the task's own reward, and
         `info["success"]` at the end of an episode.
         """
-        from autoreward.trainer.takeaway import environment
+        from autoreward.trainer.agent_export import environment
 
         return environment(self._card(), render_mode)
 
@@ -108,7 +108,7 @@ class LoadedRun:
         model. Most policies sample their actions, as in the task's evaluation; `header.card` says
         under `evaluation` whether success was measured with `deterministic=True`.
         """
-        from autoreward.trainer.takeaway import model
+        from autoreward.trainer.agent_export import model
 
         return model(self._card(), self._run.agent(candidate, seed, sparse).resolve(), device)
 

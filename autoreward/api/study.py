@@ -43,7 +43,7 @@ from autoreward.tasks.find import LocatedCard
 if TYPE_CHECKING:
     import gymnasium
 
-    from autoreward.tasks.standalone import Task
+    from autoreward.tasks.runtime import Task
     from autoreward.trainer.wrappers import View
 
 
@@ -99,14 +99,14 @@ class Study:
         Imports the card's Python file if its fields or its success need it.
         """
         if self._task is None:
-            from autoreward.trainer.takeaway import task
+            from autoreward.trainer.agent_export import task
 
             self._task = task(self.card)
         return self._task
 
     def make(self) -> gymnasium.Env:
         """Create an environment of the task, without any wrapper of ours."""
-        from autoreward.trainer.takeaway import bare
+        from autoreward.trainer.agent_export import bare
 
         return bare(self.card)
 

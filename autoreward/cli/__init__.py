@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from autoreward.errors import INTERRUPTED, MISSING, UserError
+from autoreward.errors import BUG, INTERRUPTED, MISSING, USAGE, UserError
 
 # Newer versions of typer bring their own copy of click.
 try:
@@ -147,10 +147,10 @@ def main() -> None:
         _stop(error.message, error.hint, error.code)
     except click_errors.NoArgsIsHelpError as error:
         print(error.format_message())
-        sys.exit(2)
+        sys.exit(USAGE)
     except click_errors.UsageError as error:
         command = error.ctx.command_path if error.ctx else "autoreward"
-        _stop(error.format_message(), f"{command} --help", 2)
+        _stop(error.format_message(), f"{command} --help", USAGE)
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -175,5 +175,5 @@ def main() -> None:
         _stop(
             f"this is a bug in autoreward: {type(error).__name__}: {error}",
             "--debug shows where; please report it. No run is lost: autoreward resume",
-            70,
+            BUG,
         )

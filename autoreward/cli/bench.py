@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoreward.cli.options import Json, takes
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop.options import COMMAND_LINE, DesignOptions, Source, read_options
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.records import Evaluation, Final
 from autoreward.store.run import Run, RunFolder
 

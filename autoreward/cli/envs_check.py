@@ -16,7 +16,7 @@ from autoreward.errors import REFUSED, UserError
 from autoreward.seeds import MAX_RUN_SEED
 
 if TYPE_CHECKING:
-    from autoreward.store.jobs import Captioned
+    from autoreward.store.jobs import CaptionReport
     from autoreward.tasks.card import TaskCard
     from autoreward.tasks.find import LocatedCard
 
@@ -211,8 +211,8 @@ def caption_env(
     """
     from autoreward.cli.live import clean
     from autoreward.loop.engine import Engine
-    from autoreward.store.files import read
-    from autoreward.store.jobs import Captioned, CaptionJob
+    from autoreward.store.io import read
+    from autoreward.store.jobs import CaptionJob, CaptionReport
     from autoreward.tasks.find import find, require_simulator
 
     located = find(task)
@@ -227,7 +227,7 @@ def caption_env(
             Engine(1, trainer_python).run([("", job)])
         except UserError as error:
             raise card_error(error, located, "caption") from None
-        captioned = read(out, Captioned)
+        captioned = read(out, CaptionReport)
     assert captioned is not None
     if as_json:
         print(captioned.model_dump_json(indent=1))
@@ -235,7 +235,7 @@ def caption_env(
         print(clean("\n".join(_caption_lines(located.card.name, captioned))))
 
 
-def _caption_lines(name: str, captioned: Captioned) -> list[str]:
+def _caption_lines(name: str, captioned: CaptionReport) -> list[str]:
     width = len(str(max((count for _, count in captioned.examples), default=1)))
     source = CAPTION_SOURCES.get(captioned.by, f"the card's trusted {captioned.by}")
     return [

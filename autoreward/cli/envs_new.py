@@ -80,7 +80,7 @@ def new_env(
     from autoreward.cli.live import clean
     from autoreward.drafting import draft
     from autoreward.drafting.card import card_name
-    from autoreward.store.files import write
+    from autoreward.store.io import write
 
     options = options_of("", given, context)
     model = _language_model(options)
@@ -242,7 +242,7 @@ def _ask(
     """
     from autoreward.drafting.words import ask, prompt
     from autoreward.models.caller import Caller
-    from autoreward.store.files import write
+    from autoreward.store.io import write
     from autoreward.store.records import Limits
 
     text = prompt(templates, variables).content

@@ -57,7 +57,7 @@ def _export_policy(
 ) -> tuple[dict[str, Any], list[str]]:
     """Write the agent; its file is made in a trainer, which has torch."""
     from autoreward.loop.trust import card_of, require_trusted
-    from autoreward.store.files import write
+    from autoreward.store.io import write
     from autoreward.store.jobs import NetworkJob
 
     if policy.suffix != ".onnx":
@@ -90,7 +90,7 @@ def _export_reward(
     """Write the reward as one file."""
     from autoreward.loop.trust import card_of
     from autoreward.results.export import export as exported
-    from autoreward.store.files import write
+    from autoreward.store.io import write
 
     try:
         card = card_of(run)
@@ -135,7 +135,7 @@ def play(
     Prints how each episode ends and how long it is; --out draws them if the environment can.
     """
     from autoreward.loop.trust import card_of, require_trusted
-    from autoreward.store.files import read
+    from autoreward.store.io import read
     from autoreward.store.jobs import Played, PlayJob
     from autoreward.store.run import find_run
     from autoreward.tasks.find import require_simulator

@@ -207,7 +207,7 @@ def merge(
 
     from autoreward.rewards.merge import merged
     from autoreward.rewards.program import constant
-    from autoreward.store.files import write
+    from autoreward.store.io import write
 
     composition = out.with_suffix(".yaml")
     _require_mergeable(programs, out, composition)

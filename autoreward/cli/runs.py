@@ -15,7 +15,7 @@ from autoreward.errors import REFUSED, USAGE, UserError
 if TYPE_CHECKING:
     from autoreward.annotation.measure import Labels
     from autoreward.store.candidate import CandidateFolder
-    from autoreward.store.jobs import Captioned
+    from autoreward.store.jobs import CaptionReport
     from autoreward.store.run import Run
     from autoreward.tasks.find import LocatedCard
 
@@ -205,12 +205,12 @@ def _subgoal_signal(run: Run) -> Any:
     return signal_class
 
 
-def _captions(run: Run, chosen: CandidateFolder, card: LocatedCard) -> Captioned:
+def _captions(run: Run, chosen: CandidateFolder, card: LocatedCard) -> CaptionReport:
     """Captions of the candidate's recorded transitions, written in a trainer."""
     from autoreward.cli.envs_check import card_error
     from autoreward.loop.engine import Engine
-    from autoreward.store.files import read
-    from autoreward.store.jobs import Captioned, CaptionJob
+    from autoreward.store.io import read
+    from autoreward.store.jobs import CaptionJob, CaptionReport
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "captions.json"
@@ -220,7 +220,7 @@ def _captions(run: Run, chosen: CandidateFolder, card: LocatedCard) -> Captioned
             Engine(1, run.header.trainer_python).run([("captions", job)])
         except UserError as error:
             raise card_error(error, card, "caption") from None
-        captioned = read(out, Captioned)
+        captioned = read(out, CaptionReport)
     assert captioned is not None
     return captioned
 
@@ -229,12 +229,12 @@ def _write_label_file(
     path: Path,
     run: str,
     chosen: CandidateFolder,
-    captioned: Captioned,
+    captioned: CaptionReport,
     names: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Write each different caption once, with null where its label goes."""
-    from autoreward.store.files import write
+    from autoreward.store.io import write
 
     if path.exists():
         raise UserError(

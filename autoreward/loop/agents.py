@@ -1,6 +1,7 @@
 """Agents: each is trained on one program (or none) with one seed, then scored on fresh episodes.
 
-Whoever needs agents states which; only what its folders lack is trained and scored, side by side.
+Callers pass a list of agent specs. Missing trainings and scores are computed in parallel, existing
+ones are reused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from autoreward.rewards.composition import chosen
 from autoreward.rewards.signals import PLAIN
 from autoreward.seeds import Purpose
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.jobs import Annotated, TrainJob
+from autoreward.store.jobs import LabelRequest, TrainJob
 from autoreward.store.records import Evaluation, RunHeader
 from autoreward.store.training import TrainingFolder
 from autoreward.tasks.card import TaskCard
@@ -184,7 +185,7 @@ def _annotated_job(context: RunContext, agent: AgentSpec) -> TrainJob:
         tuple(condition.model_dump(mode="json", exclude_none=True) for condition in conditions)
         for conditions in judging.truth
     )
-    annotated = Annotated(
+    annotated = LabelRequest(
         labels=judging.labels,
         wait=judging.wait,
         truth=truth,

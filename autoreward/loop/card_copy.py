@@ -13,7 +13,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.store.files import read_bytes_safely
+from autoreward.store.io import read_bytes_safely
 from autoreward.store.records import RunHeader
 from autoreward.store.run import Run, RunFolder
 from autoreward.tasks.find import LocatedCard, code_origin_path, load

@@ -1,4 +1,4 @@
-"""The design loop: a small state machine over stages, iterations and budget.
+"""The design loop: a small state machine over stages and iterations.
 
 It looks at which files exist, does what comes next, and looks again. For each iteration and
 candidate the first missing file is the next stage (store/candidate.py draws the folder):

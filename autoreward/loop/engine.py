@@ -31,7 +31,7 @@ from autoreward.annotation.labels import (
     encode_labels,
 )
 from autoreward.errors import MISSING, UserError
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.store.survey import SurveyJob
 from autoreward.store.training import TrainingFolder

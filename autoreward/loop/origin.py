@@ -35,7 +35,7 @@ from autoreward.sandbox.outside.replay import probe_transitions, replay
 from autoreward.sandbox.outside.worker import ProgramRejected
 from autoreward.state import Array
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.files import read, read_arrays, read_bytes_safely, text, write
+from autoreward.store.io import read, read_arrays, read_bytes_safely, text, write
 from autoreward.store.records import Check, Origin, Verdict
 from autoreward.store.run import Run, RunFolder
 

@@ -17,7 +17,7 @@ from autoreward.rewards.composition import DESIGNER, Composition
 from autoreward.rewards.linter import lint
 from autoreward.rewards.signals import PLAIN
 from autoreward.seeds import training_seeds
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.jobs import ProbeJob
 from autoreward.store.records import Check, Evaluation, RunHeader
 from autoreward.store.run import ProgramFolder

@@ -13,7 +13,7 @@ from pathlib import Path
 from autoreward.errors import REFUSED, UserError
 from autoreward.loop.card_copy import card_copy_path, same_card
 from autoreward.resources import cache_folder
-from autoreward.store.files import read_bytes_safely, write
+from autoreward.store.io import read_bytes_safely, write
 from autoreward.store.run import Run
 from autoreward.tasks.find import LocatedCard, find, listing, load
 

@@ -1,7 +1,7 @@
 """Methods: which agents ask a model, with which templates, and what the card must have.
 
-A method is data under a name; the loop reads it and knows none by name. The shipped ones have a
-file each here.
+A method is data under a name; the loop has no code for any one of them. The shipped ones have a
+file each here and are listed in find.py (`SHIPPED`).
 """
 
 from autoreward.methods.find import DEFAULT, GROUP, SHIPPED, find_method, names

@@ -6,7 +6,7 @@ variables.py, and replies are read by replies.py and asking.py.
 """
 
 from autoreward.models.connection import BUILT_IN, connect
-from autoreward.models.cost import estimate
+from autoreward.models.estimate import estimate
 from autoreward.models.model import (
     Message,
     Model,

@@ -19,8 +19,9 @@ from typing import Any
 
 from autoreward.errors import BudgetExhausted, ModelFailed, UserError
 from autoreward.models.model import Model, Reply, Request, Transient
-from autoreward.store.files import read_bytes_safely, write
+from autoreward.store.io import read_bytes_safely, write
 from autoreward.store.records import Limits, Usage
+from autoreward.store.run import call_path, call_paths
 
 RETRIES = 5
 # Seconds between two tries, at most. A server that asks for more ends the run instead.
@@ -49,9 +50,7 @@ class Caller:
         self.retries = retries
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self._notes: dict[Path, dict[str, Any]] = {
-            path: _read(path) for path in sorted(folder.glob("iteration-*/*.json"))
-        }
+        self._notes: dict[Path, dict[str, Any]] = {path: _read(path) for path in call_paths(folder)}
         _require_price(model, limits)
 
     def beside(self, model: Model) -> Caller:
@@ -71,7 +70,7 @@ class Caller:
         Raises BudgetExhausted if a limit would be passed, and ModelFailed or another UserError if
         the model cannot be asked.
         """
-        path = self.folder / f"iteration-{request.iteration}" / f"{request.name}.json"
+        path = call_path(self.folder, request.iteration, request.name)
         note = self._notes.get(path) or _read(path)
         if note.get("reply"):
             return Reply(**note["reply"])
@@ -205,7 +204,7 @@ def spent(notes: list[dict[str, Any]]) -> Usage:
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
     """Return all recorded calls of a run's `calls/`."""
-    return [_read(path) for path in sorted(folder.glob("iteration-*/*.json"))]
+    return [_read(path) for path in call_paths(folder)]
 
 
 def digest(request: Request) -> str:

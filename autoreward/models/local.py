@@ -14,7 +14,7 @@ from typing import Any
 from autoreward.errors import MODEL, ModelFailed, UserError
 from autoreward.models.caller import digest
 from autoreward.models.model import Reply, Request
-from autoreward.store.files import read_bytes_safely, write
+from autoreward.store.io import read_bytes_safely, write
 
 # Seconds between two looks at a reply file that somebody is writing.
 POLL = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 
 from autoreward.results.scores import agent_name
 from autoreward.state import Array
-from autoreward.store.files import read_arrays
+from autoreward.store.io import read_arrays
 from autoreward.store.records import RunHeader
 from autoreward.store.run import Run
 from autoreward.store.training import training_folders

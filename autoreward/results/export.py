@@ -28,13 +28,13 @@ from autoreward.store.run import Run
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import LocatedCard
 from autoreward.tasks.plain_task import plain_task
-from autoreward.tasks.standalone import Task
+from autoreward.tasks.runtime import Task
 
 # copied into every exported file, in this order
 COPIED_MODULES = (
     "state.py",
     "tasks/source.py",
-    "tasks/standalone.py",
+    "tasks/runtime.py",
     "trainer/wrappers.py",
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoreward.results.scores import score_words
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.records import Origin
 from autoreward.store.run import Run
 

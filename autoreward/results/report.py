@@ -25,7 +25,7 @@ from autoreward.results.summary import (
     unseen_field_lines,
 )
 from autoreward.store.candidate import CandidateFolder
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.records import Evaluation
 from autoreward.store.run import Run
 

@@ -1,7 +1,8 @@
 """The reward of a program: answers -> signal -> terms -> composition -> reward.
 
-Training, hindsight and the analyzer compute rewards here and nowhere else, so a recorded step has
-the same reward wherever it is computed, bit for bit.
+Training, hindsight and the analyzer compute rewards here, so a recorded step has the same reward
+wherever it is computed, bit for bit. Exported files and `Study` compose weighted sums only
+(`tasks/runtime.py`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from autoreward.store.files import read, text, write
+from autoreward.store.io import read, text, write
 from autoreward.store.records import (
     Analysis,
     Check,

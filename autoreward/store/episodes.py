@@ -10,7 +10,7 @@ import numpy as np
 
 from autoreward.errors import REFUSED, UserError
 from autoreward.state import Array, Layout, State
-from autoreward.store.files import read_arrays, write_arrays
+from autoreward.store.io import read_arrays, write_arrays
 
 
 def columns(source: Layout, wanted: Layout) -> Array:

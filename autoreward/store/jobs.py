@@ -11,8 +11,8 @@ from autoreward.seeds import Purpose
 from autoreward.store.records import Record
 
 
-class Annotated(Record):
-    """What a training asks about its transitions: labels, each a truth value for every name.
+class LabelRequest(Record):
+    """The labels that a training job requests for its transitions: true or false for each name.
 
     `most` limits the number of different captions. With `wait`, a rollout ends only when everything
     asked is answered. `truth` are conditions of the card for each name, which labels are compared
@@ -52,7 +52,7 @@ class TrainJob(Record):
     sandbox: str = "default"
     tensorboard: bool = False
     record_rewards: int = 0
-    annotated: Annotated | None = None
+    annotated: LabelRequest | None = None
 
 
 class EvaluateJob(Record):
@@ -138,7 +138,7 @@ class NetworkJob(Record):
 
 class CaptionJob(Record):
     """Asks how transitions read as captions: of recorded `episodes` (npz), or of play as `probe`
-    does it. Leaves a `Captioned` (JSON) at `out`.
+    does it. Leaves a `CaptionReport` (JSON) at `out`.
     """
 
     kind: Literal["caption"] = "caption"
@@ -150,9 +150,10 @@ class CaptionJob(Record):
     rows: int = 10
 
 
-class Captioned(Record):
-    """What became of them: who wrote the captions, how many differ, and some of these with their
-    counts, the most frequent first.
+class CaptionReport(Record):
+    """The result of a CaptionJob: the captions' source, how many differ, and examples with counts.
+
+    The most frequent come first.
 
     `texts`: of recorded episodes, a caption for every transition; "" where there were too many.
     """

@@ -1,7 +1,7 @@
 """What is on disk: the record of every stage, and the run's own header.
 
 Plain pydantic. Whoever reads a run directory needs this module only. A record is one file, written
-complete or not at all (files.py); where each file is, run.py says. A field that was renamed is
+complete or not at all (store/io.py); where each file is, run.py says. A field that was renamed is
 still read under its old name.
 """
 

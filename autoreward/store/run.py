@@ -15,13 +15,15 @@
     RUN/report.html
 
 Files are the state: each fact is in one file, each file has one writer and is complete or absent.
-File names are spelled only here, in candidate.py and in training.py.
+File names are spelled only here, in candidate.py and in training.py; other modules ask for paths.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,12 +35,32 @@ from pydantic import ValidationError
 
 from autoreward.errors import LOCKED, MISSING, REFUSED, UserError
 from autoreward.store.candidate import ITERATION_PREFIX, CandidateFolder, candidate_folders
-from autoreward.store.files import read, read_bytes_safely, write
+from autoreward.store.io import read, read_bytes_safely, write
 from autoreward.store.records import Event, Feedback, Final, Leaders, Outcome, RunHeader
 from autoreward.store.training import TrainingFolder, training_folders
 
 HEADER_NAME = "run.yaml"
 PROGRAM_NAME = "program.py"
+
+
+def call_path(calls: Path, iteration: int, name: str) -> Path:
+    """Return the file of one model call. `name` holds its candidate, agent and attempt."""
+    return calls / f"{ITERATION_PREFIX}{iteration}" / f"{name}.json"
+
+
+def call_paths(calls: Path) -> list[Path]:
+    """Return the files of all recorded model calls, in order."""
+    return sorted(calls.glob(f"{ITERATION_PREFIX}*/*.json"))
+
+
+def labels_name(model: str, digest: str) -> str:
+    """Return the name of the file with a model's labels; `digest` stands for what it was asked.
+
+    Readable, and different for models whose names differ only in other characters.
+    """
+    readable = re.sub(r"[^A-Za-z0-9.=,_-]+", "-", model)[:60]
+    short_hash = hashlib.sha256(model.encode()).hexdigest()[:6]
+    return f"{readable}-{short_hash}-{digest}.jsonl"
 
 
 class RunFolder:

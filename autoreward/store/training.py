@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.errors import REFUSED, UserError
-from autoreward.store.files import read, read_bytes_safely, write, write_arrays
+from autoreward.store.io import read, read_bytes_safely, write, write_arrays
 from autoreward.store.records import Score, TrainingDone
 
 PREFIX = "seed-"

@@ -1,1 +1,1 @@
-"""Task cards: what a task is, where cards are found, and how a success is decided."""
+"""Task cards: what a task is, where cards are found, and how success is decided (runtime.py)."""

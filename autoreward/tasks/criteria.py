@@ -1,4 +1,7 @@
-"""What counts in an episode, as data: conditions on fields, success, metrics and constraints."""
+"""The part of a task card that says what counts: conditions, success, metrics and constraints.
+
+This is the schema; `runtime.py` decides success by it.
+"""
 
 from __future__ import annotations
 

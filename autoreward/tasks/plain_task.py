@@ -1,4 +1,4 @@
-"""A task card as the plain data that `standalone.Task` holds."""
+"""A task card as the plain data that `runtime.Task` holds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from autoreward.tasks.card import Field, TaskCard
 from autoreward.tasks.criteria import Success
-from autoreward.tasks.standalone import SuccessRule, Task
+from autoreward.tasks.runtime import SuccessRule, Task
 
 
 def plain_task(

@@ -1,6 +1,6 @@
 """The `source` of a card's field as text: which part of a step it names.
 
-Plain data from a string, nothing is read here; `standalone.FieldReader` reads. Copied into exported
+Plain data from a string, nothing is read here; `runtime.FieldReader` reads. Copied into exported
 files, so it imports the standard library only.
 """
 

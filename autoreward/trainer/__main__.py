@@ -73,7 +73,7 @@ def main() -> int:
 
             play(job)
         elif isinstance(job, NetworkJob):
-            from autoreward.trainer.takeaway import to_onnx
+            from autoreward.trainer.agent_export import to_onnx
 
             to_onnx(job)
         else:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from autoreward.state import Array
 from autoreward.store.episodes import Trajectories, columns
-from autoreward.store.files import read_arrays, write
-from autoreward.store.jobs import Captioned, CaptionJob, ProbeJob
+from autoreward.store.io import read_arrays, write
+from autoreward.store.jobs import CaptionJob, CaptionReport, ProbeJob
 from autoreward.tasks.find import load
 from autoreward.trainer.environment import captions_of, trusted_code
 from autoreward.trainer.probe import probe
@@ -39,7 +39,7 @@ def caption(job: CaptionJob) -> None:
         texts.append(tuple(captions.texts[n] if n >= 0 else "" for n in part))
     write(
         Path(job.out),
-        Captioned(
+        CaptionReport(
             by=captions.written_by,
             transitions=sum(seen.values()),
             distinct=len(ranked),

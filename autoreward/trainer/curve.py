@@ -11,10 +11,10 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from autoreward.state import Array
-from autoreward.store.files import write_arrays
+from autoreward.store.io import write_arrays
 from autoreward.store.records import TermCurve
 from autoreward.tasks.card import TaskCard
-from autoreward.trainer.rewards import RECENT_EPISODES, FinishedEpisode, RewardVecEnv
+from autoreward.trainer.reward_env import RECENT_EPISODES, FinishedEpisode, RewardVecEnv
 
 # rows of the curve over the whole budget
 WINDOWS = 50

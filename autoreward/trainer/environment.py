@@ -2,7 +2,7 @@
 
 `CardEnvironment` returns float64 vectors `[fields (D) | observation (P)]`, the second part only if
 the policy's input is the environment's own observation. Fields, success, endings and the task
-reward are those of `tasks/standalone.py`. Only trainers import this module: a card's trusted code
+reward are those of `tasks/runtime.py`. Only trainers import this module: a card's trusted code
 runs here.
 """
 
@@ -26,14 +26,14 @@ from autoreward.tasks.card import Action, Environment, TaskCard
 from autoreward.tasks.criteria import Metric
 from autoreward.tasks.find import LocatedCard, require_simulator
 from autoreward.tasks.plain_task import plain_task
-from autoreward.tasks.source import parse_source
-from autoreward.tasks.standalone import (
+from autoreward.tasks.runtime import (
     EnvironmentState,
     EpisodeTracker,
     FieldError,
     FieldReader,
     Task,
 )
+from autoreward.tasks.source import parse_source
 from autoreward.trainer.wrappers import flat_observation
 
 NO_NUMBERS = np.empty(0)

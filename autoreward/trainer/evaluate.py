@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from autoreward.seeds import AGENT_PLACE, stream_seed
 from autoreward.state import Array
 from autoreward.store.episodes import Episode, Trajectories
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.jobs import EvaluateJob
 from autoreward.store.records import Score
 from autoreward.store.training import episodes_beside

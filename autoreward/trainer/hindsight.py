@@ -34,7 +34,7 @@ from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import LocatedCard
 from autoreward.trainer.environment import trusted_task
 from autoreward.trainer.policy import PolicyView
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 
 # the end of an episode that is still running
 RUNNING = -1

@@ -11,7 +11,7 @@ from typing import Any
 
 from autoreward.errors import MISSING, USAGE, UserError
 from autoreward.state import Array
-from autoreward.store.files import write
+from autoreward.store.io import write
 
 # pixels, the longer side of a frame
 FRAME_SIDE = 320

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from autoreward.errors import MISSING, UserError
 from autoreward.seeds import AGENT_PLACE, stream_seed
 from autoreward.state import Array
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.jobs import Played, PlayedEpisode, PlayJob
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import LocatedCard, load

@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array, State
-from autoreward.store.files import MAX_ARRAY_BYTES, read_bytes_safely
+from autoreward.store.io import MAX_ARRAY_BYTES, read_bytes_safely
 from autoreward.tasks.card import ROLLOUTS, TaskCard
 from autoreward.tasks.find import LocatedCard
 from autoreward.trainer.environment import CardProblem, function

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from autoreward.seeds import AGENT_PLACE, SCRIPT_PLACE, stream_seed
 from autoreward.state import Array
-from autoreward.store.files import write, write_arrays
+from autoreward.store.io import write, write_arrays
 from autoreward.store.jobs import ProbeJob
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import load

@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from autoreward.rewards.reward import ProgramReward
 from autoreward.state import Array
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 
 # draws for a transition whose episode is over, if its return is needed
 MAX_DRAWS = 20

@@ -18,7 +18,7 @@ from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import SignalContext, find_signal
 from autoreward.sandbox.outside.worker import ProgramRejected, Worker
 from autoreward.seeds import stream_seed
-from autoreward.store.files import read_bytes_safely, write, write_arrays
+from autoreward.store.io import read_bytes_safely, write, write_arrays
 from autoreward.store.jobs import TrainJob
 from autoreward.store.records import TrainingDone, Verdict
 from autoreward.store.training import TrainingFolder
@@ -30,7 +30,7 @@ from autoreward.trainer.deferred import DeferredRewards, DeferredRolloutBuffer
 from autoreward.trainer.environment import CardEnvironment, captions_of, trusted_code
 from autoreward.trainer.inbox import INBOX
 from autoreward.trainer.recomputed import RecomputedReplay
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 
 
 def train(job: TrainJob) -> None:

@@ -1,8 +1,8 @@
 """Wrappers of a gymnasium environment: named fields, success, and the composed reward.
 
 `Candidate.wrap`, `Candidate.vector`, `Study.evaluate` and exported files use them. The rules are
-those of training, because both take them from `tasks/standalone.py`. `results/export.py` copies
-this module into the files it writes, so it imports numpy, gymnasium and `standalone` only.
+those of training, because both take them from `tasks/runtime.py`. `results/export.py` copies
+this module into the files it writes, so it imports numpy, gymnasium and `runtime` only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from autoreward.state import Array
-from autoreward.tasks.standalone import (
+from autoreward.tasks.runtime import (
     EnvironmentState,
     EpisodeTracker,
     FieldReader,

@@ -11,7 +11,7 @@ from autoreward.loop.engine import Engine
 from autoreward.models.briefing import task
 from autoreward.models.caller import Caller
 from autoreward.models.templates import Prompts
-from autoreward.store.jobs import Annotated, TrainJob
+from autoreward.store.jobs import LabelRequest, TrainJob
 from autoreward.store.records import Limits
 from autoreward.tasks.find import find
 
@@ -42,7 +42,7 @@ def job(tmp_path: Path, judged: None) -> Callable[..., TrainJob]:
     """job("a", seed=0, wait=True): a small training into that folder."""
 
     def made(name: str, seed: int = 0, steps: int = 3072, **asked) -> TrainJob:
-        annotated = Annotated(**{"labels": NAMES, "truth": TRUTH, **asked})
+        annotated = LabelRequest(**{"labels": NAMES, "truth": TRUTH, **asked})
         return TrainJob(
             card=str(find("corridor").path),
             program=str(tmp_path / "program.py"),

@@ -13,7 +13,7 @@ from judging import NAMES, Judge, right, rows
 from autoreward.annotation.labels import Annotation
 from autoreward.errors import ModelFailed
 from autoreward.models import connect
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.records import Limits, TrainingDone
 
 

@@ -12,7 +12,7 @@ from autoreward.errors import UserError
 from autoreward.models import connect
 from autoreward.models.simulated import Simulated
 from autoreward.models.templates import Prompts
-from autoreward.store.files import read
+from autoreward.store.io import read
 
 
 def none(captions: list[str]) -> str:

@@ -13,7 +13,7 @@ from autoreward.annotation.channel import Channel
 from autoreward.annotation.labels import MAX_LINE_BYTES, LabelFile, decode_captions, encode_labels
 from autoreward.errors import UserError
 from autoreward.loop.engine import Engine
-from autoreward.store.jobs import Annotated, TrainJob
+from autoreward.store.jobs import LabelRequest, TrainJob
 from autoreward.tasks.find import find
 from autoreward.trainer.inbox import Inbox
 
@@ -29,7 +29,7 @@ class Ends:
         most = asked.get("most", 1000)
         self.channel = Channel(
             Captions(CARD, max_captions=most),
-            Annotated(**{"labels": NAMES, **asked}),
+            LabelRequest(**{"labels": NAMES, **asked}),
             folder,
             self.sent.append if live else None,
             self.inbox if live else None,

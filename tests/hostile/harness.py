@@ -21,7 +21,7 @@ import pytest
 from autoreward.loop.stages.check import check
 from autoreward.rewards.linter import lint
 from autoreward.sandbox.outside.worker import ProgramRejected, Template, Worker
-from autoreward.store.files import write_arrays
+from autoreward.store.io import write_arrays
 from autoreward.store.records import Verdict
 from autoreward.tasks.card import TaskCard
 

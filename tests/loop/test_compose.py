@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from autoreward.rewards.composition import Composition
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.run import Run
 
 DESIGNER = """

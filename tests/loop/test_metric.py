@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreward.store.files import read_arrays
+from autoreward.store.io import read_arrays
 
 CARD = """
 format: 1

@@ -12,7 +12,7 @@ import pytest
 
 from autoreward import Evidence, Study, UserError
 from autoreward.loop.wrapped_function import NotConvertible, wrap
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.records import Origin
 from autoreward.tasks.find import load
 

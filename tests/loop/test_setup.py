@@ -14,7 +14,7 @@ from autoreward.loop.options import DesignOptions
 from autoreward.loop.trust import outside_access, require_trusted
 from autoreward.results.report import write_report
 from autoreward.results.summary import summary
-from autoreward.store.files import read_arrays, read_bytes_safely, text
+from autoreward.store.io import read_arrays, read_bytes_safely, text
 from autoreward.store.records import RunHeader
 from autoreward.store.run import Run
 from autoreward.tasks.find import find

@@ -23,13 +23,13 @@ from autoreward.results.export import export
 from autoreward.rewards.composition import Composition
 from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.records import Check, Evaluation, Review, RunHeader, Score
 from autoreward.store.run import Run
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.trainer import environment as environment_module
 from autoreward.trainer.environment import CardEnvironment, trusted_code
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = Path(np.__file__).parents[1]

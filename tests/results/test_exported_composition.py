@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoreward.rewards.composition import Columns, Composer, Composition
-from autoreward.tasks.standalone import Task, composed
+from autoreward.tasks.runtime import Task, composed
 
 
 @pytest.mark.parametrize(

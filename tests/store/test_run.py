@@ -7,7 +7,7 @@ import pytest
 
 from autoreward.errors import UserError
 from autoreward.store import run as run_module
-from autoreward.store.files import read, write
+from autoreward.store.io import read, write
 from autoreward.store.records import (
     Analysis,
     Check,

@@ -11,7 +11,7 @@ from test_replay import train
 from autoreward.loop.engine import Engine
 from autoreward.rewards.composition import Columns, Composer, Composition
 from autoreward.sandbox.outside.worker import Worker
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.jobs import TrainJob
 from autoreward.store.records import TrainingDone
 from autoreward.tasks.find import load

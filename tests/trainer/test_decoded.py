@@ -19,7 +19,7 @@ from autoreward.tasks.find import load
 from autoreward.trainer import policy
 from autoreward.trainer.environment import trusted_code
 from autoreward.trainer.recomputed import RecomputedReplay
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 from autoreward.trainer.train import environments
 
 FACTORS = """

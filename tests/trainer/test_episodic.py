@@ -14,7 +14,7 @@ from test_replay import train
 from autoreward.errors import UserError
 from autoreward.loop.header import card_for, header
 from autoreward.loop.options import DesignOptions
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.records import RunHeader
 from autoreward.tasks.find import find, load
 from autoreward.tasks.plain_task import plain_task

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from autoreward.loop.engine import Engine
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.jobs import EvaluateJob, TrainJob
 from autoreward.store.records import Score, TrainingDone
 from autoreward.tasks.find import load

@@ -17,13 +17,13 @@ from autoreward.loop.stages.check import check
 from autoreward.rewards.composition import Columns, Composer, Composition, UnsuitableComposition
 from autoreward.rewards.signals import PLAIN, SignalContext, find_signal
 from autoreward.sandbox.outside.worker import Worker
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.jobs import ProbeJob, TrainJob
 from autoreward.store.records import TrainingDone
 from autoreward.tasks.find import find, load
 from autoreward.trainer import hindsight, policy
 from autoreward.trainer.environment import CardEnvironment, trusted_code
-from autoreward.trainer.rewards import RewardVecEnv
+from autoreward.trainer.reward_env import RewardVecEnv
 from autoreward.trainer.train import environments
 
 CODE = '''

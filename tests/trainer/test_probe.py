@@ -3,7 +3,7 @@
 import numpy as np
 
 from autoreward.loop.engine import Engine
-from autoreward.store.files import read_arrays
+from autoreward.store.io import read_arrays
 from autoreward.store.jobs import ProbeJob
 from autoreward.tasks.find import find
 

@@ -14,7 +14,7 @@ from autoreward.rewards.composition import Columns, Composer, Composition
 from autoreward.sandbox.outside.worker import Worker
 from autoreward.seeds import stream_seed
 from autoreward.store.episodes import Trajectories
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.jobs import EvaluateJob, TrainJob
 from autoreward.store.records import Score, TrainingDone
 from autoreward.tasks.find import load

@@ -1,7 +1,7 @@
-"""The pipeline, one module a stage, strangers to each other: they meet in records.
+"""The pipeline, one module per stage. Stages do not import each other; they share only records.
 
 stage        module          writes
-designer     designer.py     1-designer.py        (refused drafts: tries/N-designer.py and .json)
+designer     designer.py     1-designer.py        (rejected drafts: tries/N-designer.py and .json)
 critic       critic.py       2-critic.json
 check        check.py        3-check.json
 screening    screening.py    4-screening.json

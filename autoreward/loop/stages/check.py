@@ -24,7 +24,7 @@ from autoreward.rewards.composition import (
 from autoreward.rewards.signals import PLAIN, Signal, find_signal
 from autoreward.sandbox.outside.replay import Transitions, probe_transitions
 from autoreward.sandbox.outside.worker import Answer, ProgramRejected, Template, Worker
-from autoreward.store.files import read_arrays
+from autoreward.store.io import read_arrays
 from autoreward.store.records import Check, TermProbe, Verdict
 from autoreward.tasks.card import TaskCard
 

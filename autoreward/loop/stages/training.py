@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoreward.rewards.signals import PLAIN
-from autoreward.store.files import read_arrays
+from autoreward.store.io import read_arrays
 from autoreward.store.jobs import TrainJob
 from autoreward.store.records import RunHeader
 from autoreward.store.training import TrainingFolder

@@ -22,7 +22,7 @@ from autoreward.rewards.composition.transform import (
     Columns,
     UnsuitableComposition,
 )
-from autoreward.tasks.standalone import shape_potentials
+from autoreward.tasks.runtime import shape_potentials
 
 __all__ = [
     "DESIGNER",

@@ -15,7 +15,7 @@ from autoreward.rewards.composition.transform import (
     UnsuitableComposition,
 )
 from autoreward.state import Array
-from autoreward.tasks.standalone import shape_potentials
+from autoreward.tasks.runtime import shape_potentials
 
 
 class Composer:

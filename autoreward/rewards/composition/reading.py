@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from autoreward.errors import REFUSED, USAGE, UserError
 from autoreward.rewards.composition.sequence import KINDS, Composition
 from autoreward.rewards.composition.transform import UnsuitableComposition
-from autoreward.store.files import read as read_record
+from autoreward.store.io import read as read_record
 from autoreward.store.records import RunHeader
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from autoreward.rewards.composition.transform import (
     UnsuitableComposition,
 )
 from autoreward.state import Array
-from autoreward.tasks.standalone import shape_potentials
+from autoreward.tasks.runtime import shape_potentials
 
 # Progress to the next milestone is worth less than the milestone.
 MAX_PROGRESS = 1.0 - 1e-9

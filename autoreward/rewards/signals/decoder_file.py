@@ -14,7 +14,7 @@ from safetensors.numpy import save as pack
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array
-from autoreward.store.files import MAX_ARRAY_BYTES, read_bytes_safely, write
+from autoreward.store.io import MAX_ARRAY_BYTES, read_bytes_safely, write
 
 PREFIX = "network."
 MAX_LAYERS = 8

@@ -1,4 +1,6 @@
-"""The only place where a generated program is executed, in a process that holds nothing else.
+"""The only place where autoreward executes a generated program: a process that holds nothing else.
+
+An exported file runs its program in its user's process (tasks/runtime.py), and says so.
 
 Whatever is wrong with the program becomes a Refusal, which is sent back as a verdict.
 """

@@ -20,7 +20,7 @@ from gymnasium import spaces
 
 from autoreward.seeds import stream_seed
 from autoreward.state import Array
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.survey import (
     Leaf,
     Match,

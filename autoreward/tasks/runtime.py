@@ -1,4 +1,4 @@
-"""The task with numpy only: its fields, success, the end of an episode, and the reward of a step.
+"""Runs a task's rules: reads fields, decides success, ends episodes and pays the task reward.
 
 This is the one place where a field is read, where success is decided, and where the episode limit
 and an episodic return apply. Training (`trainer/environment.py`), hindsight, `Candidate.wrap`,

@@ -1,4 +1,4 @@
-"""What a run will ask of its model, and what that costs, before anything is asked."""
+"""Estimates the calls, tokens and cost of a run before it starts. caller.py enforces limits."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import autoreward
 from autoreward.errors import UserError
 from autoreward.loop.engine import Engine
-from autoreward.store.files import read
+from autoreward.store.io import read
 from autoreward.store.jobs import NetworkJob, Played, PlayJob, TrainJob
 from autoreward.tasks.find import load
+from autoreward.trainer import agent_export as agents
 from autoreward.trainer import policy
-from autoreward.trainer import takeaway as agents
 from autoreward.trainer.environment import CardEnvironment, trusted_code
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""How files of a run are written and read.
+"""Atomic writes and safe reads. Where files are is in run.py, candidate.py and training.py.
 
 They are written complete or not at all, and read with care: a run may come from a stranger, so
 nothing is executed, no link is followed, and nothing huge is loaded. Records are JSON (pydantic),

@@ -1,6 +1,7 @@
-"""The reward of training: asks the reward worker once per vector step, and composes the answer.
+"""The VecEnv wrapper that replaces the task reward with the program's.
 
-Innermost of the wrappers, on raw fields.
+It asks the reward worker once per vector step; `rewards/reward.py` computes the reward from the
+answer. This is the innermost wrapper, so it sees raw fields.
 
 Auto-reset: stable-baselines3 returns the next episode's first observation at a done. `curr` takes
 the true last state from `terminal_observation` instead, and the program's memory of that row is

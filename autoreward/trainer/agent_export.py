@@ -23,11 +23,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from autoreward.errors import MISSING, REFUSED, UserError
 from autoreward.state import Array
-from autoreward.store.files import write
+from autoreward.store.io import write
 from autoreward.store.jobs import NetworkJob
 from autoreward.tasks.find import LocatedCard, load
 from autoreward.tasks.plain_task import plain_task
-from autoreward.tasks.standalone import Task
+from autoreward.tasks.runtime import Task
 from autoreward.trainer import policy
 from autoreward.trainer.environment import (
     CardEnvironment,
