@@ -34,10 +34,11 @@ def card_files(card: LocatedCard) -> tuple[PurePosixPath, dict[PurePosixPath, by
     root = Path(os.path.commonpath([place.parent for place in places]))
     files = {}
     for source, place in zip(sources, places, strict=True):
-        files[PurePosixPath(place.relative_to(root))] = read_bytes_safely(source)
+        # The user's own files may be links.
+        files[PurePosixPath(place.relative_to(root))] = read_bytes_safely(source.resolve())
 
     code = PurePosixPath(os.path.normpath(card.code)) if card.code else None
-    if code and card.code in sources and b"__file__" in files[code.relative_to(root)]:
+    if code and card.code in sources and _asks_for_its_place(files[code.relative_to(root)]):
         # The code looks for files beside itself, so it must know where it was.
         origin = code_origin_path(Path(code.relative_to(root)))
         files[PurePosixPath(origin)] = str(code).encode()
@@ -66,11 +67,20 @@ def card_copy_path(run: RunFolder, header: RunHeader) -> Path | None:
 def same_card(one: LocatedCard, other: LocatedCard) -> bool:
     """True if two cards have the same content and run the same code.
 
-    This compares everything, not digests: it decides whether code from elsewhere may run.
+    Code that looks for files beside itself is the same only at the same place. This compares
+    everything, not digests: it decides whether code from elsewhere may run.
     """
-    if one.card != other.card or _code(one) != _code(other):
+    code = _code(one)
+    if one.card != other.card or code != _code(other):
         return False
-    return one.code_origin is None or one.code_origin == _place_of_code(other)
+    if one.code_origin is None and not _asks_for_its_place(code or b""):
+        return True
+    return _place_of_code(one) == _place_of_code(other)
+
+
+def _asks_for_its_place(code: bytes) -> bool:
+    """True if the code may look for files beside itself."""
+    return b"__file__" in code
 
 
 def _place_of_code(card: LocatedCard) -> Path | None:
@@ -81,7 +91,10 @@ def _place_of_code(card: LocatedCard) -> Path | None:
 
 
 def _code(card: LocatedCard) -> bytes | None:
-    return read_bytes_safely(card.code) if card.code and card.code.exists() else None
+    """The text of the card's code; None without it. A link is followed, as the import does."""
+    if card.code is None or not card.code.exists():
+        return None
+    return read_bytes_safely(card.code.resolve())
 
 
 def changed_card(run: Run) -> Path | None:

@@ -19,14 +19,22 @@ from autoreward.tasks.find import LocatedCard, find, listing, load
 
 
 def mark_trusted(run: Run) -> None:
-    """Note that this user created this run.yaml, or read it and trusts it."""
+    """Note that this user created this run.yaml and card, or read them and trusts them."""
     write(_trust_mark(run), "")
 
 
 def _trust_mark(run: Run) -> Path:
-    """The file whose existence says so; its name is a digest of run.yaml."""
-    header = hashlib.sha256(read_bytes_safely(run.header_path)).hexdigest()
-    return cache_folder() / "trusted" / header[:32]
+    """The file whose existence says so; its name is a digest of run.yaml and the card's copy.
+
+    The digest in run.yaml does not cover every file beside the copied code.
+    """
+    digest = hashlib.sha256(read_bytes_safely(run.header_path))
+    for path in sorted(run.task_path.rglob("*")):
+        if path.is_symlink() or path.is_file():
+            place = path.relative_to(run.task_path)
+            digest.update(f"\n{place}\n".encode())
+            digest.update(hashlib.sha256(read_bytes_safely(path)).digest())
+    return cache_folder() / "trusted" / digest.hexdigest()[:32]
 
 
 def outside_access(run: Run) -> list[str]:

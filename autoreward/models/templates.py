@@ -117,7 +117,7 @@ class Prompts:
             place = Path(error.filename or path)
             raise _faulty(place, error.lineno, str(error.message)) from None
         except TemplateNotFound as error:
-            raise _faulty(path, None, f"includes {error.message!r}, which does not exist") from None
+            raise _faulty(path, None, f"includes {error.name!r}, which does not exist") from None
         except FAULTS as error:
             place, line = _last_template_frame(error, path)
             raise _faulty(place, line, str(error)) from None
@@ -136,7 +136,7 @@ class Prompts:
         except TemplateSyntaxError as error:
             return [f"{error.filename or path}:{error.lineno}: {error.message}"]
         except TemplateNotFound as error:
-            return [f"{path}: includes {error.message!r}, which does not exist"]
+            return [f"{path}: includes {error.name!r}, which does not exist"]
         if agent not in VARIABLES:
             return []
         known = meanings(agent)

@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from importlib.machinery import SOURCE_SUFFIXES, SourceFileLoader
+from types import CodeType, ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -48,6 +49,19 @@ class CardProblem(UserError):
         super().__init__(message, hint, REFUSED)
 
 
+class SourceLoader(SourceFileLoader):
+    """Imports a file from its source and never from `__pycache__`.
+
+    A run directory may come from another machine. Its copy of the code is compared with the user's
+    own, and compiled code beside it need not have anything to do with that source.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def trusted_code(card: LocatedCard) -> ModuleType | None:
     """Import the card's Python file; None if it has none.
 
@@ -57,9 +71,13 @@ def trusted_code(card: LocatedCard) -> ModuleType | None:
         return None
     if not card.code.is_file():
         raise CardProblem(f"code: the file {card.code} does not exist")
-    spec = importlib.util.spec_from_file_location(f"autoreward_card_{card.code.stem}", card.code)
-    if spec is None or spec.loader is None:
+    if card.code.suffix not in SOURCE_SUFFIXES:
         raise CardProblem(f"code: {card.code} is not a Python file")
+    name = f"autoreward_card_{card.code.stem}"
+    loader = SourceLoader(name, str(card.code))
+    spec = importlib.util.spec_from_file_location(name, card.code, loader=loader)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     origin = card.code_origin
     if origin:

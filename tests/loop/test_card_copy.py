@@ -1,5 +1,7 @@
 """A run keeps its card and the card's code: editing them while it goes on changes nothing."""
 
+import importlib.util
+import py_compile
 import shutil
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def open_context(run: Run, events: list[tuple]):
     def say(*what, **data):
         events.append((*what, data))
 
-    return setup.tools(Run(run.path), setup.model_options({}), say, lambda label, numbers: None)
+    return setup.run_context(Run(run.path), setup.model_options({}), say, lambda label, numbers: None)
 
 
 def edit(envs: Path) -> None:
@@ -107,6 +109,66 @@ def test_a_strangers_copy_is_code_that_needs_trust(envs, tmp_path):
     with pytest.raises(UserError, match=r"runs/one/task/corridor\.yaml and its Python file"):
         require_trusted(run, False)
     require_trusted(run, True)
+
+
+def test_compiled_code_in_a_run_is_never_loaded(envs, tmp_path):
+    """Python loads such a file without comparing it with the source beside it."""
+    run = start("one")
+    code = card_of(run).code
+    evil = tmp_path / "evil.py"
+    evil.write_text("COMPILED = True\n")
+    cached = importlib.util.cache_from_source(str(code))
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(evil), cached, invalidation_mode=mode)
+    module = trusted_code(card_of(run))
+    assert not hasattr(module, "COMPILED")
+    assert hasattr(module, "Corridor")
+
+
+def use_file_beside(envs: Path) -> None:
+    """Let the card's code import a file beside itself."""
+    (envs / "beside.py").write_text("WHOSE = 'mine'\n")
+    code = envs / "corridor.py"
+    lines = ["import os", "import sys", "sys.path.insert(0, os.path.dirname(__file__))"]
+    code.write_text(code.read_text() + "\n".join(["", *lines, "import beside", ""]))
+
+
+def test_a_strangers_file_beside_known_code_needs_trust(envs, tmp_path):
+    use_file_beside(envs)
+    run = start("one")
+    shutil.rmtree(tmp_path / "cache")
+    assert outside_access(run) == []
+    (run.task_path / "corridor.origin").unlink()
+    (run.task_path / "beside.py").write_text("WHOSE = 'theirs'\n")
+    assert outside_access(run) == [
+        f"the card {run.task_path.resolve()}/corridor.yaml and its Python file"
+    ]
+
+
+def test_trust_ends_when_the_copy_changes(envs):
+    """The digest in run.yaml does not cover where the code looks for other files."""
+    use_file_beside(envs)
+    run = start("one")
+    require_trusted(run, False)
+    other = envs / "other" / "corridor.py"
+    other.parent.mkdir()
+    other.write_text("")
+    (run.task_path / "corridor.origin").write_text(str(other))
+    with pytest.raises(UserError, match="created elsewhere"):
+        require_trusted(run, False)
+
+
+def test_code_that_is_a_link_is_copied(envs, tmp_path):
+    code = envs / "corridor.py"
+    code.rename(tmp_path / "shared.py")
+    code.symlink_to(tmp_path / "shared.py")
+    run = start("one")
+    copy = run.task_path / "corridor.py"
+    assert not copy.is_symlink()
+    assert copy.read_bytes() == (tmp_path / "shared.py").read_bytes()
+    shutil.rmtree(tmp_path / "cache")
+    require_trusted(run, False)
+    assert card_of(run).path.is_relative_to(run.task_path.resolve())
 
 
 def test_a_copy_outside_of_the_run_is_refused(envs):
