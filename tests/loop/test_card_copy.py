@@ -49,7 +49,9 @@ def open_context(run: Run, events: list[tuple]):
     def say(*what, **data):
         events.append((*what, data))
 
-    return setup.run_context(Run(run.path), setup.model_options({}), say, lambda label, numbers: None)
+    return setup.run_context(
+        Run(run.path), setup.model_options({}), say, lambda label, numbers: None
+    )
 
 
 def edit(envs: Path) -> None:
