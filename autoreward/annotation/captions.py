@@ -118,7 +118,7 @@ class Captions:
             self.pieces = pieces(card.caption.template)
         if card.caption and card.caption.function:
             if function is None:
-                raise ValueError("the card sets caption.function, and no function was given")
+                raise ValueError("the card sets caption.function, but no function was given")
             self.function = function
             self.written_by = f"function {card.caption.function}()"
         self._make_grid(bins)

@@ -267,7 +267,7 @@ class Channel:
             )
         if evidence["late"]:
             found.append(
-                f"{evidence['late']} of {captions} captions had no label before training ended"
+                f"{evidence['late']} of {captions} captions were not labelled before training ended"
             )
         if evidence["beyond"]:
             found.append(
@@ -301,5 +301,5 @@ def _predicates(captions: Captions, options: LabelRequest) -> list[tuple[Conditi
                     REFUSED,
                 )
     if predicates and len(predicates) != len(options.labels):
-        raise ValueError("truth: give conditions for every name, or for none")
+        raise ValueError("truth: define conditions for every name or for none")
     return predicates

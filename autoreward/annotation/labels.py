@@ -172,7 +172,7 @@ class LabelFile:
         # through JSON, so that tuples compare equal to lists
         if not self.empty and found_head != json.loads(json.dumps(head)):
             raise UserError(
-                f"{path} holds labels for another question",
+                f"{path} contains labels for a different question",
                 f"move it away: mv {path} {path}.old",
                 REFUSED,
             )

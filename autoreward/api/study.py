@@ -315,7 +315,7 @@ def _open(place: Path, task: str | None, trust: bool) -> Run:
     if task is not None and task != run.header.task:
         raise UserError(
             f"{place} is a study of {run.header.task}, not of {task}",
-            "use another `run=`, or no task",
+            "use a different `run=`, or leave out the task",
             USAGE,
         )
     require_trusted(run, trust, f"autoreward.Study(run={str(place)!r}, trust=True)")
@@ -409,9 +409,7 @@ def _require_seeds(parts: Sequence[Evidence], name: str) -> None:
     seeds = [item.seed for item in parts]
     repeated = max(seeds, key=seeds.count)
     if seeds.count(repeated) > 1:
-        raise UserError(
-            f"evidence of {name}: two trainings have the same seed {repeated}", hint, USAGE
-        )
+        raise UserError(f"evidence of {name}: two trainings share the seed {repeated}", hint, USAGE)
 
 
 def _require_complete(item: Evidence, card: LocatedCard, name: str) -> None:

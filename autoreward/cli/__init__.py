@@ -34,7 +34,7 @@ VERBS = {
     "merge": ("programs", "merge", "Merge several programs into one ensemble."),
     "train": ("programs", "train", "Train and evaluate agents on a program (or sparse, human)."),
     "runs": ("runs", "app", "Run directories: list, show, compare, path, labels."),
-    "report": ("runs", "report", "Write a run's report.html again."),
+    "report": ("runs", "report", "Rebuild a run's report.html."),
     "export": ("export", "export", "Write the winning reward as one Python file, or its agent."),
     "play": ("export", "play", "Play the trained agent: numbers and pictures of episodes."),
     "envs": ("envs", "app", "Task cards: new, list, show, check, caption."),
@@ -105,7 +105,7 @@ def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="print the version"
     ),
-    debug: bool = typer.Option(False, "--debug", help="show tracebacks of errors"),
+    debug: bool = typer.Option(False, "--debug", help="show tracebacks on errors"),
 ) -> None:
     """Reward design for reinforcement learning, with a language model.
 
@@ -174,6 +174,6 @@ def main() -> None:
             raise
         _stop(
             f"this is a bug in autoreward: {type(error).__name__}: {error}",
-            "--debug shows where; please report it. No run is lost: autoreward resume",
+            "--debug shows the traceback; please report it. No run is lost: autoreward resume",
             BUG,
         )

@@ -74,7 +74,7 @@ def bench(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="folder of the runs and results.csv [default: bench/NAME]", show_default=False
+            help="folder for the runs and results.csv [default: bench/NAME]", show_default=False
         ),
     ] = None,
     as_json: Json = False,

@@ -59,7 +59,7 @@ def design(
     help={
         "max_cost": "replace the limit on the model's cost, in dollars",
         "max_tokens": "replace the limit on the model's tokens",
-        "max_calls": "replace the limit on calls of the model",
+        "max_calls": "replace the limit on model calls",
         "max_time": "replace the limit on the run's time, in minutes",
     },
 )
@@ -189,7 +189,7 @@ def _dry_run(options: DesignOptions, model_options: ModelOptions, as_json: bool)
     for key, value in data.items():
         shown = "unknown" if value is None else value
         print(f"{key.replace('_', ' '):<22} {_thousands(shown)}")
-    print("no model was called and nothing was written; run the same without --dry-run")
+    print("no model was called and nothing was written; to start, leave out --dry-run")
 
 
 def _thousands(value: Any) -> str:

@@ -110,7 +110,7 @@ def _sandbox() -> Line:
     if level.startswith("seccomp "):
         detail = (
             f"{level}. This kernel has no Landlock (5.13 and newer, CONFIG_SECURITY_LANDLOCK), "
-            "so there is one boundary instead of two; for a second one: --sandbox bwrap"
+            "so there is one layer of isolation instead of two; for a second: --sandbox bwrap"
         )
         return "reward sandbox", True, detail
     return "reward sandbox", True, level
@@ -150,8 +150,8 @@ def _advice() -> str:
     if sys.platform == "win32":
         return "Use WSL2: docs/cli.md, 'Windows'"
     return (
-        "It needs a kernel with seccomp (3.17 and newer), and a container that lets programs use "
-        "it; --unsafe-no-sandbox runs programs without a boundary, and the run records it"
+        "It needs a kernel with seccomp (3.17 or newer), and a container that permits it; "
+        "--unsafe-no-sandbox runs programs without isolation, and the run records it"
     )
 
 

@@ -44,7 +44,7 @@ def check_env(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Try a card on its environment, and report what is wrong."""
+    """Play a card's environment briefly, and report what is wrong with the card."""
     from autoreward.cli.live import clean
     from autoreward.tasks.find import at, find, require_simulator
 
@@ -64,7 +64,7 @@ def check_env(
         lines += [f"wrong: {problem}" for problem in problems]
         lines += [f"advice: {line}" for line in advice]
         if problems:
-            lines.append(f"the card is wrong; fix it, then: autoreward envs check {task}")
+            lines.append(f"the card has errors; fix them, then: autoreward envs check {task}")
         else:
             lines.append(f"the card works; next: autoreward design {task}")
         print(clean("\n".join(lines)))
@@ -201,7 +201,7 @@ def caption_env(
     task: TaskName,
     rows: Annotated[int, Option(help="examples to show", min=1, max=1000)] = 10,
     transitions: Annotated[int, Option(help="transitions to record", min=8, max=1_000_000)] = 1000,
-    seed: Annotated[int, Option(help="seed of the play", min=0, max=MAX_RUN_SEED)] = 0,
+    seed: Annotated[int, Option(help="random seed", min=0, max=MAX_RUN_SEED)] = 0,
     as_json: Json = False,
     **given: Any,
 ) -> None:

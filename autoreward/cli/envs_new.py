@@ -55,9 +55,9 @@ def new_env(
         Option("--env-id", help="a gymnasium id: Hopper-v5, or module:Id if a module registers it"),
     ] = None,
     factory: Annotated[
-        str | None, Option(help="a function that makes the environment: pkg.mod:make")
+        str | None, Option(help="a function that creates the environment: pkg.mod:make")
     ] = None,
-    kwargs: Annotated[str | None, Option(help="arguments of the environment, as JSON")] = None,
+    kwargs: Annotated[str | None, Option(help="arguments for the environment, as JSON")] = None,
     out: Annotated[
         Path | None,
         Option(help="file to write the card to [default: envs/NAME.yaml]", show_default=False),
@@ -107,7 +107,7 @@ def new_env(
         print(clean("\n".join(_lines(place, survey, drafted, claims))))
     if failed:
         raise UserError(
-            f"{failed.message}; {place} is written without the model's words",
+            f"{failed.message}; {place} is written without the model's suggestions",
             failed.hint.replace("autoreward resume", "the same command with --force"),
             failed.code,
         )
@@ -156,7 +156,7 @@ def look(
         except UserError as error:
             raise UserError(
                 GENERAL_HINT.sub("", error.message),
-                error.hint.replace("then: autoreward resume", "then the same command again"),
+                error.hint.replace("then: autoreward resume", "then run the same command again"),
                 error.code,
             ) from None
         return Survey.model_validate_json(place.read_text(encoding="utf-8"))
@@ -257,7 +257,7 @@ def _ask(
     if isinstance(answer, str):
         print(
             f"the model's reply could not be read, twice: {answer}; "
-            "the card is written without its words",
+            "the card is written without its suggestions",
             file=sys.stderr,
         )
         return None

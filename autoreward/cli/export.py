@@ -77,7 +77,7 @@ def _export_policy(
     network = _in_trainer(run, "export", job, lambda folder: (folder / "policy.onnx").read_bytes())
     write(policy, network)
     lines = [
-        f"wrote {policy}, the agent of {weights.parent}",
+        f"wrote {policy}, the agent from {weights.parent}",
         "input `observation` (n, k) float32, as load_run(RUN).environment() returns it; "
         "docs/export.md",
     ]
@@ -164,7 +164,7 @@ def play(
     if as_json:
         print(played.model_dump_json(indent=1))
     else:
-        print("\n".join([f"the agent of {weights.parent}", *_played_lines(played, out)]))
+        print("\n".join([f"the agent from {weights.parent}", *_played_lines(played, out)]))
 
 
 def _in_trainer(

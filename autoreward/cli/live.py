@@ -17,6 +17,8 @@ MAX_ITEMS = 6
 MAX_TRAININGS = 16
 # Without a terminal, seconds between two lines about the same training.
 LINE_SECONDS = 10
+# Names of events in events.jsonl that read better otherwise.
+EVENT_WORDS = {"refused": "draft rejected", "rejected": "candidate rejected"}
 # Characters that reverse the direction of text, and so can disguise it.
 BIDIRECTIONAL = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -85,7 +87,8 @@ class Display:
         if what in ("scored", "final", "feedback"):
             self.trainings.clear()
         place = f"{iteration}{candidate or ''}" if iteration else ""
-        self._line(f"{stage:<10} {place:<4} {what}{_details(data)}")
+        words = EVENT_WORDS.get(what, what)
+        self._line(f"{stage:<10} {place:<4} {words}{_details(data)}")
 
     def progress(self, label: str, data: Progress) -> None:
         """Show a trainer's progress."""

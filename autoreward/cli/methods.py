@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Candidates per iteration that calls are counted for: the default of `design`.
 CANDIDATES = 3
 
-app = group("Methods: how a reward program is asked for, checked and used.")
+app = group("Methods: how reward programs are written, checked and used.")
 
 
 @app.command("list")
@@ -103,7 +103,7 @@ def _repair(method: Method) -> str:
         return "is dropped"
     return (
         f"goes back to the designer with the error up to {method.repairs} times, "
-        "then one new design is asked for"
+        "then one new design is requested"
     )
 
 

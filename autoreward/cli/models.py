@@ -83,7 +83,7 @@ def try_model(
     context: typer.Context,
     model: Annotated[str, Argument(help="a model, as for --model")],
     task: Annotated[
-        str, Option(help="the task to ask about; a longer card is a harder question")
+        str, Option(help="the task to ask about; a longer card makes a harder test")
     ] = "corridor",
     as_json: Json = False,
     **given: Any,
@@ -154,7 +154,7 @@ def examine(
         except ModelFailed as error:
             raise ModelFailed(
                 error.message,
-                "is it running, and are address and name right? docs/models.md has recipes",
+                "is it running, and are its address and the name right? docs/models.md has recipes",
             ) from None
         review = critic.review(caller, prompts, card, method, program or STAND_IN, 1, "a", 0)
         replies = _replies(Path(folder))
@@ -177,7 +177,7 @@ def _reached(
 ) -> dict[str, str]:
     seconds = sum(reply["latency"] for reply in replies)
     tokens = sum(reply["completion_tokens"] for reply in replies)
-    reached = "no language model is asked"
+    reached = "no language model is called"
     if replies:
         reached = f"yes: {len(replies)} requests, {seconds:.1f} s"
     speed = "-"
@@ -205,7 +205,7 @@ def _price(model: Any) -> str:
     read, written = model.price(1_000_000, 0), model.price(0, 1_000_000)
     if read is None or written is None:
         return "unknown: --prices TABLE, or limit with --max-tokens"
-    return f"${read:g} and ${written:g} per million tokens read and written"
+    return f"${read:g} per million input tokens, ${written:g} per million output tokens"
 
 
 def _window(model: Any) -> int | None:
@@ -234,14 +234,14 @@ def _replies_read(
     if unreadable:
         outcome = unreadable
     elif rejections:
-        outcome = f"read, and rejected by the linter: {rejections[0].message}"
+        outcome = f"readable, but rejected by the linter: {rejections[0].message}"
     else:
-        outcome = "read, and the linter accepts it"
+        outcome = "readable, and accepted by the linter"
     review_read = not model.language or review.by != "lint" or bool(rejections)
     if not model.language:
         verdict = "by code: no language model"
     elif rejections:
-        verdict = "not asked for: the linter rejected the program first"
+        verdict = "skipped: the linter rejected the program"
     else:
         verdict = "read" if review_read else review.opinion
     return {"program": outcome, "verdict": verdict, "usable": bool(program) and review_read}
@@ -262,5 +262,5 @@ def _forecast(replies: list[dict[str, Any]]) -> str:
     price = "" if None in costs else f", about ${max(costs) * calls:.2g}"
     return (
         f"{size}: about {calls} requests, {minutes:.1f} minutes of waiting{price}; "
-        "trainings come on top (--dry-run)"
+        "training is extra (--dry-run)"
     )

@@ -74,7 +74,7 @@ def eject_prompts(
     if written:
         print(f"{len(written)} written; next: edit them, then autoreward prompts check")
     else:
-        print("nothing written: all of them are there already")
+        print("nothing written: all of them already exist")
 
 
 @app.command("render")

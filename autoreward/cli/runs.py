@@ -81,7 +81,7 @@ def show_run(run: RunName = "last", as_json: Json = False) -> None:
 
 @app.command("compare")
 def compare_runs(
-    runs: Annotated[list[str], Argument(help="two runs or more")], as_json: Json = False
+    runs: Annotated[list[str], Argument(help="two or more runs")], as_json: Json = False
 ) -> None:
     """Show the winners of several runs side by side."""
     from autoreward.results.summary import summary
@@ -107,7 +107,7 @@ def path_of_run(run: RunName = "last", as_json: Json = False) -> None:
 
 
 def report(run: RunName = "last") -> None:
-    """Write the run's report.html again."""
+    """Rebuild the run's report.html."""
     from autoreward.results.report import write_report
     from autoreward.store.run import find_run
 
@@ -131,7 +131,7 @@ def labels_of_run(
     ] = None,
     against: Annotated[
         Path | None,
-        Option(metavar="FILE.jsonl", help="compare the run's labels with those of this file"),
+        Option(metavar="FILE.jsonl", help="compare the run's labels with those in this file"),
     ] = None,
     judge: Annotated[
         Path | None,
@@ -144,7 +144,7 @@ def labels_of_run(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Compare labels of where subgoals end with yours.
+    """Compare a run's subgoal labels with yours.
 
     Prints accuracy, precision, recall and F1 (docs/annotator.md).
     """
@@ -238,7 +238,7 @@ def _write_label_file(
 
     if path.exists():
         raise UserError(
-            f"{path} already exists and may have labels in it", "--write ANOTHER.jsonl", USAGE
+            f"{path} already exists and may contain labels", "--write ANOTHER.jsonl", USAGE
         )
     captions = list(dict.fromkeys(c for texts in captioned.texts for c in texts if c))
     lines: list[dict[str, Any]] = [{"labels": names}]
@@ -252,8 +252,8 @@ def _write_label_file(
         f"transitions of candidate {chosen.id}"
     )
     print(
-        f"replace null by a label on as many as you like: a list of 1 or 0 for each of "
-        f"[{', '.join(names)}], 1 if a transition that reads like this ends it"
+        f"replace null with a label on as many lines as you like: a list of 1 or 0 for each of "
+        f"[{', '.join(names)}], 1 if a transition with this caption ends it"
     )
     print(f"next: autoreward runs labels {run} --against {path}")
 

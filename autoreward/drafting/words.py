@@ -98,7 +98,7 @@ def prompt_variables(
         "observation": survey.observation,
         "action": action,
         "reward": (
-            f"{reward.manner}, {reward.low:.4g} .. {reward.high:.4g} a step, not 0 in "
+            f"{reward.manner}, {reward.low:.4g} .. {reward.high:.4g} a step, nonzero in "
             f"{reward.nonzero:.0%} of steps"
         ),
         "endings": endings(survey, limit, ""),
@@ -194,7 +194,7 @@ def words_of(
                     claim.name,
                     "the field exists",
                     "contradicted",
-                    "the card has no field of that name",
+                    "the card has no field by that name",
                 )
             )
         else:
@@ -316,7 +316,7 @@ def _take_success(
     missing = _unknown_names(success, survey, known)
     if missing:
         claim = f"uses {', '.join(missing)}"
-        why = "the environment has nothing of that name"
+        why = "the environment has nothing by that name"
         return [CheckedClaim("success", claim, "contradicted", why)]
     data = success.model_dump(mode="json", exclude_defaults=True)
     for condition in data.get("when", []):

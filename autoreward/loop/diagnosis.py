@@ -21,7 +21,7 @@ from autoreward.tasks.hints import Subgoal
 FLAG_TOGGLES = 4.0
 # Share of failing episodes, or of the training budget, above which a finding is made.
 MAJORITY = 0.5
-# Shares of a term's pay in the second half of an episode: it goes on paying, or was earned early.
+# Shares of a term's pay in the second half of an episode: it keeps paying, or was earned early.
 STEADY_SHARE = 0.35
 EARLY_SHARE = 0.2
 # Sums per episode: below it an early term is not worth staying for; above it a term may swamp the
@@ -188,7 +188,7 @@ def _kept_to_the_limit(evidence: DiagnosisInput, late: list[int], share: float) 
         )
         if steady > STEADY_SHARE and (better is None or sums[j] >= better[j]):
             words = (
-                f"failing episodes run to the limit while {name!r} goes on paying "
+                f"failing episodes run to the limit while {name!r} keeps paying "
                 f"({sums[j]:.3g} per episode, {steady:.0%} of it in the second half)"
             )
             found.append(
@@ -269,7 +269,7 @@ def _toggled(evidence: DiagnosisInput) -> list[Diagnostic]:
             continue
         words = f"{name} changes {changes:.0f} times in a failing episode"
         cited = tuple(
-            Citation(episode=k, field=name, claim="toggled again and again", checked=True)
+            Citation(episode=k, field=name, claim="toggled repeatedly", checked=True)
             for k in failing[:MAX_CITED]
         )
         found.append(
@@ -316,7 +316,7 @@ def _touched(evidence: DiagnosisInput) -> list[Diagnostic]:
         Citation(
             episode=k,
             step=s,
-            claim="the success condition holds here, and not at the end",
+            claim="the success condition holds here, but not at the end",
             checked=True,
         )
         for k, s in touched[:MAX_CITED]

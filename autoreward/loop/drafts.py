@@ -187,7 +187,7 @@ def _check(
         verdict = Verdict(
             kind="duplicate",
             stage="check",
-            message=f"this is the program of candidate {twin.id} again",
+            message=f"this program is identical to candidate {twin.id}'s",
             hint="write a different program",
         )
         return Check(ok=False, verdicts=(verdict,), sandbox=header.sandbox)

@@ -306,11 +306,11 @@ class Engine:
             )
         if code == MISSING:
             once = isinstance(started.job, (PlayJob, NetworkJob, CaptionJob))
-            again = "the same command again" if once else "autoreward resume"
+            again = "run the same command again" if once else "autoreward resume"
             raise UserError(f"{started.label}: {last}", f"fix this, then: {again}", MISSING)
         raise UserError(
             f"{started.label}: the trainer failed (exit code {code}): {last}",
-            f"the whole traceback: {started.errors}",
+            f"full traceback: {started.errors}",
             MISSING,
         )
 

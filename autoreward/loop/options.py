@@ -124,7 +124,7 @@ class DesignOptions:
     device: str = _option("auto", "header", "auto, cpu or cuda")
     max_cost: float | None = _option(None, "limits", "limit on the model's cost, in dollars")
     max_tokens: int | None = _option(None, "limits", "limit on the model's tokens")
-    max_calls: int | None = _option(None, "limits", "limit on calls of the model")
+    max_calls: int | None = _option(None, "limits", "limit on model calls")
     max_time: float | None = _option(
         None, "limits", "limit on the run's time, in minutes; checked before each call"
     )

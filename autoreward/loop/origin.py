@@ -143,7 +143,7 @@ def _converted(context: RunContext, given: str) -> tuple[str, Origin]:
     except NotConvertible as error:
         if not context.caller.model.language:
             raise UserError(
-                f"--from {context.run.header.origin} cannot be used as it is: {error}",
+                f"--from {context.run.header.origin} cannot be used directly: {error}",
                 "name a language model with --model, which ports it, or rewrite it as a reward "
                 "program (autoreward check FILE --task TASK)",
                 REFUSED,

@@ -72,8 +72,8 @@ def impure(
         return []
 
     message = (
-        f"{', '.join(wrong)}: the same transitions gave other numbers in batches of other sizes "
-        f"and another order{where}"
+        f"{', '.join(wrong)}: the same transitions gave different numbers in batches of other "
+        f"sizes and in another order{where}"
     )
     hint = "no randomness, no state outside of memory, and no row may depend on another row"
     return [Verdict(kind="not-pure", message=message, hint=hint)]

@@ -69,7 +69,7 @@ def _require_entry_point(options: DesignOptions, made: RunHeader, method: Method
         )
     if options.external_training and made.compose != "plain":
         raise UserError(
-            f"a study sums the terms: compose={made.compose!r} works only if autoreward trains",
+            f"a study sums the terms: compose={made.compose!r} needs autoreward to train",
             "autoreward design --compose",
             USAGE,
         )

@@ -80,8 +80,8 @@ def train_program(
     """
     if options.compose == DESIGNER:
         raise UserError(
-            "compose: no designer takes part here",
-            "name a preset, or the file that a designer chose: RUN/best/composition.yaml",
+            "compose: this command involves no designer",
+            "name a preset, or the composition that a designer chose: RUN/best/composition.yaml",
             USAGE,
         )
     made = header(options, card)

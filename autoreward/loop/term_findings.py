@@ -143,7 +143,7 @@ def _size_warning(name: str, column: Array, is_term: bool, limit: int) -> Verdic
     return _warning(
         "saturated",
         f"{name!r} is {end:.3g}, its largest value, on {share:.0%} of the probes",
-        "a wider scale, or a gain in place of a level",
+        "use a wider scale, or a gain in place of a level",
     )
 
 

@@ -82,7 +82,7 @@ def require_trusted(run: Run, given: bool, again: str = "autoreward resume RUN -
         return
     if link := _first_link(run.path):
         raise UserError(
-            f"{link} is a link, and continuing could write through it",
+            f"{link} is a link, so continuing could write outside the run",
             "remove it: a run directory contains no links",
             REFUSED,
         )

@@ -132,7 +132,7 @@ def _reward_function(functions: list[str]) -> str:
     if len(functions) == 1:
         return functions[0]
     if functions:
-        raise NotConvertible(f"none of its functions is called {' or '.join(FUNCTION_NAMES[:3])}")
+        raise NotConvertible(f"none of its functions is named {' or '.join(FUNCTION_NAMES[:3])}")
     raise NotConvertible("it has no function at its top level (a method needs its object)")
 
 
@@ -188,7 +188,7 @@ def _observations(card: TaskCard, width: int | None) -> str:
     if width is None:
         missing = "the observation is not a plain vector"
     elif covered != width:
-        missing = f"the card's fields hold {covered} of its {width} columns in a row from the first"
+        missing = f"the card's fields cover only the first {covered} of its {width} columns"
     else:
         parts = ", ".join(f"state.{name}.reshape(n, -1)" for name in names)
         return f"np.concatenate([{parts}], 1)"

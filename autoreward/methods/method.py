@@ -267,7 +267,7 @@ class Method:
                 )
         if model.startswith("offline/") and not card.hints:
             raise UserError(
-                f"{model} searches from a card's hints, and {card.name!r} has none",
+                f"{model} works from a card's hints, but {card.name!r} has none",
                 "add some (envs/README.md, 'Hints'), or name a language model: "
                 "--model PROVIDER/MODEL, --model manual",
                 REFUSED,

@@ -107,7 +107,7 @@ class ReplayModel(_Free):
             if self.strict:
                 raise ModelFailed(
                     f"{self.name}: {note}, and --set strict=on was given",
-                    "leave strict off to use the reply all the same",
+                    "leave out strict to use the reply anyway",
                 )
             print(f"replay: {note}", file=sys.stderr)
         return self._recorded_reply(call["reply"], note)

@@ -231,7 +231,9 @@ class Remote:
             )
         if kind == "NotFoundError" or status == 404:
             return UserError(
-                f"--model {self.name}: not found there: {text}", "is the model's name right?", MODEL
+                f"--model {self.name}: not found on the server: {text}",
+                "is the model's name right?",
+                MODEL,
             )
         if kind == "ContextWindowExceededError":
             return ModelFailed(
@@ -254,7 +256,7 @@ class Remote:
             completion_tokens = int(getattr(answer.usage, "completion_tokens", 0) or 0)
         except (AttributeError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise Transient(
-                f"the server's answer has no reply in it ({type(error).__name__})"
+                f"the server's response contains no reply ({type(error).__name__})"
             ) from None
         if not (0 <= prompt_tokens < MOST_TOKENS and 0 <= completion_tokens < MOST_TOKENS):
             prompt_tokens = self.tokens(text)

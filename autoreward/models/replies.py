@@ -189,8 +189,8 @@ def _meant(proposals: list[Proposal], explanation: str) -> Proposal:
             return last
     raise UnreadableReply(
         "several-programs",
-        f"the reply holds {len(proposals)} different programs, and it is not certain which is the "
-        "final one; answer with exactly one ```python block",
+        f"the reply holds {len(proposals)} different programs, and it is unclear which one is "
+        "final; answer with exactly one ```python block",
     )
 
 

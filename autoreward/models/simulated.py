@@ -67,7 +67,7 @@ class Simulated:
         truths = material.get("truth", ())
         if not truths or any(truth is None for truth in truths):
             raise ModelFailed(
-                f"{self.name}: no trusted predicates came with the captions",
+                f"{self.name}: the captions come without trusted predicates",
                 "it needs subgoals that the card defines by conditions (hints: subgoals)",
             )
         answer = {}

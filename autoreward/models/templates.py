@@ -195,7 +195,7 @@ class Prompts:
             if name == prefix.removesuffix(SUFFIX) or name.startswith(prefix.rstrip("/") + "/"):
                 chosen[name] = path
         if not chosen:
-            raise UserError(f"no template begins with {prefix!r}", "autoreward prompts list")
+            raise UserError(f"no template starts with {prefix!r}", "autoreward prompts list")
         written = []
         for name, path in chosen.items():
             target = folder / (name + SUFFIX)

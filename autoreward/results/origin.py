@@ -13,8 +13,8 @@ from autoreward.store.run import Run
 
 # how the file became candidate 1a
 TAKEN = {
-    "program": "used as it is",
-    "function": "called row by row, as it is",
+    "program": "used directly",
+    "function": "called row by row",
     "port": "ported by the designer",
 }
 

@@ -74,7 +74,7 @@ class Trajectories:
             return cls._from_arrays(read_arrays(path))
         except FileNotFoundError:
             raise UserError(
-                f"no recorded episodes at {path}", "autoreward resume makes them"
+                f"no recorded episodes at {path}", "autoreward resume records them"
             ) from None
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(

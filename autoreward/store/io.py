@@ -68,7 +68,7 @@ def read_bytes_safely(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
         link = " (it is a link)" if path.is_symlink() else ""
         raise UserError(
             f"{path} cannot be read: {error.strerror}{link}",
-            "put a regular file there",
+            "replace it with a regular file",
             REFUSED,
         ) from None
 

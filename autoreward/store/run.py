@@ -463,15 +463,13 @@ def find_run(name: str, folder: Path | None = None) -> Run:
     for path in (Path(name), folder / name):
         if RunFolder(path).is_run:
             return Run(path)
-    raise UserError(
-        f"no run {name!r}, neither at that path nor in {folder}/", "autoreward runs list"
-    )
+    raise UserError(f"no run {name!r} at that path or in {folder}/", "autoreward runs list")
 
 
 def _last_run(folder: Path) -> Run:
     runs = sorted(run_folders(folder), key=_changed)
     if not runs:
-        raise UserError(f"no runs in {folder}/", "autoreward design TASK makes one")
+        raise UserError(f"no runs in {folder}/", "autoreward design TASK creates one")
     return Run(runs[-1].path)
 
 

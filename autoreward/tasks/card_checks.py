@@ -66,8 +66,8 @@ def _reward_problem(card: TaskCard) -> str | None:
     """Check that success, metric and task reward fit together."""
     if card.success is None and card.metric is None:
         return (
-            "success: a card needs `success`, or `metric`, or both; agents are compared by nothing "
-            "else"
+            "success: a card needs `success`, or `metric`, or both; agents are compared only by "
+            "these"
         )
     if card.success is None and card.task_reward == "success":
         return "task_reward: a card without `success` needs `task_reward: environment`"

@@ -134,7 +134,7 @@ class Task:
         if success.predicate:
             return np.asarray(self.functions[success.predicate](state), bool)
         if not success.when:
-            raise ValueError(f"success is info[{success.info!r}], which states do not hold")
+            raise ValueError(f"success is info[{success.info!r}], which is not part of a state")
         result = np.ones(len(fields), bool)
         for condition in success.when:
             result &= holds(state, *condition)

@@ -57,10 +57,7 @@ def play(job: PlayJob) -> None:
         film.save()
     why = ""
     if job.picture and not film:
-        why = (
-            f"the environment of {card.card.name} does not draw itself (it has no rgb_array "
-            "rendering)"
-        )
+        why = f"the environment of {card.card.name} cannot be drawn (it has no rgb_array rendering)"
     write(
         Path(job.out),
         Played(episodes=tuple(shown.episodes), picture=job.picture if film else None, why=why),
@@ -153,7 +150,7 @@ def _frame(env: gym.Env[Any, Any], card: TaskCard) -> Array:
     except Exception as error:
         # MuJoCo and pygame raise many kinds of errors
         raise UserError(
-            f"the environment of {card.name} fails to draw: {type(error).__name__}: "
+            f"the environment of {card.name} fails to render: {type(error).__name__}: "
             f"{str(error)[:200]}",
             "without a screen: apt-get install libosmesa6, or with a GPU libegl1; set "
             "MUJOCO_GL=osmesa or egl (docs/export.md)",

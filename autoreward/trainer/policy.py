@@ -243,7 +243,7 @@ def load(agent: BaseAlgorithm, view: PolicyView, path: Path) -> None:
     if wrong:
         raise UserError(
             f"{path} does not fit the card's network: {', '.join(wrong[:3])}",
-            "was the card or the network changed?",
+            "has the card or the network changed?",
             REFUSED,
         )
     weights = {key: torch.as_tensor(value) for key, value in given.items()}

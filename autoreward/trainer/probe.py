@@ -161,7 +161,7 @@ def _contradictions(
         problems.append(f"success.info: no step's info had the key {wanted!r}; {found}")
     episodes = len(recording.lengths)
     if episodes and recording.immediate_successes == episodes:
-        problems.append("success: true after the first step of every episode, so it says nothing")
+        problems.append("success: true after the first step of every episode, so it is meaningless")
     return problems
 
 
@@ -193,5 +193,5 @@ def _fields(
             "constant": constant,
         }
     if all(f["constant"] for f in found.values()):
-        problems.append("fields: no field ever changes; check their sources")
+        problems.append("fields: no field ever changes; check the sources")
     return found

@@ -121,7 +121,7 @@ def test_a_training_that_does_not_wait_ends_before_the_model_answers(
         evidence(tmp_path / "a")["late"] == evidence(tmp_path / "a")["captions"] > 0
         and not (tmp_path / "a" / "labels.jsonl").exists()
     )
-    assert "had no label before training ended" in (tmp_path / "a" / "signal.json").read_text()
+    assert "were not labelled before training ended" in (tmp_path / "a" / "signal.json").read_text()
     over.set()
     answers.close()
     record = read(tmp_path / "run" / "annotation.json", Annotation)
@@ -276,5 +276,5 @@ def test_a_label_file_of_another_question_is_rejected(tmp_path, job, train):
 
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "labels.jsonl").write_text('{"labels": ["other"], "captions": "default"}\n')
-    with pytest.raises(UserError, match="holds labels for another question"):
+    with pytest.raises(UserError, match="contains labels for a different question"):
         train(None, job("a", steps=512))

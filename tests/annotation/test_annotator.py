@@ -327,4 +327,7 @@ def test_without_trusted_predicates_a_simulated_judge_reports_it_and_answers_not
     with annotator(connect("simulated/p=1", judging=True)) as answers:
         answers.ask("t", captions(2), box)
         assert box.wait(2) == {0: None, 1: None}
-    assert "no trusted predicate" in read(tmp_path / "run" / "annotation.json", Annotation).stopped
+    assert (
+        "without trusted predicates"
+        in read(tmp_path / "run" / "annotation.json", Annotation).stopped
+    )

@@ -210,7 +210,7 @@ def test_a_label_file_that_is_a_link_or_of_other_names_is_refused(tmp_path):
     (tmp_path / "labels.jsonl").unlink()
     file = LabelFile(tmp_path / "labels.jsonl", {"labels": ["a"], "captions": "default"})
     file.append([(1, "x", (True,))])
-    with pytest.raises(UserError, match="labels for another question"):
+    with pytest.raises(UserError, match="labels for a different question"):
         Ends(tmp_path)
 
 

@@ -38,10 +38,10 @@ def test_a_good_server_shows_price_window_speed_and_a_forecast(tmp_path):
         )
     for words in (
         "2 requests",
-        "$1 and $2 per million",
+        "$1 per million input tokens, $2 per million output tokens",
         "32,768 tokens",
         "tokens a second",
-        "the linter accepts it",
+        "accepted by the linter",
         "verdict      read",
         "18 requests",
         "next: autoreward design corridor",

@@ -118,7 +118,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_once_more(
         assert len(server.requests) == requests
     assert ("elbow" in (here / "v.yaml").read_text()) is worded, "the card is written in any case"
     assert done.returncode == (0 if worded else 3), done.stderr
-    assert worded or "written without the model's words" in done.stderr
+    assert worded or "written without the model's suggestions" in done.stderr
 
 
 def test_after_two_unreadable_answers_the_card_has_no_model_words(command, here):

@@ -129,7 +129,7 @@ def test_a_card_without_what_a_method_needs_is_rejected_with_key_and_hint():
     )
     with pytest.raises(UserError, match=r"needs `human`"):
         method.require(bare, "manual", {})
-    with pytest.raises(UserError, match="searches from a card's hints"):
+    with pytest.raises(UserError, match="works from a card's hints"):
         find_method("eureka").require(bare, "offline/search", {})
     find_method("eureka").require(bare, "manual", {})
 

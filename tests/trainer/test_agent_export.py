@@ -195,7 +195,7 @@ def test_where_nothing_can_be_drawn_play_tells_numbers(make_card, tmp_path):
     played = read(tmp_path / "played.json", Played)
     assert (
         played.picture is None
-        and "does not draw itself" in played.why
+        and "cannot be drawn" in played.why
         and not (tmp_path / "a.gif").exists()
     )
     assert set(played.episodes[0].rows[0]) == {"step", "x", "noise", "action"}

@@ -170,8 +170,10 @@ def _cost_verdicts(run: _Run, steps: int) -> list[Verdict]:
         found.append(
             Verdict(
                 kind="memory-growth",
-                message=f"it keeps {run.growth_bytes / steps / 1000:.0f} kB more at every call",
-                hint="no lists or caches that grow; what an episode needs goes into MEMORY",
+                message=(
+                    f"it keeps {run.growth_bytes / steps / 1000:.0f} kB more memory at every call"
+                ),
+                hint="avoid growing lists and caches; keep what an episode needs in MEMORY",
             )
         )
     if run.seconds_per_step > SLOW_SECONDS:
@@ -181,7 +183,7 @@ def _cost_verdicts(run: _Run, steps: int) -> list[Verdict]:
                 kind="slow-program",
                 severity="warn",
                 message=f"one vector step takes {milliseconds:.1f} ms: training waits for it",
-                hint="whole-array numpy, no loops over rows",
+                hint="use whole-array numpy, not loops over rows",
             )
         )
     return found

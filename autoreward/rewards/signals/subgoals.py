@@ -116,7 +116,7 @@ class Subgoals(Signal):
                 Verdict(
                     kind="too-many-terms",
                     message=f"{len(names)} subgoals; at most {MAX_SUBGOALS} are allowed",
-                    hint="name 3 to 8 on the way to success",
+                    hint="name 3 to 8 stages on the way to success",
                 )
             )
         for k, name in enumerate(names):

@@ -203,7 +203,7 @@ def _seccomp(libc: ctypes.CDLL, read: int, write: int) -> None:
     if calls is None:
         raise Refusal(
             "sandbox",
-            f"there is no system-call filter for {machine}",
+            f"no system-call filter is available for {machine}",
             hint=TRUSTED_ONLY,
         )
     # a root user's worker has no capabilities either
@@ -269,7 +269,7 @@ def _seatbelt(libc: ctypes.CDLL) -> None:
     except AttributeError:
         raise Refusal(
             "sandbox",
-            f"there is no sandbox for {sys.platform}",
+            f"no sandbox is available on {sys.platform}",
             hint=TRUSTED_ONLY,
         ) from None
     if failed:

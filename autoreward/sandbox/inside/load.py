@@ -376,7 +376,7 @@ def _check_first_names(terms: list[str], potentials: list[str]) -> None:
     if not terms and not potentials:
         raise Refusal(
             "return-form",
-            "the program returns no term at all",
+            "the program returns no terms",
             hint='return {"name": array of shape (n,)}',
         )
     twice = sorted(set(terms) & set(potentials))

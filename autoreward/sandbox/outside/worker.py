@@ -187,7 +187,7 @@ class Worker:
                 f" first {first.shape}, {self.layout.width} columns"
             )
         if any(event & select.POLLIN for _, event in self._poll_in.poll(0)):
-            raise self._refused("protocol", "an answer came back before the question")
+            raise self._refused("protocol", "an answer arrived before its question")
         asked.prev[...] = prev
         asked.curr[...] = curr
         asked.action[...] = action
@@ -455,12 +455,12 @@ class Worker:
         self.close()
         if code == -signal.SIGKILL:
             return MachineFault(
-                "the reward worker was killed by something else (out of memory?)",
+                "the reward worker was killed from outside (out of memory?)",
                 "try again with fewer --jobs",
             )
         if starting:
             return MachineFault(
-                f"the reward worker does not start (exit status {code})",
+                f"the reward worker did not start (exit status {code})",
                 f"check that this works: {sys.executable} -I -c 'import numpy'",
             )
         name = (signal.strsignal(-code) or f"signal {-code}") if code < 0 else f"exit code {code}"

@@ -68,8 +68,8 @@ def reset(env: gym.Env[Any, Any], seed: int | None = None) -> tuple[Any, dict[st
     result = env.reset(seed=seed)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
         raise CardProblem(
-            "environment: reset() must return (observation, info); this one has the interface of "
-            "the old gym",
+            "environment: reset() must return (observation, info); this one uses the old "
+            "gym interface",
             "wrap the environment with shimmy, or return both",
         )
     return result

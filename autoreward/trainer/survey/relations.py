@@ -89,7 +89,7 @@ class _Relations:
         unchanged = self.after[self.inside, c] == self.before[self.inside, c]
         if unchanged.all():
             self.found[c] = (
-                "changes only when an episode starts: a goal, or a position that is drawn anew"
+                "changes only when an episode starts: a goal, or a position that is redrawn"
             )
 
     def _find_angles(self) -> list[tuple[int, int]]:

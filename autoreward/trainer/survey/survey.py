@@ -130,7 +130,7 @@ def _make(job: SurveyJob) -> gym.Env[Any, Any]:
         raise CardProblem(
             f"environment: this is {type(env).__module__}.{type(env).__name__}, not a "
             "gymnasium.Env",
-            "wrap an environment of the old gym with shimmy; for another kind, write a factory "
+            "wrap an old gym environment with shimmy; for another kind, write a factory "
             "that returns a gymnasium.Env",
         )
     return env
