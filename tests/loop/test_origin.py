@@ -88,7 +88,7 @@ def test_a_plain_function_is_called_row_by_row_and_the_winner_is_shown_against_i
     assert (
         "started from mine.py: called row by row" in shown
         and "score of 1a, the original: 20%" in shown
-        and "reached 90%" in shown
+        and "score of 1b, the best: 90%" in shown
     )
     assert "--- 1a (mine.py)" in shown and "-SCALE = 0.05" in shown and "+MEMORY = " in shown
     assert "Starting point" in Path("runs/one/report.html").read_text()
@@ -145,10 +145,10 @@ def test_a_port_must_give_the_numbers_of_the_original(tmp_path):
     shown = subprocess.run(
         [sys.executable, "-m", "autoreward", "runs", "show", "one"], capture_output=True, text=True
     ).stdout
-    assert "ported by the Designer" in shown and "the same numbers on" in shown
+    assert "ported by the designer" in shown and "the port differs by at most" in shown
 
 
-def test_a_port_of_what_does_not_run_in_the_jail_says_that_it_was_not_compared(tmp_path):
+def test_a_port_of_what_does_not_run_in_the_sandbox_says_that_it_was_not_compared(tmp_path):
     Path("mine.py").write_text("import scipy.stats\n" + PLAIN)
     study = Study(
         "corridor",
