@@ -358,7 +358,7 @@ ANNOTATOR: dict[str, Variable[AnnotatorContext]] = {
         lambda c: c.given.get("subgoals", ""),
     ),
     "captions": Variable(
-        "transitions in words (autoreward envs caption TASK), to be numbered from 1",
+        "captions of transitions (autoreward envs caption TASK), to be numbered from 1",
         ["pick up: has_key 0 -> 1"],
         lambda c: c.captions,
     ),

@@ -181,7 +181,7 @@ class TaskCard(CardPart):
     success: Success | None = None
     metric: Metric | None = None
     constraints: tuple[Constraint, ...] = ()
-    endings: str = _("", description="how an episode ends, in words")
+    endings: str = _("", description="how an episode ends, in plain language")
     evaluation: EvaluationMode = EvaluationMode()
     training: TrainingConfig
     human: str | None = _(

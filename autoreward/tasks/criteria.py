@@ -104,7 +104,7 @@ class Success(CardPart):
         description="true: success counts for the episode once reached; false: it must hold at "
         "the end",
     )
-    means: str = _("", description="in words")
+    means: str = _("", description="in plain language")
 
     @model_validator(mode="after")
     def _require_one_rule(self) -> Success:

@@ -253,7 +253,7 @@ class SumConstraint(BaseModel):
 
 
 class Lagrange(Transform):
-    """Constrained terms get the weight that meeting their constraints takes; the others the rest.
+    """Constrained terms get the weight that their constraints require; the others share the rest.
 
         r = (N - sum sigma(l_i)) * sum of `over` + sum sigma(l_i) * x_i
         v <- momentum * v + sigma'(l_i) * (J_i - theta_i) / d_i

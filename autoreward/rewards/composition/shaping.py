@@ -267,7 +267,7 @@ class Clip(_StepScores):
 
 
 class Delta(_StepScores):
-    """A step's score less the next one's: what is left to come from a step on is its score.
+    """A step's score minus the next one's, so the sum from a step onwards is that step's score.
 
         r_t = q_t - q_(t+1), the last but one q, the last 0 (at a truncation q)
 

@@ -122,12 +122,12 @@ class Weights(Transform):
 
 
 class Difficulty(OverColumns):
-    """Subgoals pay once per episode, and those that are rarely passed pay most.
+    """Subgoals pay once per episode, and those that are rarely passed pay the most.
 
         r_j = budget * w_j at the first x_j > 0 of an episode
         w_j = (1 - rho_j) / sum(1 - rho), rho_j = pass rate
 
-    Paper: VeRPO, arXiv 2601.03525 (its weight formula was not read: this one is ours)
+    Paper: VeRPO, arXiv 2601.03525 (we have not seen its weight formula: this one is ours)
 
     Use: many easy subgoals beside a few hard ones; all that they pay together stays below half of
     the success bonus

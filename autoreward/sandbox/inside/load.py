@@ -289,7 +289,7 @@ class LoadedProgram:
                 "return-form",
                 f"{what}(): a name is {shown}; it must be a printable string of at most"
                 f" {MAX_NAME_LENGTH} characters",
-                hint="use plain words, the same at every call",
+                hint="use plain names, the same at every call",
             )
         return plain
 
