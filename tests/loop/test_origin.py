@@ -209,7 +209,7 @@ def test_what_a_function_takes_is_read_from_its_names():
         and "given_potential(after[k])" in renamed.text
     )
     for code, width, word in (
-        ("def reward(obs, action, next_obs):\n    return obs[-1]", 5, "hold 3 of its 5 columns"),
+        ("def reward(obs, action, next_obs):\n    return obs[-1]", 5, "first 3 of its 5 columns"),
         ("def reward(obs, action, next_obs):\n    return 0.0", None, "not a plain vector"),
         ("class A:\n    def reward(self, obs):\n        return 0", 3, "at its top level"),
         ("def one(obs): return 0\ndef two(obs): return 0", 3, "none of its functions"),
