@@ -80,7 +80,7 @@ class LocatedCard(BaseModel):
         """Return the identity of card and trusted code together as 12 hex digits."""
         content = self.card.digest().encode()
         code = self.code
-        if code and code.exists():
+        if code and code.is_file():
             content += code.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         return digest[:12]

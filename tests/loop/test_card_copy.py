@@ -1,8 +1,10 @@
 """A run keeps its card and the card's code: editing them while it goes on changes nothing."""
 
 import importlib.util
+import os
 import py_compile
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,28 @@ def test_code_that_is_a_link_is_copied(envs, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     require_trusted(run, False)
     assert card_of(run).path.is_relative_to(run.task_path.resolve())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_code_that_is_no_file_is_not_read(envs):
+    """A stranger's card may name a pipe or a device, and export would wait for it forever."""
+    run = start("one")
+    code = run.task_path / "corridor.py"
+    code.unlink()
+    os.mkfifo(code)
+    # An end for writing, so that a reader is not stuck in open().
+    descriptor = os.open(code, os.O_RDWR | os.O_NONBLOCK)
+    finished = threading.Thread(target=lambda: find_error(run), daemon=True)
+    finished.start()
+    finished.join(5)
+    waits = finished.is_alive()
+    os.close(descriptor)
+    assert not waits
+
+
+def find_error(run: Run) -> None:
+    with pytest.raises(UserError, match="has changed since this run was created"):
+        card_of(run)
 
 
 def test_a_copy_outside_of_the_run_is_refused(envs):
