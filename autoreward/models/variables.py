@@ -2,7 +2,8 @@
 
 The tables are all there is: stages get their variables from `variables_for`, `prompts check`
 renders templates with `examples`, and `prompts list` and docs/prompts.md print `meanings`. So a
-template that passes the check also renders when the run reaches it.
+template that passes the check has every name that it uses when the run reaches it; a list that is
+filled in the example may be empty then.
 """
 
 from __future__ import annotations
