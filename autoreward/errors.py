@@ -3,7 +3,7 @@
 Exit codes (documented in docs/cli.md):
 
     0     done
-    1     a program, card or template was rejected, or the goal was not reached
+    1     a program, card or template was rejected, or no program passed
     2     wrong usage
     3     the machine or an account lacks something (an extra, a key, a sandbox, disk space)
     4     a model or server failed

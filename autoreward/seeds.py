@@ -1,5 +1,7 @@
 """Every seed of a run: the training seeds, and the random streams drawn from them.
 
+A learner and a learned signal seed themselves with the training seed; all else draws from a stream.
+
 Two runs with the same seed draw the same numbers. Streams of different purposes never overlap, so
 an agent is never evaluated on episodes that it was trained on or chosen by.
 """

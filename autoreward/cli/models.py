@@ -168,7 +168,9 @@ def examine(
 
 def _replies(folder: Path) -> list[dict[str, Any]]:
     """The recorded replies, as the caller wrote them."""
-    paths = sorted(folder.glob("calls/*/*.json"))
+    from autoreward.store.run import RunFolder, call_paths
+
+    paths = call_paths(RunFolder(folder).calls_path)
     return [json.loads(path.read_text(encoding="utf-8"))["reply"] for path in paths]
 
 

@@ -34,7 +34,7 @@ from autoreward.errors import MISSING, UserError
 from autoreward.store.io import write
 from autoreward.store.jobs import CaptionJob, EvaluateJob, NetworkJob, PlayJob, ProbeJob, TrainJob
 from autoreward.store.survey import SurveyJob
-from autoreward.store.training import TrainingFolder
+from autoreward.store.training import TrainingFolder, errors_beside, job_beside
 
 Job = TrainJob | EvaluateJob | ProbeJob | PlayJob | NetworkJob | SurveyJob | CaptionJob
 # Labels in one line to a trainer.
@@ -143,7 +143,7 @@ def job_path(job: Job) -> Path:
     if isinstance(job, TrainJob):
         return TrainingFolder(Path(job.out)).job_path
     out = job.outs[0] if isinstance(job, EvaluateJob) else job.out
-    return Path(out).with_suffix(".job.json")
+    return job_beside(Path(out))
 
 
 class Engine:
@@ -238,7 +238,7 @@ class Engine:
     def _start(self, label: str, job: Job, again: bool, slot: int) -> _Started:
         place = job_path(job)
         write(place, job)
-        errors = place.with_suffix(".stderr")
+        errors = errors_beside(place)
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
                 [self.python, "-m", "autoreward.trainer", str(place)],

@@ -15,6 +15,7 @@ from autoreward.errors import MODEL, ModelFailed, UserError
 from autoreward.models.caller import digest
 from autoreward.models.model import Reply, Request
 from autoreward.store.io import read_bytes_safely, write
+from autoreward.store.run import RunFolder, call_paths
 
 # Seconds between two looks at a reply file that somebody is writing.
 POLL = 0.5
@@ -128,7 +129,7 @@ class ReplayModel(_Free):
 def _recorded_calls(path: Path) -> list[dict[str, Any]] | None:
     """Return the calls of a run or of a file, None if the file is a plain reply."""
     if path.is_dir():
-        files = sorted(path.glob("calls/iteration-*/*.json"))
+        files = call_paths(RunFolder(path).calls_path)
         return [json.loads(read_bytes_safely(file)) for file in files]
     if path.suffix in (".json", ".jsonl"):
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -139,6 +139,21 @@ def episodes_beside(score: Path) -> Path:
     return score.with_suffix(".npz")
 
 
+def job_beside(out: Path) -> Path:
+    """Where a job that leaves `out` is written for its trainer."""
+    return out.with_suffix(".job.json")
+
+
+def errors_beside(job: Path) -> Path:
+    """Where a trainer's standard error goes while it works on `job`."""
+    return job.with_suffix(".stderr")
+
+
+def report_beside(probes: Path) -> Path:
+    """Where the trainer that records `probes` reports what it saw."""
+    return probes.with_suffix(".json")
+
+
 def training_folders(parent: Path) -> list[TrainingFolder]:
     """The trainings below a folder, in order of their seeds."""
     found = []

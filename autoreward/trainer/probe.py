@@ -13,6 +13,7 @@ from autoreward.seeds import AGENT_PLACE, SCRIPT_PLACE, stream_seed
 from autoreward.state import Array
 from autoreward.store.io import write, write_arrays
 from autoreward.store.jobs import ProbeJob
+from autoreward.store.training import report_beside
 from autoreward.tasks.card import TaskCard
 from autoreward.tasks.find import load
 from autoreward.trainer.environment import trusted_code
@@ -61,7 +62,7 @@ def probe(job: ProbeJob) -> None:
         "problems": problems,
     }
     venv.close()
-    write(Path(job.out).with_suffix(".json"), json.dumps(report, indent=1))
+    write(report_beside(Path(job.out)), json.dumps(report, indent=1))
     write_arrays(Path(job.out), arrays)
 
 
