@@ -114,7 +114,7 @@ def test_ask_and_tell_to_the_end_with_another_process_in_between():
         ({"sucesses": 1, "episodes": 3}, "sucesses: Extra inputs"),
         ({"outcomes": [True], "metrics": {"height": float("nan")}}, "metrics.height is not finite"),
         ([], "empty"),
-        ([{"outcomes": [True]}, {"outcomes": [False]}], "the same seed 0"),
+        ([{"outcomes": [True]}, {"outcomes": [False]}], "share the seed 0"),
         (
             Evidence(
                 outcomes=(True,),
